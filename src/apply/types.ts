@@ -1,0 +1,45 @@
+import type { Position } from '../ltx/index.js';
+
+/** Where a transaction's LTX bytes are: in memory, or a range of a file outside the mount. */
+export type LtxLocation =
+  | { readonly kind: 'bytes'; readonly bytes: Uint8Array }
+  | { readonly kind: 'file'; readonly path: string; readonly offset: number; readonly size: number };
+
+/** The node's hold on its applier process: a plain SQLite client of the mount that writes what replication brings. */
+export interface Applier {
+  /** Starts the process, and again after each death, with back-off. `onPid` is awaited before the process may touch the mount. */
+  start(): Promise<void>;
+  /** Opens the database as SQLite would and keeps it open, so that no application has to recover its wal-index. */
+  open(name: string): Promise<void>;
+  /**
+   * Makes the pages of the LTX the content of the database, as one transaction that readers see whole or not at all.
+   * For a WAL database by appending to its WAL; for a rollback database under SQLite's EXCLUSIVE lock. Creates the
+   * file if it does not exist. Idempotent. Waits as long as readers hold a rollback database; other databases go on.
+   * Rejects: `APPLIER_GONE` (process died: call again), `APPLY_FAILED` (with the errno or SQLite code in the message).
+   */
+  apply(name: string, ltx: LtxLocation): Promise<void>;
+  /**
+   * The same for a whole image (min TXID 1): file-at-once when the database does not exist yet (temporary name, fsync,
+   * rename), else in place, so that open readers go over to it. Page size and journal mode may differ from before.
+   */
+  replace(name: string, ltx: LtxLocation): Promise<void>;
+  /** Closes and removes the database with its -wal, -shm and -journal. */
+  drop(name: string): Promise<void>;
+  /** PRAGMA wal_checkpoint; resolves with the frames left in the WAL (0 when all are in the database). */
+  checkpoint(name: string, mode: 'passive' | 'truncate'): Promise<number>;
+  /** Closes all databases and ends the process. */
+  stop(): Promise<void>;
+  readonly pid: number | undefined;
+}
+
+export interface ApplierOptions {
+  /** The mount point. */
+  readonly mount: string;
+  /** Called with each new process's id before that process opens anything. */
+  readonly onPid: (pid: number) => void | Promise<void>;
+  /** After a restart: everything that was open must be opened again by the node. */
+  readonly onRestart?: () => void;
+  readonly log: { info(o: object, m: string): void; warn(o: object, m: string): void; error(o: object, m: string): void };
+}
+
+export type { Position };
