@@ -1,0 +1,68 @@
+/**
+ * The few words that the threads of one mount share: an Int32 array on a SharedArrayBuffer. The main thread makes it
+ * and hands it to the worker; nothing else is ever shared between them by this folder.
+ */
+export const SHARED_BYTES = 1024;
+
+/** 1 while a wake-up is under way: set by the waker, cleared by the worker. */
+export const WAKE_PENDING = 0;
+/** Requests that the worker has read, wrapping. */
+export const REQUESTS = 1;
+/** Descriptor of /dev/cpu_dma_latency + 1 while it is held; 0 while it is not; -1 while one thread changes it. */
+export const LATENCY_HELD = 2;
+/** One of WAKEUPS_OFF, WAKEUPS_AUTO, WAKEUPS_ALWAYS; the worker sets it to off when the device cannot be opened. */
+export const WAKEUPS_MODE = 3;
+/** SERVING_NOT_YET, SERVING, or SERVING_ENDED. */
+export const SERVING_STATE = 4;
+/** Times that the worker asked for awake cores. */
+export const LATENCY_BURSTS = 5;
+/** Requests that wait for a wake-up now. */
+export const DEFERRED = 6;
+/** From here one counter for each opcode, 0..OPCODE_COUNTERS-1. */
+export const OPCODES = 64;
+export const OPCODE_COUNTERS = 64;
+
+export const WAKEUPS_OFF = 0;
+export const WAKEUPS_AUTO = 1;
+export const WAKEUPS_ALWAYS = 2;
+
+export const SERVING_NOT_YET = 0;
+export const SERVING = 1;
+export const SERVING_ENDED = 2;
+
+export type WakeupsMode = 'auto' | 'always' | 'off';
+
+/** A fresh one for one mount. */
+export function createShared(wakeups: WakeupsMode): SharedArrayBuffer {
+  const shared = new SharedArrayBuffer(SHARED_BYTES);
+  new Int32Array(shared)[WAKEUPS_MODE] =
+    wakeups === 'always' ? WAKEUPS_ALWAYS : wakeups === 'auto' ? WAKEUPS_AUTO : WAKEUPS_OFF;
+  return shared;
+}
+
+/**
+ * Resolves true when the worker answers requests (after INIT, or at once on a takeover), false when it ended before
+ * or `timeoutMs` passed.
+ */
+export async function whenServing(shared: SharedArrayBuffer, timeoutMs: number): Promise<boolean> {
+  const words = new Int32Array(shared);
+  const deadlineMs = Date.now() + timeoutMs;
+  while (Atomics.load(words, SERVING_STATE) === SERVING_NOT_YET) {
+    if (Date.now() >= deadlineMs) return false;
+    await new Promise((resolve) => setTimeout(resolve, SERVING_POLL_MS));
+  }
+  return Atomics.load(words, SERVING_STATE) === SERVING;
+}
+
+const SERVING_POLL_MS = 5;
+
+/** Requests served since the start by opcode name, for status pages and benchmarks. Only those that occurred. */
+export function opcodeCounts(shared: SharedArrayBuffer, names: ReadonlyMap<number, string>): Map<string, number> {
+  const words = new Int32Array(shared);
+  const counts = new Map<string, number>();
+  for (let opcode = 0; opcode < OPCODE_COUNTERS; opcode++) {
+    const count = words[OPCODES + opcode]!;
+    if (count > 0) counts.set(names.get(opcode) ?? String(opcode), count);
+  }
+  return counts;
+}
