@@ -1,0 +1,141 @@
+import { readFileSync } from 'node:fs';
+import { dirname, join, relative, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { errorCode, SluiceError } from '../errors.js';
+import { checkMeaning } from './meaning.js';
+import { ConfigError } from './problem.js';
+import { configSchema, KNOWN_KEYS, type ParsedConfig, SECRET_KEYS } from './schema.js';
+import { ConfigSource, type KeyPath } from './source.js';
+import { nearest } from './suggest.js';
+import type { BackupConfig, Config } from './types.js';
+
+const DEFAULT_FILE = 'sluice.yml';
+const MAX_FILE_BYTES = 2 ** 20;
+const MAX_SHOWN_CHARS = 60;
+
+export interface LoadConfigOptions {
+  /** The file asked for; without one `sluice.yml` of the folder is used if it exists, else the defaults. */
+  readonly file?: string | undefined;
+  /** Folder that the file's name, and without a file the default paths, are relative to. */
+  readonly cwd?: string;
+  readonly env?: Readonly<Record<string, string | undefined>>;
+}
+
+/**
+ * Reads and checks the configuration. Throws ConfigError with every problem that the file has, or SluiceError
+ * `CONFIG_UNREADABLE`.
+ */
+export function loadConfig(options: LoadConfigOptions = {}): Config {
+  const cwd = options.cwd ?? process.cwd();
+  const path = resolve(cwd, options.file ?? DEFAULT_FILE);
+  const text = readConfig(path, options.file !== undefined);
+  const shown = options.file ?? DEFAULT_FILE;
+  const source = new ConfigSource(shown, text ?? '', options.env ?? process.env);
+  if (source.problems.length > 0) throw new ConfigError(source.problems);
+
+  const parsed = configSchema.safeParse(source.value());
+  if (!parsed.success) {
+    for (const issue of parsed.error.issues) reportIssue(source, issue);
+    throw new ConfigError(sorted(source));
+  }
+  const config = effective(parsed.data, text === undefined ? null : path, text === undefined ? cwd : dirname(path));
+  checkMeaning(config, source);
+  if (source.problems.length > 0) throw new ConfigError(sorted(source));
+  return config;
+}
+
+function readConfig(path: string, required: boolean): string | undefined {
+  try {
+    const bytes = readFileSync(path);
+    if (bytes.length <= MAX_FILE_BYTES) return bytes.toString('utf8');
+  } catch (cause) {
+    if (!required && errorCode(cause) === 'ENOENT') return undefined;
+    const name = relative(process.cwd(), path);
+    if (errorCode(cause) === 'ENOENT') {
+      throw new SluiceError('CONFIG_UNREADABLE', `no config file ${name}`, 'Check the path after -c', { cause });
+    }
+    const reason = errorCode(cause) ?? 'unknown error';
+    throw new SluiceError('CONFIG_UNREADABLE', `cannot read ${name} (${reason})`, 'Check the path after -c', { cause });
+  }
+  throw new SluiceError('CONFIG_UNREADABLE', `${path} is larger than 1 MiB`, 'Name a sluice.yml after -c');
+}
+
+interface Issue {
+  readonly code?: string | undefined;
+  readonly path: readonly PropertyKey[];
+  readonly message: string;
+  readonly keys?: readonly string[];
+}
+
+function reportIssue(source: ConfigSource, issue: Issue): void {
+  const path = issue.path.filter((key) => typeof key !== 'symbol');
+  if (issue.code === 'unrecognized_keys' && issue.keys !== undefined) {
+    const known = KNOWN_KEYS[path.filter((key) => typeof key === 'string').join('.')] ?? [];
+    for (const key of issue.keys) source.reportKey([...path, key], unknownKey(key, known));
+    return;
+  }
+  const got = source.at(path);
+  const want = `want ${issue.message}`;
+  source.reportValue(path, got === undefined ? `missing; ${want}` : `got ${show(path, got)}; ${want}`);
+}
+
+function unknownKey(key: string, known: readonly string[]): string {
+  const meant = nearest(key, known);
+  return meant === undefined ? `unknown key; known here: ${known.join(', ')}` : `unknown key; did you mean ${meant}?`;
+}
+
+function show(path: KeyPath, value: unknown): string {
+  if (SECRET_KEYS.has(String(path[path.length - 1]))) return 'a value that is not shown';
+  if (Array.isArray(value)) return value.length === 0 ? 'an empty list' : 'a list';
+  if (typeof value === 'object' && value !== null) return 'a section';
+  const text = JSON.stringify(value);
+  return text.length > MAX_SHOWN_CHARS ? `${text.slice(0, MAX_SHOWN_CHARS)}…` : text;
+}
+
+function sorted(source: ConfigSource): ConfigSource['problems'] {
+  return source.problems.sort((a, b) => a.line - b.line || a.column - b.column);
+}
+
+/** Fills in what depends on other values, and makes every path absolute. */
+function effective(parsed: ParsedConfig, file: string | null, folder: string): Config {
+  const data = resolve(folder, parsed.data);
+  const { path, locks, wakeups } = parsed.mount;
+  return {
+    file,
+    data,
+    mount: { path: path === undefined ? join(data, 'mnt') : resolve(folder, path), locks, wakeups },
+    http: {
+      listen: parsed.http.listen.address,
+      token: parsed.http.token ?? null,
+      healthLagMs: parsed.http.healthLag,
+    },
+    lease: {
+      type: parsed.lease.type,
+      role: parsed.lease.role,
+      primary: parsed.lease.primary ?? null,
+      advertise: parsed.lease.advertise ?? null,
+    },
+    replication: {
+      listen: parsed.replication.listen.address,
+      token: parsed.replication.token ?? null,
+      retain: { ageMs: parsed.replication.retain.age, sizeBytes: parsed.replication.retain.size },
+      heartbeatMs: parsed.replication.heartbeat,
+    },
+    backup: parsed.backup.map((store) => effectiveBackup(store, folder)),
+    log: parsed.log,
+    exec: parsed.exec ?? null,
+  };
+}
+
+function effectiveBackup(parsed: ParsedConfig['backup'][number], folder: string): BackupConfig {
+  const { url, interval, ...given } = parsed;
+  const s3 = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
+  return { url: storeUrl(url, folder), intervalMs: interval, ...s3 };
+}
+
+/** `./backup`, `/backup` and `file://./backup` are folders; a folder's URL is always absolute. */
+function storeUrl(url: string, folder: string): string {
+  if (url.startsWith('s3:')) return url;
+  if (/^file:\/{3}/.test(url)) return url;
+  return pathToFileURL(resolve(folder, url.replace(/^file:\/\//, ''))).href;
+}

@@ -1,0 +1,64 @@
+import { isAbsolute, relative } from 'node:path';
+import { isLoopback } from './listen.js';
+import type { ConfigSource, KeyPath } from './source.js';
+import type { Config, ListenAddress } from './types.js';
+
+/** Notes what each value for itself allows, but the whole does not. */
+export function checkMeaning(config: Config, source: ConfigSource): void {
+  checkFolders(config, source);
+  checkLease(config, source);
+  checkListen(config.http.listen, config.http.token, 'http', source);
+  checkListen(config.replication.listen, config.replication.token, 'replication', source);
+  const [http, replication] = [config.http.listen, config.replication.listen];
+  if (
+    http !== null &&
+    replication !== null &&
+    http.port !== 0 &&
+    http.port === replication.port &&
+    http.host === replication.host
+  ) {
+    source.reportValue(['replication', 'listen'], 'the same address as http.listen; want another port');
+  }
+  config.backup.forEach((store, i) => {
+    const path: KeyPath = config.backup.length === 1 ? ['backup', 'url'] : ['backup', i, 'url'];
+    if (config.backup.findIndex((other) => other.url === store.url) < i) {
+      source.reportValue(path, 'the same store twice; remove one of them');
+    }
+  });
+}
+
+function checkFolders(config: Config, source: ConfigSource): void {
+  if (config.mount.path === config.data) {
+    source.reportValue(['mount', 'path'], 'the data folder itself; want another folder, for example data/mnt');
+  } else if (isWithin(config.data, config.mount.path)) {
+    source.reportValue(['data'], `inside the mount ${config.mount.path}; want a folder outside it`);
+  }
+}
+
+function checkLease(config: Config, source: ConfigSource): void {
+  const { role, primary } = config.lease;
+  if (role === 'replica' && primary === null) {
+    source.reportValue(['lease', 'primary'], 'missing; a replica wants its primary as a URL like ws://10.0.0.1:20203');
+  }
+  if (role === 'primary' && primary !== null) {
+    source.reportValue(['lease', 'primary'], 'only for a replica; remove it, or set lease.role: replica');
+  }
+}
+
+function checkListen(
+  listen: ListenAddress | null,
+  token: string | null,
+  section: 'http' | 'replication',
+  source: ConfigSource,
+): void {
+  if (listen === null || token !== null || isLoopback(listen.host)) return;
+  source.reportValue(
+    [section, 'listen'],
+    `${listen.host} can be reached by other machines; set ${section}.token, or listen on 127.0.0.1`,
+  );
+}
+
+function isWithin(path: string, folder: string): boolean {
+  const way = relative(folder, path);
+  return way !== '' && !way.startsWith('..') && !isAbsolute(way);
+}

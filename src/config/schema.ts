@@ -1,0 +1,173 @@
+import { isAbsolute } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import * as z from 'zod';
+import { parseListen } from './listen.js';
+import type { ListenAddress } from './types.js';
+import { formatDuration, formatSize, parseDuration, parseSize } from './units.js';
+
+/**
+ * The shape of sluice.yml. Each field's error text completes the sentence "got X; want …".
+ * The result still has the file's relative paths: load.ts resolves them.
+ */
+
+const LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
+
+const MIN_INTERVAL_MS = 10;
+const MAX_INTERVAL_MS = 3_600_000;
+const MAX_DURATION_MS = 3650 * 86_400_000;
+const MIN_RETAIN_BYTES = 2 ** 20;
+
+function text(want: string) {
+  return z.string({ error: want }).min(1, { error: want });
+}
+
+function oneOf<const T extends readonly [string, ...string[]]>(values: T) {
+  return z.enum(values, { error: `one of ${values.join(', ')}` });
+}
+
+function converted<T>(want: string, convert: (value: string) => T | undefined) {
+  return z.string({ error: want }).transform((value, context): T => {
+    const result = convert(value);
+    if (result !== undefined) return result;
+    context.addIssue({ code: 'custom', message: want });
+    return z.NEVER;
+  });
+}
+
+function duration(example: string, minMs: number, maxMs: number) {
+  const want = `a duration like ${example} (ms, s, m, h, d), from ${formatDuration(minMs)} to ${formatDuration(maxMs)}`;
+  return converted(want, (value) => {
+    const ms = parseDuration(value);
+    return ms === undefined || ms < minMs || ms > maxMs ? undefined : ms;
+  });
+}
+
+function size(example: string, minBytes: number) {
+  const want = `a size like ${example} (B, KiB, MiB, GiB), at least ${formatSize(minBytes)}`;
+  return converted(want, (value) => {
+    const bytes = parseSize(value);
+    return bytes === undefined || bytes < minBytes ? undefined : bytes;
+  });
+}
+
+function listen(example: string) {
+  return converted(
+    `an address and port like ${example} or [::1]:20202, or off`,
+    (value): { address: ListenAddress | null } | undefined => {
+      if (value === 'off') return { address: null };
+      const address = parseListen(value);
+      return address === undefined ? undefined : { address };
+    },
+  );
+}
+
+function url(want: string, accepts: (url: URL) => boolean) {
+  return converted(want, (value) => (URL.canParse(value) && accepts(new URL(value)) ? value : undefined));
+}
+
+/** `${VAR}` makes text of everything, so a boolean may also be the word. */
+const flag = z.preprocess(
+  (value) => (value === 'true' ? true : value === 'false' ? false : value),
+  z.boolean({ error: 'true or false' }),
+);
+
+/** A key without a value (`http:`) is a section with all its defaults. */
+function section<T extends z.ZodRawShape>(shape: T, spell: (value: unknown) => unknown = (value) => value) {
+  return z.preprocess((value) => spell(value) ?? {}, z.strictObject(shape, { error: 'a section of keys' }));
+}
+
+const mountShape = {
+  path: text('a folder').optional(),
+  locks: oneOf(['auto', 'kernel', 'sluice']).default('auto'),
+  wakeups: oneOf(['auto', 'always', 'off']).default('auto'),
+};
+
+const httpShape = {
+  listen: listen('127.0.0.1:20202').default({ address: { host: '127.0.0.1', port: 20202 } }),
+  token: text('a secret text').optional(),
+  healthLag: duration('10s', 1, MAX_DURATION_MS).default(10_000),
+};
+
+const leaseShape = {
+  type: oneOf(['static']).default('static'),
+  role: oneOf(['primary', 'replica']).default('primary'),
+  primary: url('the primary as a URL like ws://10.0.0.1:20203', (u) => /^wss?:$/.test(u.protocol)).optional(),
+  advertise: text('an address that others reach this node at, like ws://10.0.0.1:20203').optional(),
+};
+
+const retainShape = {
+  age: duration('24h', 1000, MAX_DURATION_MS).default(86_400_000),
+  size: size('256MiB', MIN_RETAIN_BYTES).default(256 * 2 ** 20),
+};
+
+const replicationShape = {
+  listen: listen('127.0.0.1:20203').default({ address: { host: '127.0.0.1', port: 20203 } }),
+  token: text('a secret text').optional(),
+  retain: section(retainShape),
+  heartbeat: duration('1s', MIN_INTERVAL_MS, 60_000).default(1000),
+};
+
+const backupShape = {
+  url: converted('a store like file:///var/backups/app, ./backups or s3://bucket/path', (value) =>
+    isStore(value) ? value : undefined,
+  ),
+  interval: duration('1s', MIN_INTERVAL_MS, MAX_INTERVAL_MS).default(1000),
+  endpoint: url('the URL of an S3 service like https://s3.example.com', (u) => /^https?:$/.test(u.protocol)).optional(),
+  region: text('a region like eu-central-1').optional(),
+  pathStyle: flag.optional(),
+  accessKeyId: text('an access key id').optional(),
+  secretAccessKey: text('a secret access key').optional(),
+  profile: text('the name of an AWS profile').optional(),
+};
+
+const logShape = {
+  level: oneOf(LEVELS).default('info'),
+  format: oneOf(['auto', 'json', 'pretty']).default('auto'),
+};
+
+const execWant = 'a command: one text for the shell, or a list of words';
+
+const rootShape = {
+  data: text('a folder').default('./data'),
+  mount: section(mountShape, (value) => (typeof value === 'string' ? { path: value } : value)),
+  http: section(httpShape),
+  lease: section(leaseShape),
+  replication: section(replicationShape),
+  backup: z.preprocess(
+    (value) => (value === undefined || value === null ? [] : Array.isArray(value) ? value : [value]),
+    z
+      .array(z.strictObject(backupShape, { error: 'a section of keys with a url' }))
+      .max(8, { error: 'at most 8 stores' }),
+  ),
+  log: section(logShape),
+  exec: z.preprocess(
+    (value) => (typeof value === 'string' && value !== '' ? ['/bin/sh', '-c', value] : value),
+    z.array(text(execWant), { error: execWant }).min(1, { error: execWant }).optional(),
+  ),
+};
+
+export const configSchema = z.strictObject(rootShape, { error: 'keys like data, mount, lease' });
+export type ParsedConfig = z.output<typeof configSchema>;
+
+/** The keys that each section knows, by its path; list positions are left out of the path. */
+export const KNOWN_KEYS: Readonly<Record<string, readonly string[]>> = {
+  '': Object.keys(rootShape),
+  mount: Object.keys(mountShape),
+  http: Object.keys(httpShape),
+  lease: Object.keys(leaseShape),
+  replication: Object.keys(replicationShape),
+  'replication.retain': Object.keys(retainShape),
+  backup: Object.keys(backupShape),
+  log: Object.keys(logShape),
+};
+
+/** Keys whose values are never shown. */
+export const SECRET_KEYS: ReadonlySet<string> = new Set(['token', 'secretAccessKey', 'accessKeyId']);
+
+function isStore(value: string): boolean {
+  if (isAbsolute(value) || /^\.{1,2}(\/|$)/.test(value) || /^file:\/\/\.{1,2}(\/|$)/.test(value)) return true;
+  if (!URL.canParse(value)) return false;
+  const parsed = new URL(value);
+  if (parsed.protocol === 's3:') return parsed.hostname !== '';
+  return parsed.protocol === 'file:' && parsed.hostname === '' && fileURLToPath(parsed) !== '';
+}

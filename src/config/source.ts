@@ -1,0 +1,93 @@
+import { type Document, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, visit } from 'yaml';
+import { expandVariables, MissingVariable } from './expand.js';
+import type { ConfigProblem } from './problem.js';
+
+export type KeyPath = readonly (string | number)[];
+
+/** A parsed YAML file that knows where each of its values stands. */
+export class ConfigSource {
+  readonly problems: ConfigProblem[] = [];
+  readonly #lines = new LineCounter();
+  readonly #document: Document.Parsed;
+
+  constructor(
+    /** As it is shown in messages. */
+    readonly file: string,
+    text: string,
+    env: Readonly<Record<string, string | undefined>>,
+  ) {
+    this.#document = parseDocument(text, { lineCounter: this.#lines, prettyErrors: false });
+    for (const error of this.#document.errors) {
+      this.#report(error.pos[0], '', `not valid YAML: ${error.message.replace(/\s+/g, ' ')}`);
+    }
+    if (this.problems.length === 0) this.#expand(env);
+  }
+
+  /** The file as plain values, variables expanded. */
+  value(): unknown {
+    return this.#document.toJS() ?? {};
+  }
+
+  /** The plain value at a path; undefined when there is none. */
+  at(path: KeyPath): unknown {
+    const node = this.#find(path);
+    return node === undefined ? undefined : isScalar(node) ? node.value : node.toJS(this.#document);
+  }
+
+  /** Notes what is wrong with the value at a path, or with the nearest thing around it that is in the file. */
+  reportValue(path: KeyPath, message: string): void {
+    let length = path.length;
+    let node = this.#find(path);
+    while (node === undefined && length > 0) node = this.#find(path.slice(0, --length));
+    this.#report(node?.range?.[0] ?? 0, formatKey(path), message);
+  }
+
+  /** Notes what is wrong with a key itself. */
+  reportKey(path: KeyPath, message: string): void {
+    const parent = this.#find(path.slice(0, -1));
+    const name = path[path.length - 1];
+    const pair = isMap(parent) ? parent.items.find((item) => isScalar(item.key) && item.key.value === name) : undefined;
+    const range = isScalar(pair?.key) ? pair.key.range : undefined;
+    this.#report(range?.[0] ?? 0, formatKey(path), message);
+  }
+
+  #expand(env: Readonly<Record<string, string | undefined>>): void {
+    visit(this.#document, {
+      Scalar: (position, node) => {
+        if (position === 'key' || typeof node.value !== 'string') return;
+        try {
+          node.value = expandVariables(node.value, env);
+        } catch (error) {
+          const reason =
+            error instanceof MissingVariable
+              ? `the environment has no ${error.variable}; set it, or write \${${error.variable}:-default}`
+              : `${error instanceof Error ? error.message : error} is no variable; write \${NAME}, \${NAME:-default}, or $$ for a $`;
+          this.#report(node.range?.[0] ?? 0, '', reason);
+        }
+      },
+    });
+  }
+
+  /** The node at a path. A single store stands for a list of one, and a text for a section with its first key. */
+  #find(path: KeyPath): Node | undefined {
+    let node: unknown = this.#document.contents;
+    for (const key of path) {
+      if (typeof key === 'number' && !isSeq(node)) continue;
+      if (!isMap(node) && !isSeq(node)) return undefined;
+      node = node.get(key, true);
+    }
+    return node === null || node === undefined ? undefined : (node as Node);
+  }
+
+  #report(offset: number, key: string, message: string): void {
+    const { line, col } = this.#lines.linePos(offset);
+    this.problems.push({ file: this.file, line: Math.max(line, 1), column: Math.max(col, 1), key, message });
+  }
+}
+
+function formatKey(path: KeyPath): string {
+  return path.reduce<string>(
+    (text, key) => (typeof key === 'number' ? `${text}[${key}]` : text === '' ? key : `${text}.${key}`),
+    '',
+  );
+}

@@ -1,0 +1,75 @@
+/** The effective configuration: every default filled in, every path absolute, units in the names. Plain JSON. */
+export interface Config {
+  /** The file that it came from; null when there was none and the defaults hold. */
+  readonly file: string | null;
+  /** The data folder. */
+  readonly data: string;
+  readonly mount: MountConfig;
+  readonly http: HttpConfig;
+  readonly lease: LeaseConfig;
+  readonly replication: ReplicationConfig;
+  /** Empty: no backup. Used while the node is primary. */
+  readonly backup: readonly BackupConfig[];
+  readonly log: LogConfig;
+  /** The application to run while mounted, as an argument vector; null for none. */
+  readonly exec: readonly string[] | null;
+}
+
+export interface MountConfig {
+  readonly path: string;
+  readonly locks: 'auto' | 'kernel' | 'sluice';
+  readonly wakeups: 'auto' | 'always' | 'off';
+}
+
+export interface HttpConfig {
+  /** Null: no HTTP server. */
+  readonly listen: ListenAddress | null;
+  readonly token: string | null;
+  /** GET /health answers 503 on a replica whose lag is greater. */
+  readonly healthLagMs: number;
+}
+
+export interface LeaseConfig {
+  readonly type: 'static';
+  readonly role: 'primary' | 'replica';
+  /** On a replica: the primary's stream, `ws://host:port` or `wss://…`. Null on the primary. */
+  readonly primary: string | null;
+  /** What other nodes and applications are told as this node's address; null: the address of `replication.listen`. */
+  readonly advertise: string | null;
+}
+
+export interface ReplicationConfig {
+  /** Null: no replica can connect. */
+  readonly listen: ListenAddress | null;
+  /** Shared by all nodes: asked of those that connect, shown to the primary. */
+  readonly token: string | null;
+  readonly retain: { readonly ageMs: number; readonly sizeBytes: number };
+  readonly heartbeatMs: number;
+}
+
+export interface BackupConfig {
+  /** `file:///absolute/folder` or `s3://bucket/path`. */
+  readonly url: string;
+  readonly intervalMs: number;
+  readonly endpoint?: string;
+  readonly region?: string;
+  readonly pathStyle?: boolean;
+  readonly accessKeyId?: string;
+  readonly secretAccessKey?: string;
+  readonly profile?: string;
+}
+
+export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent';
+
+export interface LogConfig {
+  readonly level: LogLevel;
+  /** `auto`: pretty on a terminal, JSON elsewhere. */
+  readonly format: 'auto' | 'json' | 'pretty';
+}
+
+export interface ListenAddress {
+  /** A host name or an IP address without brackets. */
+  readonly host: string;
+  /** 0: any free port. */
+  readonly port: number;
+}
