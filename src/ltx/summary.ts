@@ -1,0 +1,13 @@
+import type { LtxHeader } from './header.js';
+import type { Checksum } from './position.js';
+
+/** What is known of an LTX file after it was written, or read and found whole. */
+export interface LtxSummary {
+  readonly header: LtxHeader;
+  /** Page frames in it. */
+  readonly pages: number;
+  readonly sizeBytes: number;
+  readonly fileChecksum: Checksum;
+  /** Database checksum afterwards, from the header or, in a file without flag 0x2, the trailer; 0n if unknown. */
+  readonly postApply: Checksum;
+}
