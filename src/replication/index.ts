@@ -1,0 +1,13 @@
+export { isLoopback } from './auth.js';
+export { CLIENT_LIMITS, type ClientLimits, SERVER_LIMITS, type ServerLimits } from './limits.js';
+export { PROTOCOL_VERSION } from './messages.js';
+export { ReplicationServer } from './primary.js';
+export { ReplicationClient } from './replica.js';
+export type {
+  ClientHooks,
+  DatabaseProblem,
+  ReplicationClientOptions,
+  ReplicationLog,
+  ReplicationServerOptions,
+  ServerHooks,
+} from './types.js';

@@ -1,0 +1,77 @@
+import type { DatabaseSet, ReplicaSink } from '../database/types.js';
+import type { Position } from '../ltx/index.js';
+import type { ClientLimits, ServerLimits } from './limits.js';
+
+/** The part of a pino logger that replication uses. Nothing is logged per transaction. */
+export interface ReplicationLog {
+  debug(fields: object, message: string): void;
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
+/** What the primary's side counts. Called on the hot path: take note and return. */
+export interface ServerHooks {
+  /** Bytes of LTX given to the socket of one replica, of a live transaction or of catch-up and snapshots. */
+  sent?(bytes: number, kind: 'live' | 'log' | 'snapshot'): void;
+  /** The replica has this transaction, applied and visible to its readers. */
+  acknowledged?(nodeId: string, name: string, position: Position): void;
+  /** A replica connected or left. */
+  followers?(count: number): void;
+}
+
+export interface ReplicationServerOptions {
+  readonly databases: DatabaseSet;
+  /** This node's id, at most 128 characters. */
+  readonly nodeId: string;
+  /** Asked of each replica. Without it only loopback addresses can be listened on. */
+  readonly token?: string | undefined;
+  /** The address that replicas tell their applications as the primary's (`.primary`); default: none. */
+  readonly advertise?: string | undefined;
+  /** Between heartbeats; default 1,000. */
+  readonly heartbeatMs?: number;
+  readonly limits?: Partial<ServerLimits>;
+  readonly log: ReplicationLog;
+  readonly hooks?: ServerHooks;
+}
+
+/** What the replica's side counts. Called on the hot path: take note and return. */
+export interface ClientHooks {
+  /** LTX bytes that came. */
+  received?(bytes: number): void;
+  /** A transaction or snapshot is applied; `lagMs` since it was committed on the primary, by the primary's clock. */
+  applied?(name: string, position: Position, lagMs: number): void;
+  /** The connection was made (hellos exchanged) or lost. */
+  connected?(connected: boolean): void;
+  /** All databases that the primary named in this connection's hello are applied at that position. */
+  caughtUp?(): void;
+  /** The sink could not take something. */
+  failed?(name: string, code: string): void;
+}
+
+export interface ReplicationClientOptions {
+  /** `ws://host:port` or `wss://…`, IPv6 as `ws://[::1]:port`; several are tried in turn. */
+  readonly url: string | readonly string[];
+  readonly sink: ReplicaSink;
+  readonly nodeId: string;
+  /** Shown to the primary's operator; default: the node id. */
+  readonly name?: string;
+  readonly token?: string | undefined;
+  /** Between signs of life to the primary; default 1,000. */
+  readonly heartbeatMs?: number;
+  readonly limits?: Partial<ClientLimits>;
+  readonly log: ReplicationLog;
+  readonly hooks?: ClientHooks;
+  /** 0 <= x < 1, for the jitter; default Math.random. */
+  readonly random?: () => number;
+}
+
+/** What is wrong with one database on this replica now. */
+export interface DatabaseProblem {
+  readonly name: string;
+  readonly code: string;
+  readonly message: string;
+  readonly hint: string;
+  /** Unix milliseconds. */
+  readonly sinceMs: number;
+}
