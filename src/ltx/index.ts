@@ -14,7 +14,7 @@ export {
   snapshotPages,
 } from './header.js';
 export { type ChecksumHalves, pageChecksum } from './page-checksum.js';
-export { type PageIndex, readPageAt, readPageIndex } from './page-index.js';
+export { PageIndex, readPageAt, readPageIndex } from './page-index.js';
 export * from './position.js';
 export { LtxReader, verifyLtx } from './reader.js';
 export * from './source.js';
