@@ -1,0 +1,475 @@
+import { existsSync, readSync } from 'node:fs';
+import { join } from 'node:path';
+import { DEFER, type FileNode, PROCEED, type Verdict, type Watcher } from '../fuse/index.js';
+import { companionOf, HEADER_SIZE, hasDatabaseMagic } from '../sqlite/index.js';
+import type { SharedState } from './shared.js';
+import type { TrackedDatabase } from './tracked-database.js';
+import { TrackedDatabases } from './tracked-databases.js';
+import { VirtualFiles } from './virtual-files.js';
+import type { FromWorker, ToWorker } from './worker-messages.js';
+import { WorkerPin } from './worker-pin.js';
+
+const EACCES = 13;
+const NOTHING: readonly number[] = [];
+/** What SQLite writes over a persistent journal's header to commit. */
+const JOURNAL_ZEROES = 28;
+
+type Kind = 'main' | 'wal' | 'shm' | 'journal';
+
+interface Tag {
+  kind: Kind;
+  database: TrackedDatabase | undefined;
+}
+
+export interface CaptureOptions {
+  readonly shared: SharedState;
+  readonly backing: string;
+  /** Databases that exist already, with their slots. */
+  readonly databases: readonly { readonly name: string; readonly slot: number }[];
+  readonly send: (message: FromWorker) => void;
+  /** The next message from main, if there is one. */
+  readonly receive: () => ToWorker | undefined;
+}
+
+/**
+ * The primary's watcher: sees each write, finds out where transactions end, and holds back what must not happen before
+ * main has logged them. On the worker thread.
+ */
+export class CaptureWatcher implements Watcher {
+  private readonly shared: SharedState;
+  private readonly databases: TrackedDatabases;
+  private readonly virtualFiles: VirtualFiles;
+  /** Main files and candidates that the kernel knows, by path. */
+  private readonly mains = new Map<string, FileNode>();
+  /** The database whose journal was removed last in a folder: its log is made durable with the folder. */
+  private readonly committedIn = new Map<string, TrackedDatabase>();
+  private readonly pinWaiters = new Set<TrackedDatabase>();
+  private readonly syncList: number[] = [-1];
+  private sequence = 0;
+  private compare = Buffer.alloc(0);
+
+  constructor(private readonly options: CaptureOptions) {
+    this.shared = options.shared;
+    this.databases = new TrackedDatabases(options.backing, options.databases, (slot, name) =>
+      options.send({ kind: 'found', slot, name }),
+    );
+    this.virtualFiles = new VirtualFiles(this.shared, (name) => this.databases.get(name)?.slot);
+    for (const database of this.databases.all()) {
+      this.databases.load(database);
+      this.shared.publishWal(database.slot, database.wal.generation, database.wal.committedFrames);
+    }
+  }
+
+  // --- names ----------------------------------------------------------------------------------------------------
+
+  added(node: FileNode, created: boolean): void {
+    const companion = companionOf(node.path);
+    if (companion === undefined) {
+      const database = this.databases.get(node.path);
+      if (database !== undefined) database.main = node;
+      this.mains.set(node.path, node);
+      node.tag = { kind: 'main', database } satisfies Tag;
+      return;
+    }
+    let database = this.databases.get(companion.database);
+    if (database === undefined && this.mains.has(companion.database)) {
+      database = this.databases.create(companion.database);
+      if (database !== undefined) {
+        database.main = this.mains.get(companion.database);
+        (database.main!.tag as Tag).database = database;
+        database.dirtyUnknown = true;
+      }
+    }
+    node.tag = { kind: companion.kind, database } satisfies Tag;
+    if (companion.kind === 'wal' && database !== undefined) {
+      database.walNode = node;
+      if (created) database.wal.clear();
+    }
+  }
+
+  removed(node: FileNode): void {
+    const tag = node.tag as Tag | undefined;
+    if (tag === undefined) return;
+    const database = tag.database;
+    if (tag.kind === 'main') {
+      if (this.mains.get(node.path) === node) this.mains.delete(node.path);
+      if (database?.main === node) this.drop(database);
+    } else if (database !== undefined) {
+      this.companionGone(tag.kind, database, node);
+    }
+    tag.database = undefined;
+  }
+
+  renamed(node: FileNode, oldPath: string): void {
+    const tag = node.tag as Tag | undefined;
+    if (tag === undefined) return;
+    if (tag.kind === 'main') {
+      if (this.mains.get(oldPath) === node) this.mains.delete(oldPath);
+      if (tag.database?.main === node) this.drop(tag.database);
+    } else if (tag.database !== undefined) {
+      this.companionGone(tag.kind, tag.database, node);
+    }
+    this.added(node, false);
+    const now = node.tag as Tag;
+    if (now.kind === 'main') this.arrived(node, now);
+    else if (now.kind === 'wal' && now.database !== undefined) {
+      now.database.wal.load();
+      this.publishWal(now.database);
+    }
+  }
+
+  // --- may it happen? -------------------------------------------------------------------------------------------
+
+  mayOpen(): Verdict {
+    return PROCEED;
+  }
+
+  mayCreate(path: string): Verdict {
+    return this.virtualFiles.isReserved(path) ? EACCES : PROCEED;
+  }
+
+  mayChange(): Verdict {
+    return PROCEED;
+  }
+
+  mayWrite(node: FileNode, position: number, data: Buffer, start: number, length: number): Verdict {
+    const tag = node.tag as Tag;
+    const database = tag.database;
+    if (database === undefined) return PROCEED;
+    switch (tag.kind) {
+      case 'wal':
+        return this.mayWriteWal(database, node, position, data, start, length);
+      case 'journal':
+        return isJournalCommit(position, data, start, length) ? this.settle(database) : PROCEED;
+      case 'main':
+        if (database.pending !== undefined && !this.resolvePending(database)) return DEFER;
+        for (const pin of database.pins) pin.save(node.fd(), position, length);
+        return PROCEED;
+      default:
+        return PROCEED;
+    }
+  }
+
+  mayResize(node: FileNode, size: number): Verdict {
+    const tag = node.tag as Tag;
+    const database = tag.database;
+    if (database === undefined) return PROCEED;
+    switch (tag.kind) {
+      case 'wal':
+        return size < database.wal.committedEnd ? this.mayLoseWal(database) : PROCEED;
+      case 'journal':
+        return size === 0 ? this.settle(database) : PROCEED;
+      case 'main':
+        if (database.pending !== undefined && !this.resolvePending(database)) return DEFER;
+        for (const pin of database.pins) pin.saveTail(node.fd(), size);
+        return PROCEED;
+      default:
+        return PROCEED;
+    }
+  }
+
+  mayUnlink(node: FileNode): Verdict {
+    const tag = node.tag as Tag;
+    if (tag.database === undefined) return PROCEED;
+    if (tag.kind === 'wal') return this.mayLoseWal(tag.database);
+    if (tag.kind === 'journal') return this.settle(tag.database);
+    return PROCEED;
+  }
+
+  mayRename(_oldPath: string, newPath: string, replaced: FileNode | undefined): Verdict {
+    if (this.virtualFiles.isReserved(newPath)) return EACCES;
+    return replaced === undefined ? PROCEED : this.mayUnlink(replaced);
+  }
+
+  // --- it happened ----------------------------------------------------------------------------------------------
+
+  wrote(node: FileNode, position: number, data: Buffer, start: number, length: number): void {
+    const tag = node.tag as Tag;
+    const database = tag.database;
+    switch (tag.kind) {
+      case 'wal':
+        if (database !== undefined) this.wroteWal(database, position, data, start, length);
+        return;
+      case 'journal':
+        if (database === undefined) return;
+        if (isJournalCommit(position, data, start, length)) this.journalEnded(database);
+        else database.journalOpen = true;
+        return;
+      case 'main':
+        this.wroteMain(node, tag, position, data, start, length);
+        return;
+      default:
+    }
+  }
+
+  resized(node: FileNode, size: number): void {
+    const tag = node.tag as Tag;
+    const database = tag.database;
+    if (database === undefined) return;
+    if (tag.kind === 'wal') {
+      if (size === 0) database.wal.clear();
+      else if (size < database.wal.committedEnd) database.wal.load();
+    } else if (tag.kind === 'journal') {
+      if (size === 0) this.journalEnded(database);
+    } else if (tag.kind === 'main' && !database.checkpointing) {
+      database.resized = true;
+    }
+  }
+
+  released(node: FileNode, wrote: boolean): void {
+    if (!wrote) return;
+    const tag = node.tag as Tag | undefined;
+    if (tag?.kind !== 'main' || tag.database === undefined || node.writers > 0) return;
+    const database = tag.database;
+    if (database.changed && !database.journalOpen && !database.checkpointing) this.settle(database);
+  }
+
+  // --- durability -----------------------------------------------------------------------------------------------
+
+  alsoSync(node: FileNode): readonly number[] {
+    const tag = node.tag as Tag;
+    // The WAL is the durable copy of its own transactions; the log matters when the database file becomes it.
+    if (tag.database === undefined || tag.kind === 'wal' || tag.kind === 'shm') return NOTHING;
+    return this.logOf(tag.database);
+  }
+
+  alsoSyncFolder(path: string): readonly number[] {
+    const database = this.committedIn.get(path);
+    return database === undefined ? NOTHING : this.logOf(database);
+  }
+
+  // --- virtual files, wake-ups -----------------------------------------------------------------------------------
+
+  virtual(path: string): Buffer | undefined {
+    if (path === '.primary') this.takeMessages();
+    return this.virtualFiles.content(path);
+  }
+
+  hidden(name: string): boolean {
+    return this.virtualFiles.isHidden(name);
+  }
+
+  woken(): void {
+    this.takeMessages();
+    for (const database of this.pinWaiters) {
+      if (this.resolvePending(database)) this.grantPins(database);
+    }
+  }
+
+  // --- WAL ------------------------------------------------------------------------------------------------------
+
+  private mayWriteWal(
+    database: TrackedDatabase,
+    node: FileNode,
+    position: number,
+    data: Buffer,
+    start: number,
+    length: number,
+  ): Verdict {
+    if (position < 32) return database.wal.header === undefined ? PROCEED : this.mayLoseWal(database);
+    if (!database.wal.overwritesCommitted(position)) return PROCEED;
+    if (this.isSame(node, position, data, start, Math.min(length, database.wal.committedEnd - position))) return PROCEED;
+    if (database.pending !== undefined) return this.resolvePending(database) ? PROCEED : DEFER;
+    if (!this.isLogged(database)) return DEFER;
+    for (const pin of database.pins) pin.saveWal();
+    const frames = database.wal.framesBefore(position);
+    const sequence = ++this.sequence;
+    database.pending = { kind: 'undo', sequence, frames };
+    const { slot, wal } = database;
+    this.options.send({ kind: 'undo', slot, sequence, generation: wal.generation, frames });
+    return this.resolvePending(database) ? PROCEED : DEFER;
+  }
+
+  /** Before the WAL's frames go away (a new header, truncation, removal): all of it must be in the log. */
+  private mayLoseWal(database: TrackedDatabase): Verdict {
+    if (database.wal.header === undefined) return PROCEED;
+    if (database.wal.verify()) this.publishWal(database);
+    if (!this.isLogged(database)) return DEFER;
+    for (const pin of database.pins) pin.saveWal();
+    return PROCEED;
+  }
+
+  private wroteWal(database: TrackedDatabase, position: number, data: Buffer, start: number, length: number): void {
+    const wal = database.wal;
+    let skip = 0;
+    if (wal.overwritesCommitted(position)) {
+      // A request that the kernel presented again: these bytes are what the file has.
+      skip = wal.committedEnd - position;
+      if (skip >= length) return;
+    }
+    const generation = wal.generation;
+    const committed = wal.wrote(position + skip, data, start + skip, length - skip);
+    if (wal.generation !== generation) this.shared.beginWal(database.slot, wal.generation);
+    if (committed) this.publishWal(database);
+  }
+
+  private publishWal(database: TrackedDatabase): void {
+    this.shared.publishWal(database.slot, database.wal.generation, database.wal.committedFrames);
+  }
+
+  private isLogged(database: TrackedDatabase): boolean {
+    const { slot, wal } = database;
+    if (this.shared.isLogged(slot, wal.generation, wal.committedFrames)) return true;
+    this.shared.setWaiting(slot);
+    if (this.shared.isLogged(slot, wal.generation, wal.committedFrames)) return true;
+    this.shared.ringBell(slot);
+    return false;
+  }
+
+  private isSame(node: FileNode, position: number, data: Buffer, start: number, length: number): boolean {
+    if (this.compare.length < length) this.compare = Buffer.alloc(length);
+    const read = readSync(node.fd(), this.compare, 0, length, position);
+    return read === length && this.compare.compare(data, start, start + length, 0, length) === 0;
+  }
+
+  // --- rollback journal -----------------------------------------------------------------------------------------
+
+  /** Before a journal ends, or after the last writer of a file without one: main logs what changed. */
+  private settle(database: TrackedDatabase): Verdict {
+    if (database.pending === undefined) {
+      if (!database.changed) return PROCEED;
+      const sequence = ++this.sequence;
+      database.pending = { kind: 'changed', sequence };
+      const pages = database.dirtyUnknown ? undefined : database.dirty.toArray();
+      this.options.send({ kind: 'changed', slot: database.slot, sequence, pages });
+    }
+    return this.resolvePending(database) ? PROCEED : DEFER;
+  }
+
+  /** Whether main is done with what was asked; if so its consequences are drawn. */
+  private resolvePending(database: TrackedDatabase): boolean {
+    const pending = database.pending;
+    if (pending === undefined) return true;
+    if (this.shared.settled(database.slot) < pending.sequence) {
+      this.shared.setWaiting(database.slot);
+      if (this.shared.settled(database.slot) < pending.sequence) return false;
+    }
+    database.pending = undefined;
+    if (pending.kind === 'changed') database.clearChanges();
+    if (pending.kind === 'undo') {
+      database.wal.takeBack(pending.frames);
+      this.publishWal(database);
+    }
+    this.grantPins(database);
+    return true;
+  }
+
+  private journalEnded(database: TrackedDatabase): void {
+    database.journalOpen = false;
+    const slash = database.name.lastIndexOf('/');
+    this.committedIn.set(slash < 0 ? '' : database.name.slice(0, slash), database);
+    this.grantPins(database);
+  }
+
+  private logOf(database: TrackedDatabase): readonly number[] {
+    const fd = this.shared.logFd(database.slot);
+    if (fd < 0) return NOTHING;
+    this.syncList[0] = fd;
+    return this.syncList;
+  }
+
+  // --- database file --------------------------------------------------------------------------------------------
+
+  private wroteMain(node: FileNode, tag: Tag, position: number, data: Buffer, start: number, length: number): void {
+    let database = tag.database;
+    if (database === undefined) {
+      if (position !== 0 || length < HEADER_SIZE || !hasDatabaseMagic(data, start)) return;
+      database = this.databases.create(node.path);
+      if (database === undefined) return;
+      database.main = node;
+      database.dirtyUnknown = true;
+      tag.database = database;
+    }
+    if (position === 0) database.notePageSize(data, start, length);
+    if (!database.checkpointing) database.noteWrite(position, length);
+  }
+
+  /** A file came under this name by a rename: if it is a database, all of it is new. */
+  private arrived(node: FileNode, tag: Tag): void {
+    const head = Buffer.alloc(HEADER_SIZE);
+    if (readSync(node.fd(), head, 0, HEADER_SIZE, 0) < HEADER_SIZE || !hasDatabaseMagic(head)) return;
+    const database = tag.database ?? this.databases.create(node.path);
+    if (database === undefined) return;
+    database.main = node;
+    tag.database = database;
+    database.notePageSize(head, 0, HEADER_SIZE);
+    database.dirtyUnknown = true;
+    // A drop that is still under way keeps its place: main takes both in order.
+    database.pending = undefined;
+    this.settle(database);
+  }
+
+  private drop(database: TrackedDatabase): void {
+    database.main = undefined;
+    database.pageSize = 0;
+    database.journalOpen = false;
+    database.clearChanges();
+    for (const pin of database.pins.splice(0)) pin.close();
+    const sequence = ++this.sequence;
+    database.pending = { kind: 'dropped', sequence };
+    this.options.send({ kind: 'dropped', slot: database.slot, sequence });
+  }
+
+  private companionGone(kind: Kind, database: TrackedDatabase, node: FileNode): void {
+    if (kind === 'wal' && database.walNode === node) {
+      database.wal.clear();
+      database.walNode = undefined;
+    } else if (kind === 'journal') {
+      this.journalEnded(database);
+    }
+  }
+
+  // --- pins -----------------------------------------------------------------------------------------------------
+
+  private takeMessages(): void {
+    for (let message = this.options.receive(); message !== undefined; message = this.options.receive()) {
+      if (message.kind === 'primary') {
+        this.virtualFiles.primary = message.address;
+        continue;
+      }
+      if (message.kind === 'slot') continue;
+      const database = this.databases.at(message.slot);
+      if (message.kind === 'pin') {
+        if (database === undefined) {
+          this.refusePin(message.slot, message.pin, 'no such database');
+          continue;
+        }
+        database.waitingPins.push(message);
+        this.pinWaiters.add(database);
+      } else if (database !== undefined) {
+        const index = database.pins.findIndex((pin) => pin.id === message.pin);
+        if (index >= 0) database.pins.splice(index, 1)[0]!.close();
+        const waiting = database.waitingPins.findIndex((pin) => pin.pin === message.pin);
+        if (waiting >= 0) database.waitingPins.splice(waiting, 1);
+      }
+    }
+  }
+
+  private refusePin(slot: number, pin: number, reason: string): void {
+    this.options.send({ kind: 'pin-failed', slot, pin, reason });
+  }
+
+  private grantPins(database: TrackedDatabase): void {
+    if (database.waitingPins.length === 0) return;
+    if (database.journalOpen || database.pending !== undefined || (database.changed && !database.checkpointing)) return;
+    this.pinWaiters.delete(database);
+    const { slot, wal } = database;
+    for (const waiting of database.waitingPins.splice(0)) {
+      if (database.pageSize === 0 || !existsSync(join(this.options.backing, database.name))) {
+        this.refusePin(slot, waiting.pin, 'the database is gone');
+        continue;
+      }
+      const frames = wal.header === undefined ? 0 : wal.committedFrames;
+      database.pins.push(
+        new WorkerPin(waiting.pin, waiting.flags, waiting.path, database.pageSize, database.walPath, frames),
+      );
+      this.options.send({ kind: 'pinned', slot, pin: waiting.pin, generation: wal.generation, frames });
+    }
+  }
+}
+
+function isJournalCommit(position: number, data: Buffer, start: number, length: number): boolean {
+  if (position !== 0 || length !== JOURNAL_ZEROES) return false;
+  for (let i = start; i < start + length; i++) if (data[i] !== 0) return false;
+  return true;
+}

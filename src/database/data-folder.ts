@@ -1,0 +1,91 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { SluiceError } from '../errors.js';
+
+/** The data folder's own format; a newer one is refused. */
+const FORMAT = 1;
+const READABLE_NAME_MAX = 120;
+
+/**
+ * Where a node keeps things under its data folder:
+ *
+ *     files/              the real files behind the mount
+ *     meta/<database>/    name, state, sums, and the log's segments of each database
+ *     run/                the mount's own: node ids, unlinked files that are still open
+ *     spool/              files on their way in or out; emptied at each start
+ *     set-aside/<time>/   databases that gave way to others, never deleted by Sluice
+ *     node.json           this node's id and the folder's format
+ */
+export class DataFolder {
+  readonly files: string;
+  readonly meta: string;
+  readonly run: string;
+  readonly spool: string;
+  readonly setAside: string;
+  /** 16 hex digits, made once, kept for the life of the folder. */
+  readonly nodeId: string;
+
+  constructor(readonly root: string) {
+    this.files = join(root, 'files');
+    this.meta = join(root, 'meta');
+    this.run = join(root, 'run');
+    this.spool = join(root, 'spool');
+    this.setAside = join(root, 'set-aside');
+    for (const folder of [this.files, this.meta, this.run, this.spool]) mkdirSync(folder, { recursive: true });
+    this.nodeId = this.identify(join(root, 'node.json'));
+  }
+
+  /** The folder of one database's state; made if needed. Long or odd names are shortened to a hash. */
+  metaOf(name: string): string {
+    let encoded = encodeURIComponent(name);
+    if (encoded.length > READABLE_NAME_MAX || encoded.startsWith('.')) {
+      const hash = createHash('sha256').update(name).digest('hex').slice(0, 32);
+      encoded = `${encoded.replace(/^\.+/, '').slice(0, READABLE_NAME_MAX - 33)}~${hash}`;
+    }
+    const folder = join(this.meta, encoded);
+    if (!existsSync(join(folder, 'name'))) {
+      mkdirSync(folder, { recursive: true });
+      writeFileSync(join(folder, 'name'), name);
+    }
+    return folder;
+  }
+
+  /** Names of all databases that have state here, also of dropped ones. */
+  knownNames(): string[] {
+    const names: string[] = [];
+    for (const entry of readdirSync(this.meta)) {
+      const file = join(this.meta, entry, 'name');
+      if (existsSync(file)) names.push(readFileSync(file, 'utf8'));
+    }
+    return names;
+  }
+
+  /** A new dated folder for something that gives way. */
+  newSetAside(reason: string): string {
+    const stamp = new Date().toISOString().replace(/[:.]/g, '-');
+    for (let n = 0; ; n++) {
+      const folder = join(this.setAside, `${stamp}-${reason}${n === 0 ? '' : `-${n}`}`);
+      if (existsSync(folder)) continue;
+      mkdirSync(folder, { recursive: true });
+      return folder;
+    }
+  }
+
+  private identify(file: string): string {
+    if (!existsSync(file)) {
+      const nodeId = randomBytes(8).toString('hex');
+      writeFileSync(file, `${JSON.stringify({ format: FORMAT, nodeId })}\n`);
+      return nodeId;
+    }
+    const { format, nodeId } = JSON.parse(readFileSync(file, 'utf8')) as { format?: unknown; nodeId?: unknown };
+    if (format !== FORMAT || typeof nodeId !== 'string') {
+      throw new SluiceError(
+        'DATA_FORMAT',
+        `the data folder ${this.root} has format ${String(format)}, this version of Sluice knows ${FORMAT}`,
+        'Use the version of Sluice that wrote it, or another data folder',
+      );
+    }
+    return nodeId;
+  }
+}

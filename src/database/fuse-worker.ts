@@ -1,0 +1,56 @@
+import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { describeError } from '../errors.js';
+import { serveMount, type Watcher } from '../fuse/index.js';
+import { CaptureWatcher } from './capture-watcher.js';
+import { ReplicaWatcher } from './replica-watcher.js';
+import { SharedState } from './shared.js';
+import type { FromWorker, ToWorker } from './worker-messages.js';
+
+/** What the main thread gives the fuse worker. */
+export interface FuseWorkerData {
+  readonly deviceFd: number;
+  readonly backing: string;
+  readonly run: string;
+  readonly locks: 'kernel' | 'sluice';
+  readonly takeover: boolean;
+  readonly role: 'primary' | 'replica';
+  /** From src/fuse's `createShared`. */
+  readonly fuseShared: SharedArrayBuffer;
+  /** SharedState's. */
+  readonly state: SharedArrayBuffer;
+  readonly databases: readonly { readonly name: string; readonly slot: number }[];
+  /** Messages to the worker; it looks at them when it is woken. */
+  readonly port: MessagePort;
+}
+
+function run(data: FuseWorkerData, send: (message: FromWorker) => void): void {
+  const receive = (): ToWorker | undefined => receiveMessageOnPort(data.port)?.message as ToWorker | undefined;
+  const shared = new SharedState(data.state);
+  const { backing, databases } = data;
+  const watcher: Watcher =
+    data.role === 'primary'
+      ? new CaptureWatcher({ shared, backing, databases, send, receive })
+      : new ReplicaWatcher({ shared, databases, receive });
+  send({ kind: 'serving' });
+  serveMount({
+    deviceFd: data.deviceFd,
+    backing,
+    run: data.run,
+    locks: data.locks,
+    takeover: data.takeover,
+    watcher,
+    shared: data.fuseShared,
+    log: (message) => send({ kind: 'log', message }),
+  });
+}
+
+if (parentPort !== null) {
+  const port = parentPort;
+  const send = (message: FromWorker): void => port.postMessage(message);
+  try {
+    run(workerData as FuseWorkerData, send);
+    send({ kind: 'ended', error: undefined });
+  } catch (error) {
+    send({ kind: 'ended', error: describeError(error) });
+  }
+}

@@ -1,0 +1,146 @@
+import { closeSync, fdatasyncSync, fstatSync, ftruncateSync, openSync, readSync, unlinkSync, writeSync } from 'node:fs';
+import { fileSource, verifyLtx } from '../ltx/index.js';
+
+/** Before each LTX: u32 magic, u32 size of the LTX, u64 TXID; big-endian. */
+export const RECORD_HEADER_SIZE = 16;
+const RECORD_MAGIC = 0x534c4731; // "SLG1"
+/** An LTX may not be larger, since its size is a u32. */
+export const MAX_LTX_SIZE = 0xffff_ffff;
+const SCAN_SIZE = 1024 * 1024;
+
+/** One file of a log: LTX files one behind the other, with consecutive TXIDs. */
+export class LogSegment {
+  readonly fd: number;
+  private readonly offsets: number[] = [];
+  private readonly sizes: number[] = [];
+  size = 0;
+  private references = 1;
+  private readonly header = Buffer.alloc(RECORD_HEADER_SIZE);
+
+  private constructor(
+    readonly path: string,
+    readonly firstTxid: number,
+    readonly createdMs: number,
+    flags: 'r+' | 'w+',
+  ) {
+    this.fd = openSync(path, flags);
+  }
+
+  static create(path: string, firstTxid: number): LogSegment {
+    return new LogSegment(path, firstTxid, Date.now(), 'w+');
+  }
+
+  /** Opens one and finds its records. What follows the last whole one is cut off; `verifyLast`: that one is read whole. */
+  static open(path: string, firstTxid: number, verifyLast: boolean): LogSegment {
+    const segment = new LogSegment(path, firstTxid, 0, 'r+');
+    segment.scan();
+    while (verifyLast && segment.count > 0 && !segment.lastIsSound()) segment.dropLast();
+    if (fstatSync(segment.fd).size > segment.size) ftruncateSync(segment.fd, segment.size);
+    return Object.assign(segment, { createdMs: fstatSync(segment.fd).mtimeMs });
+  }
+
+  get count(): number {
+    return this.offsets.length;
+  }
+
+  get lastTxid(): number {
+    return this.firstTxid + this.count - 1;
+  }
+
+  offsetOf(txid: number): number {
+    return this.offsets[txid - this.firstTxid]!;
+  }
+
+  sizeOf(txid: number): number {
+    return this.sizes[txid - this.firstTxid]!;
+  }
+
+  append(ltx: Uint8Array): void {
+    const offset = this.size + RECORD_HEADER_SIZE;
+    const record = Buffer.allocUnsafe(RECORD_HEADER_SIZE + ltx.length);
+    this.putHeader(record, ltx.length);
+    record.set(ltx, RECORD_HEADER_SIZE);
+    writeWhole(this.fd, record, record.length, this.size);
+    this.took(offset, ltx.length);
+  }
+
+  /** Where the bytes of the next LTX go; nothing counts until `finishLarge`. */
+  get largeOffset(): number {
+    return this.size + RECORD_HEADER_SIZE;
+  }
+
+  finishLarge(size: number): void {
+    this.putHeader(this.header, size);
+    writeWhole(this.fd, this.header, RECORD_HEADER_SIZE, this.size);
+    this.took(this.largeOffset, size);
+  }
+
+  sync(): void {
+    fdatasyncSync(this.fd);
+  }
+
+  /** A reader keeps the file readable after `remove`. */
+  retain(): void {
+    this.references++;
+  }
+
+  release(): void {
+    if (--this.references === 0) closeSync(this.fd);
+  }
+
+  remove(): void {
+    unlinkSync(this.path);
+    this.release();
+  }
+
+  private took(offset: number, size: number): void {
+    this.offsets.push(offset);
+    this.sizes.push(size);
+    this.size = offset + size;
+  }
+
+  private putHeader(target: Buffer, size: number): void {
+    target.writeUInt32BE(RECORD_MAGIC, 0);
+    target.writeUInt32BE(size, 4);
+    target.writeBigUInt64BE(BigInt(this.firstTxid + this.count), 8);
+  }
+
+  private scan(): void {
+    const fileSize = fstatSync(this.fd).size;
+    const piece = Buffer.alloc(Math.min(SCAN_SIZE, Math.max(fileSize, RECORD_HEADER_SIZE)));
+    let pieceStart = 0;
+    let pieceSize = 0;
+    for (let at = 0; at + RECORD_HEADER_SIZE <= fileSize; ) {
+      if (at < pieceStart || at + RECORD_HEADER_SIZE > pieceStart + pieceSize) {
+        pieceStart = at;
+        pieceSize = readSync(this.fd, piece, 0, piece.length, at);
+      }
+      const record = at - pieceStart;
+      if (piece.readUInt32BE(record) !== RECORD_MAGIC) return;
+      const size = piece.readUInt32BE(record + 4);
+      if (piece.readBigUInt64BE(record + 8) !== BigInt(this.firstTxid + this.count)) return;
+      if (at + RECORD_HEADER_SIZE + size > fileSize) return;
+      this.took(at + RECORD_HEADER_SIZE, size);
+      at = this.size;
+    }
+  }
+
+  private lastIsSound(): boolean {
+    try {
+      verifyLtx(fileSource(this.fd, this.offsetOf(this.lastTxid), this.sizeOf(this.lastTxid)));
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  private dropLast(): void {
+    this.size = this.offsets.pop()! - RECORD_HEADER_SIZE;
+    this.sizes.pop();
+  }
+}
+
+/** Writes all of it; a write that comes short is a full disk, which the next one then says. */
+export function writeWhole(fd: number, bytes: Uint8Array, size: number, position: number): void {
+  for (let done = 0; done < size; ) done += writeSync(fd, bytes, done, size - done, position + done);
+}

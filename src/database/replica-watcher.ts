@@ -1,0 +1,110 @@
+import { type FileNode, PROCEED, type Verdict, type Watcher } from '../fuse/index.js';
+import { companionOf } from '../sqlite/index.js';
+import type { SharedState } from './shared.js';
+import { VirtualFiles } from './virtual-files.js';
+import type { ToWorker } from './worker-messages.js';
+
+const EROFS = 30;
+const O_ACCMODE = 3;
+const O_TRUNC = 0x200;
+const NOTHING: readonly number[] = [];
+
+export interface ReplicaWatcherOptions {
+  readonly shared: SharedState;
+  readonly databases: readonly { readonly name: string; readonly slot: number }[];
+  readonly receive: () => ToWorker | undefined;
+}
+
+/**
+ * A replica's watcher: only the applier changes files. An application that opens a database read-write is answered
+ * EROFS, upon which SQLite opens it read-only by itself: reads work, a write says "attempt to write a readonly database".
+ * The -shm stays writable, because readers keep their marks in it.
+ */
+export class ReplicaWatcher implements Watcher {
+  private readonly shared: SharedState;
+  private readonly slots = new Map<string, number>();
+  private readonly virtualFiles: VirtualFiles;
+
+  constructor(private readonly options: ReplicaWatcherOptions) {
+    this.shared = options.shared;
+    for (const { name, slot } of options.databases) this.slots.set(name, slot);
+    this.virtualFiles = new VirtualFiles(this.shared, (name) => this.slots.get(name));
+  }
+
+  added(node: FileNode): void {
+    node.tag = companionOf(node.path)?.kind;
+  }
+
+  removed(): void {}
+
+  renamed(node: FileNode): void {
+    this.added(node);
+  }
+
+  mayOpen(node: FileNode, flags: number, pid: number): Verdict {
+    if ((flags & (O_ACCMODE | O_TRUNC)) === 0 || node.tag === 'shm') return PROCEED;
+    return this.isApplier(pid) ? PROCEED : EROFS;
+  }
+
+  mayCreate(_path: string, pid: number): Verdict {
+    return this.isApplier(pid) ? PROCEED : EROFS;
+  }
+
+  mayWrite(node: FileNode, _position: number, _data: Buffer, _start: number, _length: number, pid: number): Verdict {
+    return node.tag === 'shm' || this.isApplier(pid) ? PROCEED : EROFS;
+  }
+
+  wrote(): void {}
+
+  mayResize(node: FileNode, _size: number, pid: number): Verdict {
+    return node.tag === 'shm' || this.isApplier(pid) ? PROCEED : EROFS;
+  }
+
+  resized(): void {}
+
+  mayUnlink(_node: FileNode, pid: number): Verdict {
+    return this.isApplier(pid) ? PROCEED : EROFS;
+  }
+
+  mayRename(_oldPath: string, _newPath: string, _replaced: FileNode | undefined, pid: number): Verdict {
+    return this.isApplier(pid) ? PROCEED : EROFS;
+  }
+
+  mayChange(_path: string, pid: number): Verdict {
+    return this.isApplier(pid) ? PROCEED : EROFS;
+  }
+
+  released(): void {}
+
+  alsoSync(): readonly number[] {
+    return NOTHING;
+  }
+
+  alsoSyncFolder(): readonly number[] {
+    return NOTHING;
+  }
+
+  virtual(path: string): Buffer | undefined {
+    this.takeMessages();
+    return this.virtualFiles.content(path);
+  }
+
+  hidden(name: string): boolean {
+    return this.virtualFiles.isHidden(name);
+  }
+
+  woken(): void {
+    this.takeMessages();
+  }
+
+  private isApplier(pid: number): boolean {
+    return pid !== 0 && pid === this.shared.applierPid();
+  }
+
+  private takeMessages(): void {
+    for (let message = this.options.receive(); message !== undefined; message = this.options.receive()) {
+      if (message.kind === 'primary') this.virtualFiles.primary = message.address;
+      else if (message.kind === 'slot') this.slots.set(message.name, message.slot);
+    }
+  }
+}

@@ -1,0 +1,202 @@
+/**
+ * Memory that the fuse worker and the main thread share, so that a commit costs no message.
+ *
+ * One writer per field. The worker publishes how far each database's WAL is committed; the main thread publishes what
+ * it has logged, and positions for the `<db>-pos` files. A slot belongs to a database name for the life of the process.
+ */
+
+/** Databases that one node can hold. */
+export const MAX_SLOTS = 8192;
+
+const GLOBALS = 16;
+/** Int32 words per slot. */
+const SLOT_WORDS = 8;
+/** 64-bit words per slot. */
+const SLOT_LONGS = 2;
+
+/** Global Int32 fields. */
+const enum Global {
+  /** Counts up when the main thread should look at the attention ring. */
+  Bell = 0,
+  /** Ring positions: next to write (worker), next to read (main). Count up, wrap by masking. */
+  RingHead = 1,
+  RingTail = 2,
+  ApplierPid = 3,
+  /** Milliseconds; -1 when unknown. */
+  LagMs = 4,
+}
+
+const enum Slot {
+  /** Counts up with each new WAL header that the worker saw. */
+  WalGeneration = 0,
+  /** Frames of that WAL up to and including its last commit. */
+  WalFrames = 1,
+  /** What main has logged of it. */
+  LoggedGeneration = 2,
+  LoggedFrames = 3,
+  /** Sequence of the last `changed` or `undo` message that main has finished. */
+  Settled = 4,
+  /** 1 while the slot stands in the attention ring. */
+  InRing = 5,
+  /** Descriptor of the log's current segment, -1 if none. */
+  LogFd = 6,
+  /** 1 if the worker holds back a request until main has logged more. */
+  Waiting = 7,
+}
+
+export class SharedState {
+  readonly buffer: SharedArrayBuffer;
+  private readonly words: Int32Array;
+  private readonly longs: BigUint64Array;
+  private readonly ring: Int32Array;
+
+  constructor(buffer?: SharedArrayBuffer) {
+    const wordsBytes = (GLOBALS + MAX_SLOTS * SLOT_WORDS) * 4;
+    const longsBytes = MAX_SLOTS * SLOT_LONGS * 8;
+    this.buffer = buffer ?? new SharedArrayBuffer(wordsBytes + longsBytes + MAX_SLOTS * 4);
+    this.words = new Int32Array(this.buffer, 0, GLOBALS + MAX_SLOTS * SLOT_WORDS);
+    this.longs = new BigUint64Array(this.buffer, wordsBytes, MAX_SLOTS * SLOT_LONGS);
+    this.ring = new Int32Array(this.buffer, wordsBytes + longsBytes, MAX_SLOTS);
+    if (buffer === undefined) {
+      Atomics.store(this.words, Global.LagMs, -1);
+      for (let slot = 0; slot < MAX_SLOTS; slot++) this.setLogFd(slot, -1);
+    }
+  }
+
+  private at(slot: number, field: Slot): number {
+    return GLOBALS + slot * SLOT_WORDS + field;
+  }
+
+  // --- worker to main -------------------------------------------------------------------------------------------
+
+  /** Worker: the WAL of this generation is committed up to `frames`; main should look. */
+  publishWal(slot: number, generation: number, frames: number): void {
+    Atomics.store(this.words, this.at(slot, Slot.WalFrames), frames);
+    Atomics.store(this.words, this.at(slot, Slot.WalGeneration), generation);
+    this.ringBell(slot);
+  }
+
+  /** Worker: a new WAL begins. Only after all of the old one is logged, so main cannot mix them up. */
+  beginWal(slot: number, generation: number): void {
+    Atomics.store(this.words, this.at(slot, Slot.WalFrames), 0);
+    Atomics.store(this.words, this.at(slot, Slot.WalGeneration), generation);
+  }
+
+  walGeneration(slot: number): number {
+    return Atomics.load(this.words, this.at(slot, Slot.WalGeneration));
+  }
+
+  walFrames(slot: number): number {
+    return Atomics.load(this.words, this.at(slot, Slot.WalFrames));
+  }
+
+  /** Puts the slot in the ring, once, and wakes the main thread. */
+  ringBell(slot: number): void {
+    if (Atomics.exchange(this.words, this.at(slot, Slot.InRing), 1) === 0) {
+      const head = Atomics.load(this.words, Global.RingHead);
+      this.ring[head & (MAX_SLOTS - 1)] = slot;
+      Atomics.store(this.words, Global.RingHead, (head + 1) | 0);
+    }
+    Atomics.add(this.words, Global.Bell, 1);
+    Atomics.notify(this.words, Global.Bell);
+  }
+
+  /** Main: the next slot that wants attention, or -1. */
+  takeAttention(): number {
+    const tail = Atomics.load(this.words, Global.RingTail);
+    if (tail === Atomics.load(this.words, Global.RingHead)) return -1;
+    const slot = this.ring[tail & (MAX_SLOTS - 1)]!;
+    Atomics.store(this.words, Global.RingTail, (tail + 1) | 0);
+    Atomics.store(this.words, this.at(slot, Slot.InRing), 0);
+    return slot;
+  }
+
+  bell(): number {
+    return Atomics.load(this.words, Global.Bell);
+  }
+
+  /** Main: resolves when the bell has rung since `seen`. */
+  async untilBell(seen: number): Promise<void> {
+    const result = Atomics.waitAsync(this.words, Global.Bell, seen);
+    if (result.async) await result.value;
+  }
+
+  /** Anyone: makes `untilBell` return. */
+  wakeMain(): void {
+    Atomics.add(this.words, Global.Bell, 1);
+    Atomics.notify(this.words, Global.Bell);
+  }
+
+  // --- main to worker -------------------------------------------------------------------------------------------
+
+  publishLogged(slot: number, generation: number, frames: number): void {
+    if (Atomics.load(this.words, this.at(slot, Slot.LoggedGeneration)) !== generation) {
+      // Never the new generation beside the old one's frames.
+      Atomics.store(this.words, this.at(slot, Slot.LoggedFrames), 0);
+      Atomics.store(this.words, this.at(slot, Slot.LoggedGeneration), generation);
+    }
+    Atomics.store(this.words, this.at(slot, Slot.LoggedFrames), frames);
+  }
+
+  /** Worker: whether main has logged this generation up to `frames`. */
+  isLogged(slot: number, generation: number, frames: number): boolean {
+    if (frames === 0) return true;
+    if (Atomics.load(this.words, this.at(slot, Slot.LoggedGeneration)) !== generation) return false;
+    return Atomics.load(this.words, this.at(slot, Slot.LoggedFrames)) >= frames;
+  }
+
+  settle(slot: number, sequence: number): void {
+    Atomics.store(this.words, this.at(slot, Slot.Settled), sequence);
+  }
+
+  settled(slot: number): number {
+    return Atomics.load(this.words, this.at(slot, Slot.Settled));
+  }
+
+  /** Worker: says that it holds a request back for this slot; main then wakes it after the next step. */
+  setWaiting(slot: number): void {
+    Atomics.store(this.words, this.at(slot, Slot.Waiting), 1);
+  }
+
+  /** Main: whether the worker was waiting; clears it. */
+  takeWaiting(slot: number): boolean {
+    return Atomics.exchange(this.words, this.at(slot, Slot.Waiting), 0) === 1;
+  }
+
+  setLogFd(slot: number, fd: number): void {
+    Atomics.store(this.words, this.at(slot, Slot.LogFd), fd);
+  }
+
+  logFd(slot: number): number {
+    return Atomics.load(this.words, this.at(slot, Slot.LogFd));
+  }
+
+  setPosition(slot: number, txid: number, checksum: bigint): void {
+    Atomics.store(this.longs, slot * SLOT_LONGS + 1, checksum);
+    Atomics.store(this.longs, slot * SLOT_LONGS, BigInt(txid));
+  }
+
+  positionTxid(slot: number): bigint {
+    return Atomics.load(this.longs, slot * SLOT_LONGS);
+  }
+
+  positionChecksum(slot: number): bigint {
+    return Atomics.load(this.longs, slot * SLOT_LONGS + 1);
+  }
+
+  setApplierPid(pid: number): void {
+    Atomics.store(this.words, Global.ApplierPid, pid);
+  }
+
+  applierPid(): number {
+    return Atomics.load(this.words, Global.ApplierPid);
+  }
+
+  setLagMs(lagMs: number): void {
+    Atomics.store(this.words, Global.LagMs, lagMs);
+  }
+
+  lagMs(): number {
+    return Atomics.load(this.words, Global.LagMs);
+  }
+}

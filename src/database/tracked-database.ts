@@ -1,0 +1,95 @@
+import { closeSync, openSync, readSync } from 'node:fs';
+import type { FileNode } from '../fuse/index.js';
+import { parseDatabaseHeader } from '../sqlite/index.js';
+import { PageSet } from './page-set.js';
+import { WalTracker } from './wal-tracker.js';
+import type { WorkerPin } from './worker-pin.js';
+
+/** What main has to finish before the worker lets the database change again. */
+export type Pending =
+  | { readonly kind: 'changed' | 'dropped'; readonly sequence: number }
+  | { readonly kind: 'undo'; readonly sequence: number; readonly frames: number };
+
+/** A pin that waits for the end of a rollback transaction. */
+export interface WaitingPin {
+  readonly pin: number;
+  readonly flags: SharedArrayBuffer;
+  readonly path: string;
+}
+
+/** What the worker knows of one database: its files, the state of its WAL, and what changed since the last commit. */
+export class TrackedDatabase {
+  main: FileNode | undefined;
+  walNode: FileNode | undefined;
+  /** Bytes; 0 until page 1 was seen. */
+  pageSize = 0;
+  readonly wal: WalTracker;
+  /** A rollback journal is in use: writes to the database belong to its transaction. */
+  journalOpen = false;
+  /** Pages of the database file written since its last commit, other than by checkpoints. */
+  readonly dirty = new PageSet();
+  /** Which pages changed is not known: the process started in the middle, the page size changed, a file came in. */
+  dirtyUnknown = false;
+  /** The file's size was changed since the last commit. */
+  resized = false;
+  pending: Pending | undefined;
+  readonly pins: WorkerPin[] = [];
+  readonly waitingPins: WaitingPin[] = [];
+
+  constructor(
+    readonly slot: number,
+    readonly name: string,
+    /** Backing path of the -wal. */
+    readonly walPath: string,
+  ) {
+    this.wal = new WalTracker((target, length, position) => this.readWal(target, length, position));
+  }
+
+  get changed(): boolean {
+    return this.dirtyUnknown || this.resized || this.dirty.size > 0;
+  }
+
+  /** Whether writes to the database file are a checkpoint's: it has a WAL with content and no journal. */
+  get checkpointing(): boolean {
+    return this.wal.header !== undefined && !this.journalOpen;
+  }
+
+  clearChanges(): void {
+    if (this.dirty.size > 0) this.dirty.clear();
+    this.dirtyUnknown = false;
+    this.resized = false;
+  }
+
+  /** Notes a write to the database file that is not a checkpoint's. */
+  noteWrite(position: number, length: number): void {
+    if (this.pageSize === 0) {
+      this.dirtyUnknown = true;
+      return;
+    }
+    const first = Math.floor(position / this.pageSize) + 1;
+    const last = Math.floor((position + length - 1) / this.pageSize) + 1;
+    for (let page = first; page <= last; page++) this.dirty.add(page);
+  }
+
+  /** Takes the page size from the bytes of page 1, `length` of them at `start`. */
+  notePageSize(data: Buffer, start: number, length: number): void {
+    if (length < 100) return;
+    const stored = data.readUInt16BE(start + 16);
+    if ((stored === 1 ? 65536 : stored) === this.pageSize) return;
+    const header = parseDatabaseHeader(data.subarray(start, start + 100));
+    if (header === undefined) return;
+    if (this.pageSize !== 0) this.dirtyUnknown = true;
+    this.pageSize = header.pageSize;
+  }
+
+  private readWal(target: Buffer, length: number, position: number): number {
+    if (this.walNode !== undefined) return readSync(this.walNode.fd(), target, 0, length, position);
+    // Before the kernel has looked the file up, that is at the start only.
+    const fd = openSync(this.walPath, 'r');
+    try {
+      return readSync(fd, target, 0, length, position);
+    } finally {
+      closeSync(fd);
+    }
+  }
+}

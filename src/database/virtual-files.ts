@@ -1,0 +1,41 @@
+import { formatChecksum, formatTxid } from '../ltx/index.js';
+import type { SharedState } from './shared.js';
+
+const POSITION_SUFFIX = '-pos';
+const HIDDEN_PREFIX = '.sluice-';
+/** What `.lag` says while nothing is known of the primary. */
+const LAG_UNKNOWN_MS = 2147483647;
+
+/** The files that LiteFS users know: `.primary`, `.lag` and `<db>-pos`. On the worker thread. */
+export class VirtualFiles {
+  /** The primary's advertised address; undefined on the primary itself, and while unknown. */
+  primary: string | undefined;
+
+  constructor(
+    private readonly shared: SharedState,
+    private readonly slotOf: (name: string) => number | undefined,
+  ) {}
+
+  content(path: string): Buffer | undefined {
+    if (path === '.primary') return this.primary === undefined ? undefined : Buffer.from(`${this.primary}\n`);
+    if (path === '.lag') {
+      const lagMs = this.shared.lagMs();
+      return Buffer.from(`${lagMs < 0 ? LAG_UNKNOWN_MS : lagMs}\n`);
+    }
+    if (!path.endsWith(POSITION_SUFFIX)) return undefined;
+    const slot = this.slotOf(path.slice(0, -POSITION_SUFFIX.length));
+    if (slot === undefined) return undefined;
+    const txid = this.shared.positionTxid(slot);
+    if (txid === 0n) return undefined;
+    return Buffer.from(`${formatTxid(Number(txid))}/${formatChecksum(this.shared.positionChecksum(slot))}\n`);
+  }
+
+  /** Whether an application may not make a file of this path, because the name is ours. */
+  isReserved(path: string): boolean {
+    return path === '.primary' || path === '.lag' || this.isHidden(path.slice(path.lastIndexOf('/') + 1));
+  }
+
+  isHidden(name: string): boolean {
+    return name.startsWith(HIDDEN_PREFIX);
+  }
+}

@@ -1,0 +1,188 @@
+import {
+  frameCommitSize,
+  frameFollows,
+  parseWalHeader,
+  WAL_FRAME_HEADER_SIZE,
+  WAL_HEADER_SIZE,
+  type WalChecksum,
+  type WalHeader,
+} from '../sqlite/index.js';
+
+/** Reads the WAL's backing file; returns the bytes read, fewer only at its end. */
+export type WalRead = (target: Buffer, length: number, position: number) => number;
+
+/**
+ * Recognises commits in the writes to one WAL file, as they come.
+ *
+ * SQLite appends a frame in two writes (header, page), either of which the kernel may split. A large transaction
+ * spills frames early, overwrites them in place and rewrites their checksums before its commit, so frames after the last
+ * commit are scratch: a commit counts only when the whole checksum chain from the last one verifies. Plain appends are
+ * checked from the bytes at hand; anything else is read again from the file, and only when a commit frame is touched.
+ */
+export class WalTracker {
+  header: WalHeader | undefined;
+  /** Counts the WAL headers seen. */
+  generation = 0;
+  /** Frames up to and including the last commit. */
+  committedFrames = 0;
+
+  private readonly committedSum: WalChecksum = { s0: 0, s1: 0 };
+  /** Frames that verify, committed or not, and the checksum after them. */
+  private verifiedFrames = 0;
+  private readonly sum: WalChecksum = { s0: 0, s1: 0 };
+  /** The frame after those, as far as it came in one piece. */
+  private frame = Buffer.alloc(0);
+  private frameBytes = 0;
+  private readonly headerBytes = Buffer.alloc(WAL_HEADER_SIZE);
+
+  constructor(private readonly read: WalRead) {}
+
+  get frameSize(): number {
+    return this.header === undefined ? 0 : WAL_FRAME_HEADER_SIZE + this.header.pageSize;
+  }
+
+  /** Byte offset behind the last commit. */
+  get committedEnd(): number {
+    return WAL_HEADER_SIZE + this.committedFrames * this.frameSize;
+  }
+
+  /** Takes what the file holds now: after a start, or when another file took its place. */
+  load(): void {
+    this.begin();
+    this.verify();
+  }
+
+  /** The file was cut to nothing or removed. */
+  clear(): void {
+    this.header = undefined;
+    this.committedFrames = 0;
+    this.verifiedFrames = 0;
+    this.frameBytes = 0;
+  }
+
+  /** Whether a write there changes frames that were recognised as committed. */
+  overwritesCommitted(position: number): boolean {
+    return this.header !== undefined && position >= WAL_HEADER_SIZE && position < this.committedEnd;
+  }
+
+  /** Bytes that reached the file. Returns whether a commit was recognised. */
+  wrote(position: number, data: Buffer, start: number, length: number): boolean {
+    let skip = 0;
+    if (position < WAL_HEADER_SIZE) {
+      if (position + length < WAL_HEADER_SIZE) return false;
+      this.begin();
+      skip = WAL_HEADER_SIZE - position;
+      if (skip === length) return false;
+    }
+    if (this.header === undefined) return false;
+    const from = position + skip;
+    const frameStart = WAL_HEADER_SIZE + this.verifiedFrames * this.frameSize;
+    if (from === frameStart + this.frameBytes) return this.append(data, start + skip, length - skip);
+    this.frameBytes = 0;
+    if (from < frameStart) this.rewind();
+    return this.touchesCommit(from, length - skip) && this.verify();
+  }
+
+  /** Reads on from what is verified. Returns whether a commit was recognised. */
+  verify(): boolean {
+    const header = this.header;
+    if (header === undefined) return false;
+    const before = this.committedFrames;
+    this.frameBytes = 0;
+    const size = this.frameSize;
+    for (;;) {
+      if (this.read(this.frame, size, WAL_HEADER_SIZE + this.verifiedFrames * size) < size) break;
+      if (!frameFollows(header, this.sum, this.frame, 0)) break;
+      this.advance(frameCommitSize(this.frame, 0) !== 0);
+    }
+    return this.committedFrames !== before;
+  }
+
+  /**
+   * Takes back commits behind the last one at or before `position`, which the next writer overwrites because their
+   * writer died before publishing them. Returns the frames that stay committed.
+   */
+  framesBefore(position: number): number {
+    const size = this.frameSize;
+    let frames = Math.floor((position - WAL_HEADER_SIZE) / size);
+    for (; frames > 0; frames--) {
+      this.read(this.frame, WAL_FRAME_HEADER_SIZE, WAL_HEADER_SIZE + (frames - 1) * size);
+      if (frameCommitSize(this.frame, 0) !== 0) break;
+    }
+    return frames;
+  }
+
+  takeBack(frames: number): void {
+    const header = this.header;
+    if (header === undefined) return;
+    if (frames === 0) {
+      this.committedSum.s0 = header.s0;
+      this.committedSum.s1 = header.s1;
+    } else {
+      this.read(this.frame, WAL_FRAME_HEADER_SIZE, WAL_HEADER_SIZE + (frames - 1) * this.frameSize);
+      this.committedSum.s0 = this.frame.readUInt32BE(16);
+      this.committedSum.s1 = this.frame.readUInt32BE(20);
+    }
+    this.committedFrames = frames;
+    this.rewind();
+  }
+
+  private begin(): void {
+    this.clear();
+    this.generation++;
+    if (this.read(this.headerBytes, WAL_HEADER_SIZE, 0) < WAL_HEADER_SIZE) return;
+    const header = parseWalHeader(this.headerBytes);
+    if (header === undefined) return;
+    this.header = header;
+    this.sum.s0 = this.committedSum.s0 = header.s0;
+    this.sum.s1 = this.committedSum.s1 = header.s1;
+    if (this.frame.length !== this.frameSize) this.frame = Buffer.alloc(this.frameSize);
+  }
+
+  private rewind(): void {
+    this.frameBytes = 0;
+    this.verifiedFrames = this.committedFrames;
+    this.sum.s0 = this.committedSum.s0;
+    this.sum.s1 = this.committedSum.s1;
+  }
+
+  private advance(commit: boolean): void {
+    this.verifiedFrames++;
+    if (!commit) return;
+    this.committedFrames = this.verifiedFrames;
+    this.committedSum.s0 = this.sum.s0;
+    this.committedSum.s1 = this.sum.s1;
+  }
+
+  private append(data: Buffer, start: number, length: number): boolean {
+    const header = this.header!;
+    const size = this.frameSize;
+    const before = this.committedFrames;
+    let at = start;
+    const end = start + length;
+    while (at < end) {
+      const part = Math.min(size - this.frameBytes, end - at);
+      data.copy(this.frame, this.frameBytes, at, at + part);
+      at += part;
+      this.frameBytes += part;
+      if (this.frameBytes < size) break;
+      this.frameBytes = 0;
+      if (!frameFollows(header, this.sum, this.frame, 0)) break;
+      this.advance(frameCommitSize(this.frame, 0) !== 0);
+    }
+    return this.committedFrames !== before;
+  }
+
+  /** Whether one of the frames that the range touches is a commit frame, so that a chain may be complete now. */
+  private touchesCommit(position: number, length: number): boolean {
+    const size = this.frameSize;
+    const last = Math.floor((position + length - 1 - WAL_HEADER_SIZE) / size);
+    for (let index = Math.floor((position - WAL_HEADER_SIZE) / size); index <= last; index++) {
+      if (this.read(this.headerBytes, WAL_FRAME_HEADER_SIZE, WAL_HEADER_SIZE + index * size) < WAL_FRAME_HEADER_SIZE) {
+        return false;
+      }
+      if (frameCommitSize(this.headerBytes, 0) !== 0) return true;
+    }
+    return false;
+  }
+}

@@ -1,0 +1,32 @@
+/** What the fuse worker and the main thread tell each other beside the shared memory: all of it is rare. */
+
+export type FromWorker =
+  /** A file became a database; from now on `slot` stands for it. */
+  | { readonly kind: 'found'; readonly slot: number; readonly name: string }
+  /**
+   * The database file changed, not through its WAL: a rollback transaction is about to commit, or a writer of a file
+   * without journal closed it. `pages` were written, or all may have been if undefined. Main settles `sequence`
+   * when the transaction is logged; until then the file stays as it is.
+   */
+  | { readonly kind: 'changed'; readonly slot: number; readonly sequence: number; readonly pages: Uint32Array | undefined }
+  /** Commits behind `frames` of this WAL generation were never published and are being overwritten. */
+  | { readonly kind: 'undo'; readonly slot: number; readonly sequence: number; readonly generation: number; readonly frames: number }
+  /** The database file was removed, or has another name now. */
+  | { readonly kind: 'dropped'; readonly slot: number; readonly sequence: number }
+  /** A pin holds: the image at `frames` of `generation` (frames 0: the database file alone). */
+  | { readonly kind: 'pinned'; readonly slot: number; readonly pin: number; readonly generation: number; readonly frames: number }
+  | { readonly kind: 'pin-failed'; readonly slot: number; readonly pin: number; readonly reason: string }
+  /** Rare, worth a line. */
+  | { readonly kind: 'log'; readonly message: string }
+  /** The worker has loaded its databases and begins to serve. */
+  | { readonly kind: 'serving' }
+  /** The loop ended: unmounted, or it failed. */
+  | { readonly kind: 'ended'; readonly error: string | undefined };
+
+export type ToWorker =
+  | { readonly kind: 'pin'; readonly slot: number; readonly pin: number; readonly flags: SharedArrayBuffer; readonly path: string }
+  | { readonly kind: 'unpin'; readonly slot: number; readonly pin: number }
+  /** On a replica main gives the slots. */
+  | { readonly kind: 'slot'; readonly slot: number; readonly name: string }
+  /** What `.primary` says; undefined: the file does not exist. */
+  | { readonly kind: 'primary'; readonly address: string | undefined };
