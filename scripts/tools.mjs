@@ -1,0 +1,60 @@
+// Installs the outside programs that the tests use as judges, at pinned versions, with `go install`:
+//
+//   node scripts/tools.mjs              fails if one cannot be installed
+//   node scripts/tools.mjs --optional   says so and goes on
+//
+// They land in ${SLUICE_TOOLS:-~/.cache/sluice-tools}/bin, beside a stamp per tool that names its version, so a second
+// run does nothing. Plain Node without dependencies, because it runs before anything is built.
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+
+const TOOLS = [
+  { name: 'ltx', package: 'github.com/superfly/ltx/cmd/ltx', version: 'v0.5.3' },
+  { name: 'litestream', package: 'github.com/benbjohnson/litestream/cmd/litestream', version: 'v0.5.18' },
+  { name: 'versitygw', package: 'github.com/versity/versitygw/cmd/versitygw', version: 'v1.8.0' },
+];
+
+/** The first build fetches and compiles a few hundred packages; small machines are slow at it. */
+const INSTALL_TIMEOUT_MS = 15 * 60_000;
+
+const optional = process.argv.includes('--optional');
+const binFolder = join(process.env.SLUICE_TOOLS || join(homedir(), '.cache', 'sluice-tools'), 'bin');
+
+function isInstalled(tool) {
+  const stamp = join(binFolder, `.${tool.name}.version`);
+  if (!existsSync(join(binFolder, tool.name)) || !existsSync(stamp)) return false;
+  return readFileSync(stamp, 'utf8').trim() === tool.version;
+}
+
+/** Returns undefined when it worked, else one line that says why not. */
+function install(tool) {
+  const go = spawnSync('go', ['install', `${tool.package}@${tool.version}`], {
+    env: { ...process.env, GOBIN: binFolder },
+    stdio: ['ignore', 'pipe', 'pipe'],
+    encoding: 'utf8',
+    timeout: INSTALL_TIMEOUT_MS,
+  });
+  if (go.error?.code === 'ENOENT') return 'the `go` command is missing: install Go 1.24 or newer';
+  if (go.error) return go.error.message;
+  if (go.status !== 0) return go.stderr.trim().split('\n').at(-1) || `go install exited with ${go.status}`;
+  writeFileSync(join(binFolder, `.${tool.name}.version`), `${tool.version}\n`);
+  return undefined;
+}
+
+let failed = false;
+try {
+  mkdirSync(binFolder, { recursive: true });
+  for (const tool of TOOLS) {
+    const present = isInstalled(tool);
+    const problem = present ? undefined : install(tool);
+    if (problem !== undefined) failed = true;
+    const outcome = problem !== undefined ? `not installed: ${problem}` : present ? 'present' : 'installed';
+    console.log(`tools: ${tool.name} ${tool.version} ${outcome}`);
+  }
+} catch (error) {
+  failed = true;
+  console.log(`tools: ${error.message}`);
+}
+if (failed && !optional) process.exitCode = 1;

@@ -1,0 +1,229 @@
+import { randomBytes } from 'node:crypto';
+import { constants, createReadStream, type Dirent } from 'node:fs';
+import { copyFile, type FileHandle, mkdir, open, readdir, rename, rm, stat, unlink, utimes } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { describeError, errorCode, SluiceError } from '../errors.js';
+import {
+  compareFiles,
+  describeFile,
+  type FileKey,
+  formatFilePath,
+  LEVEL_SNAPSHOT,
+  parseFileName,
+} from './file-names.js';
+import {
+  type ByteRange,
+  type NewStoreFile,
+  STORE_CHUNK_BYTES,
+  type Store,
+  type StoreBody,
+  type StoreFile,
+  type StoreRoot,
+} from './store.js';
+import { databaseUrl } from './urls.js';
+
+/** A temporary file older than this was left by a process that died. */
+const ABANDONED_MS = 24 * 60 * 60 * 1000;
+const TEMPORARY_SUFFIX = '.tmp';
+/** How deep below the root `databaseNames` looks. */
+const NAME_DEPTH_LIMIT = 4;
+
+/**
+ * A folder of folders, one per database: `<root>/<database name>/ltx/<level>/<min16>-<max16>.ltx`.
+ * Files are published by rename; a file's mtime is its LTX timestamp.
+ */
+export class FileStoreRoot implements StoreRoot {
+  constructor(
+    readonly url: string,
+    private readonly path: string,
+  ) {}
+
+  database(name: string): Store {
+    return new FileStore(databaseUrl(this.url, name), name === '' ? this.path : join(this.path, ...name.split('/')));
+  }
+
+  async databaseNames(limit: number): Promise<string[]> {
+    const names: string[] = [];
+    await this.collectNames('', 0, limit, names);
+    return names.sort().slice(0, limit);
+  }
+
+  close(): void {}
+
+  private async collectNames(name: string, depth: number, limit: number, names: string[]): Promise<void> {
+    for (const entry of await readFolder(join(this.path, name))) {
+      if (!entry.isDirectory() || names.length >= limit) continue;
+      if (entry.name === 'ltx' && name !== '') names.push(name);
+      else if (depth < NAME_DEPTH_LIMIT) await this.collectNames(join(name, entry.name), depth + 1, limit, names);
+    }
+  }
+}
+
+/** One database's folder. */
+export class FileStore implements Store {
+  /** Levels whose folder exists and was made durable by this process, and was cleared of abandoned files. */
+  private readonly preparedLevels = new Set<number>();
+
+  constructor(
+    readonly url: string,
+    private readonly path: string,
+  ) {}
+
+  async *list(level: number, afterMinTxid = 0): AsyncGenerator<StoreFile, void, undefined> {
+    const folder = join(this.path, 'ltx', String(level));
+    const files: FileKey[] = [];
+    for (const entry of await this.attempt(`list ${folder}`, () => readFolder(folder))) {
+      const range = parseFileName(entry.name);
+      if (range !== undefined && range.minTxid > afterMinTxid) files.push({ level, ...range });
+    }
+    for (const file of files.sort(compareFiles)) {
+      const info = await this.attempt(`read ${folder}`, () => statIfThere(join(this.path, formatFilePath(file))));
+      if (info !== undefined) yield { ...file, sizeBytes: info.size, timeMs: info.mtimeMs };
+    }
+  }
+
+  async listAll(): Promise<StoreFile[]> {
+    const files: StoreFile[] = [];
+    for (let level = 0; level <= LEVEL_SNAPSHOT; level++) for await (const file of this.list(level)) files.push(file);
+    return files;
+  }
+
+  async put(file: NewStoreFile, body: StoreBody): Promise<void> {
+    const path = join(this.path, formatFilePath(file));
+    await this.attempt(`write ${path}`, async () => {
+      await this.prepareLevel(file.level, dirname(path));
+      const temporary = `${path}.${randomBytes(4).toString('hex')}${TEMPORARY_SUFFIX}`;
+      try {
+        await writeBody(temporary, body, file.timestampMs);
+        await rename(temporary, path);
+      } catch (error) {
+        await rm(temporary, { force: true });
+        throw error;
+      }
+      await syncFolder(dirname(path));
+    });
+  }
+
+  async *get(file: FileKey, range?: ByteRange): AsyncGenerator<Uint8Array, void, undefined> {
+    const path = join(this.path, formatFilePath(file));
+    const start = range?.offsetBytes ?? 0;
+    const end = range?.lengthBytes === undefined ? Number.POSITIVE_INFINITY : start + range.lengthBytes - 1;
+    if (end < start) return;
+    const stream = createReadStream(path, { start, end, highWaterMark: STORE_CHUNK_BYTES });
+    try {
+      for await (const piece of stream) yield piece as Buffer;
+    } catch (error) {
+      throw storeError(error, `cannot read ${path}`, file);
+    } finally {
+      stream.destroy();
+    }
+  }
+
+  async delete(file: FileKey): Promise<void> {
+    const path = join(this.path, formatFilePath(file));
+    await this.attempt(`delete ${path}`, () => rm(path, { force: true }));
+  }
+
+  /** Makes the level's folder, durably, and removes temporary files that a dead process left. */
+  private async prepareLevel(level: number, folder: string): Promise<void> {
+    if (this.preparedLevels.has(level)) return;
+    const created = await mkdir(folder, { recursive: true });
+    if (created !== undefined) {
+      for (let path = folder; path.length >= dirname(created).length; path = dirname(path)) {
+        await syncFolder(path);
+        if (path === dirname(path)) break;
+      }
+    }
+    for (const entry of await readFolder(folder)) {
+      if (!entry.name.endsWith(TEMPORARY_SUFFIX)) continue;
+      const info = await statIfThere(join(folder, entry.name));
+      if (info !== undefined && Date.now() - info.ctimeMs > ABANDONED_MS) await unlink(join(folder, entry.name));
+    }
+    this.preparedLevels.add(level);
+  }
+
+  private async attempt<T>(what: string, action: () => Promise<T>): Promise<T> {
+    try {
+      return await action();
+    } catch (error) {
+      this.preparedLevels.clear();
+      throw storeError(error, `cannot ${what}`, undefined);
+    }
+  }
+}
+
+/** Writes, sets the times and fsyncs. */
+async function writeBody(path: string, body: StoreBody, timestampMs: number): Promise<void> {
+  if (!(body instanceof Uint8Array) && 'path' in body) await copyFile(body.path, path, constants.COPYFILE_EXCL);
+  const handle = await open(path, 'a');
+  try {
+    if (body instanceof Uint8Array) await handle.writeFile(body);
+    else if (!('path' in body)) await appendPieces(handle, body);
+    await utimes(path, timestampMs / 1000, timestampMs / 1000);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+async function appendPieces(handle: FileHandle, pieces: AsyncIterable<Uint8Array>): Promise<void> {
+  for await (const piece of pieces) await handle.writeFile(piece);
+}
+
+async function syncFolder(path: string): Promise<void> {
+  const handle = await open(path, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Empty if there is no such folder. */
+async function readFolder(path: string): Promise<Dirent[]> {
+  try {
+    return await readdir(path, { withFileTypes: true });
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT') return [];
+    throw error;
+  }
+}
+
+async function statIfThere(path: string): Promise<{ size: number; mtimeMs: number; ctimeMs: number } | undefined> {
+  try {
+    return await stat(path);
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+function storeError(error: unknown, what: string, file: FileKey | undefined): SluiceError {
+  if (error instanceof SluiceError) return error;
+  const options = { cause: error };
+  switch (errorCode(error)) {
+    case 'ENOENT': {
+      const subject = file === undefined ? what : `${what} (${describeFile(file)})`;
+      return new SluiceError('STORE_NOT_FOUND', `${subject}: no such file`, '', options);
+    }
+    case 'EACCES':
+    case 'EPERM':
+    case 'EROFS':
+      return new SluiceError(
+        'STORE_ACCESS',
+        `${what}: ${describeError(error)}`,
+        'Check who may write the folder',
+        options,
+      );
+    case 'ENOSPC':
+    case 'EDQUOT':
+      return new SluiceError(
+        'STORE_FULL',
+        `${what}: the disk is full`,
+        'Make room; the backup goes on by itself',
+        options,
+      );
+    default:
+      return new SluiceError('STORE_FAILED', `${what}: ${describeError(error)}`, '', options);
+  }
+}

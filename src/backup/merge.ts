@@ -1,0 +1,117 @@
+import { setImmediate } from 'node:timers/promises';
+import type { LogEntry } from '../database/types.js';
+import {
+  type ByteSource,
+  bytesSource,
+  decodeHeader,
+  HEADER_SIZE,
+  LtxEncoder,
+  type LtxHeader,
+  type PageIndex,
+  readPageAt,
+  readPageIndex,
+} from '../ltx/index.js';
+
+/** How long the main thread may be held before others get their turn. */
+const SLICE_MS = 2;
+/** Pieces in which a large transaction is read. */
+const READ_BYTES = 1024 * 1024;
+
+/** One LTX file in memory. */
+export interface MergedFile {
+  readonly bytes: Uint8Array;
+  readonly timestampMs: number;
+}
+
+/**
+ * Merges transactions that follow each other into one LTX file: of each page the newest image. Only those are
+ * decompressed, so a page that changes in every transaction costs no more than one that changed once. Works in slices,
+ * because it shares its thread with live streams.
+ */
+export async function mergeEntries(entries: readonly LogEntry[]): Promise<MergedFile> {
+  const slices = new Slices();
+  const inputs: Input[] = [];
+  const newest = new Map<number, Input>();
+  for (const entry of entries) {
+    const source = bytesSource(entry.bytes());
+    const input = { source, index: readPageIndex(source) };
+    inputs.push(input);
+    for (let i = 0; i < input.index.count; i++) newest.set(input.index.pgnoAt(i), input);
+    if (slices.over()) await slices.pause();
+  }
+  const header = mergedHeader(entries, readHeader(inputs.at(-1)!.source));
+  const chunks: Uint8Array[] = [];
+  const encoder = new LtxEncoder((chunk) => chunks.push(chunk.slice()), header);
+  const page = new Uint8Array(header.pageSize);
+  // Pages that a later shrink cut off are left out; a growth after it has all of its pages again.
+  const pgnos = Uint32Array.from(newest.keys()).sort();
+  for (const pgno of pgnos) {
+    if (pgno > header.commit) break;
+    const { source, index } = newest.get(pgno)!;
+    readPageAt(source, index, pgno, page);
+    encoder.writePage(pgno, page);
+    if (slices.over()) await slices.pause();
+  }
+  encoder.finish();
+  return { bytes: Buffer.concat(chunks), timestampMs: header.timestampMs };
+}
+
+/** The header of a transaction in the log. */
+export function readEntryHeader(entry: LogEntry): LtxHeader {
+  const opened = entry.open();
+  try {
+    return readHeader(opened.source);
+  } finally {
+    opened.close();
+  }
+}
+
+/** A transaction's bytes as they are, in pieces of at most 1 MiB. */
+export async function* readEntry(entry: LogEntry): AsyncGenerator<Uint8Array, void, undefined> {
+  const { source, close } = entry.open();
+  try {
+    for (let at = 0; at < source.size; at += READ_BYTES) {
+      const piece = new Uint8Array(Math.min(READ_BYTES, source.size - at));
+      yield piece.subarray(0, source.read(piece, 0, piece.length, at));
+    }
+  } finally {
+    close();
+  }
+}
+
+interface Input {
+  readonly source: ByteSource;
+  readonly index: PageIndex;
+}
+
+function readHeader(source: ByteSource): LtxHeader {
+  const bytes = new Uint8Array(HEADER_SIZE);
+  source.read(bytes, 0, HEADER_SIZE, 0);
+  return decodeHeader(bytes);
+}
+
+function mergedHeader(entries: readonly LogEntry[], last: LtxHeader): LtxHeader {
+  return {
+    pageSize: last.pageSize,
+    commit: last.commit,
+    minTxid: entries[0]!.txid,
+    maxTxid: last.maxTxid,
+    timestampMs: last.timestampMs,
+    preApply: entries[0]!.before.checksum,
+    postApply: entries.at(-1)!.after.checksum,
+  };
+}
+
+/** Says when a slice of time is used up. */
+class Slices {
+  private startMs = performance.now();
+
+  over(): boolean {
+    return performance.now() - this.startMs > SLICE_MS;
+  }
+
+  async pause(): Promise<void> {
+    await setImmediate();
+    this.startMs = performance.now();
+  }
+}

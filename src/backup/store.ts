@@ -1,0 +1,78 @@
+import { SluiceError } from '../errors.js';
+import type { FileKey } from './file-names.js';
+
+/** One LTX file that a store holds. */
+export interface StoreFile extends FileKey {
+  readonly sizeBytes: number;
+  /** When it was made, Unix milliseconds, as exact as a listing gives it (a bucket: when it was uploaded). */
+  readonly timeMs: number;
+}
+
+/** A file to publish. */
+export interface NewStoreFile extends FileKey {
+  /** The LTX header's timestamp, Unix milliseconds. */
+  readonly timestampMs: number;
+  /** An upper estimate of a streamed body; a bucket chooses the size of its parts by it. */
+  readonly sizeEstimateBytes?: number;
+}
+
+/** Bytes in memory, a file on this machine, or pieces that are read once and never all held. */
+export type StoreBody = Uint8Array | { readonly path: string } | AsyncIterable<Uint8Array>;
+
+/** A part of a file. */
+export interface ByteRange {
+  readonly offsetBytes: number;
+  /** Up to the end if left out. */
+  readonly lengthBytes?: number;
+}
+
+/**
+ * Where one database's LTX files are kept. All errors are SluiceErrors: `STORE_NOT_FOUND` (no such file, bucket or
+ * folder), `STORE_ACCESS` (credentials or rights), `STORE_FULL`, `STORE_FAILED` (anything else; try again).
+ */
+export interface Store {
+  /** The database's own address, which `restore` takes. Without credentials. */
+  readonly url: string;
+  /** All files of one level, by min TXID then max TXID; with `afterMinTxid`, only those with a larger min TXID. */
+  list(level: number, afterMinTxid?: number): AsyncIterable<StoreFile>;
+  /** All files of all levels, by level, min and max TXID. */
+  listAll(): Promise<StoreFile[]>;
+  /** Publishes a file: it is there whole or not at all, and durable when this resolves. Replaces one of the same name. */
+  put(file: NewStoreFile, body: StoreBody): Promise<void>;
+  /** The file's bytes in pieces of at most 1 MiB; each piece is the caller's to keep. */
+  get(file: FileKey, range?: ByteRange): AsyncIterable<Uint8Array>;
+  /** No error if it is not there. */
+  delete(file: FileKey): Promise<void>;
+}
+
+/** A place that holds the files of several databases, each under its own name: `<url>/<database name>/...`. */
+export interface StoreRoot {
+  readonly url: string;
+  /** `name` as in ReplicatedDatabase; the empty string means the root's own address is one database's. */
+  database(name: string): Store;
+  /** Names of databases under the root that seem to have a backup, sorted, at most `limit`. For messages. */
+  databaseNames(limit: number): Promise<string[]>;
+  close(): void;
+}
+
+/** The largest piece that `get` gives. */
+export const STORE_CHUNK_BYTES = 1024 * 1024;
+
+/** All bytes of a file, or of a range, in memory. For small ones: throws `STORE_FAILED` over `limitBytes`. */
+export async function readAll(pieces: AsyncIterable<Uint8Array>, limitBytes: number): Promise<Uint8Array> {
+  const parts: Uint8Array[] = [];
+  let sizeBytes = 0;
+  for await (const piece of pieces) {
+    parts.push(piece);
+    sizeBytes += piece.length;
+    if (sizeBytes > limitBytes) throw new SluiceError('STORE_FAILED', `the store sent more than ${limitBytes} bytes`);
+  }
+  if (parts.length === 1) return parts[0]!;
+  const all = new Uint8Array(sizeBytes);
+  let offset = 0;
+  for (const part of parts) {
+    all.set(part, offset);
+    offset += part.length;
+  }
+  return all;
+}
