@@ -1,7 +1,7 @@
 export { formatListen, isLoopback, parseListen } from './listen.js';
 export { loadConfig } from './load.js';
 export { maskConfig } from './mask.js';
-export { ConfigError, type ConfigProblem } from './problem.js';
+export { ConfigError, type ConfigProblem, formatProblem } from './problem.js';
 export type {
   BackupConfig,
   Config,

@@ -1,0 +1,132 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { formatListen, type HttpConfig, type ListenAddress } from '../config/index.js';
+import { errorCode, SluiceError } from '../errors.js';
+import type { NodeStatus } from '../status.js';
+import { healthOf } from './health.js';
+import type { Metrics } from './metrics.js';
+import { bearerMatches } from './token.js';
+
+const MAX_CONNECTIONS = 128;
+const REQUEST_LIMIT_MS = 10_000;
+const IDLE_LIMIT_MS = 30_000;
+const MAX_HEADER_BYTES = 8_192;
+
+export interface HttpOptions {
+  readonly config: HttpConfig;
+  readonly metrics: Metrics;
+  /** The node's state; undefined until there is one. */
+  readonly status: () => NodeStatus | undefined;
+  readonly log: { error(fields: object, message: string): void };
+}
+
+export interface HttpServer {
+  /** Where it listens; null if it is off. */
+  readonly address: ListenAddress | null;
+  /** Ends open connections too. Safe to call twice. */
+  close(): Promise<void>;
+}
+
+interface Answer {
+  readonly code: number;
+  readonly body: string;
+  readonly type?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+const ROUTES: Readonly<Record<string, (options: HttpOptions) => Answer | Promise<Answer>>> = {
+  '/status': ({ status }) => {
+    const state = status();
+    return state === undefined ? refusal(503, 'starting') : json(200, state);
+  },
+  '/health': ({ status, config }) => {
+    const health = healthOf(status(), config.healthLagMs);
+    return json(health.status === 'ok' ? 200 : 503, health);
+  },
+  '/metrics': async ({ metrics, status }) => ({
+    code: 200,
+    type: metrics.contentType,
+    body: await metrics.render(status()),
+  }),
+};
+
+/** Serves /status, /health and /metrics. SluiceError: `HTTP_LISTEN`. */
+export async function startHttp(options: HttpOptions): Promise<HttpServer> {
+  const { listen } = options.config;
+  if (listen === null) return { address: null, close: async () => undefined };
+  const server = createServer(
+    { maxHeaderSize: MAX_HEADER_BYTES },
+    (request, response) => void serve(options, request, response),
+  );
+  server.maxConnections = MAX_CONNECTIONS;
+  server.requestTimeout = REQUEST_LIMIT_MS;
+  server.headersTimeout = REQUEST_LIMIT_MS;
+  server.keepAliveTimeout = IDLE_LIMIT_MS;
+  await listening(server, listen);
+  const bound = server.address();
+  return {
+    address: { host: listen.host, port: typeof bound === 'object' && bound !== null ? bound.port : listen.port },
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  };
+}
+
+function listening(server: Server, address: ListenAddress): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('listening', resolve);
+    server.once('error', (cause) => {
+      const place = formatListen(address);
+      const hint =
+        errorCode(cause) === 'EADDRINUSE'
+          ? 'Another program has that port: set http.listen to another one, or to off'
+          : 'Set http.listen to an address of this machine';
+      reject(new SluiceError('HTTP_LISTEN', `cannot listen on ${place} (${errorCode(cause)})`, hint, { cause }));
+    });
+    server.listen(address.port, address.host);
+  });
+}
+
+async function serve(options: HttpOptions, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  try {
+    write(request, response, await answer(options, request));
+  } catch (error) {
+    options.log.error({ err: error, path: request.url }, 'HTTP request failed');
+    write(request, response, refusal(500, 'internal error'));
+  }
+}
+
+function answer(options: HttpOptions, request: IncomingMessage): Answer | Promise<Answer> {
+  const { token } = options.config;
+  if (token !== null && !bearerMatches(request.headers.authorization, token)) {
+    return { ...refusal(401, 'a bearer token is needed'), headers: { 'www-authenticate': 'Bearer' } };
+  }
+  const path = (request.url ?? '/').split('?', 1)[0]!;
+  const route = Object.hasOwn(ROUTES, path) ? ROUTES[path] : undefined;
+  if (route === undefined) return refusal(404, `no such page; there are ${Object.keys(ROUTES).join(', ')}`);
+  if (request.method !== 'GET' && request.method !== 'HEAD') {
+    return { ...refusal(405, 'only GET and HEAD'), headers: { allow: 'GET, HEAD' } };
+  }
+  return route(options);
+}
+
+function json(code: number, value: object): Answer {
+  return { code, body: `${JSON.stringify(value)}\n` };
+}
+
+function refusal(code: number, error: string): Answer {
+  return json(code, { error });
+}
+
+function write(request: IncomingMessage, response: ServerResponse, answer: Answer): void {
+  if (response.headersSent) return;
+  response.writeHead(answer.code, {
+    'content-type': answer.type ?? 'application/json; charset=utf-8',
+    'content-length': Buffer.byteLength(answer.body),
+    'cache-control': 'no-store',
+    'x-content-type-options': 'nosniff',
+    ...answer.headers,
+  });
+  response.end(request.method === 'HEAD' ? undefined : answer.body);
+}

@@ -1,0 +1,40 @@
+import type { ToNode } from './messages.js';
+
+type Kind = ToNode['kind'];
+
+/** What the keeper has said to this process, by kind; each kind comes at most once. */
+export class Inbox {
+  /** Resolves when the keeper is gone. */
+  readonly closed: Promise<void>;
+  #isClosed = false;
+  readonly #heard = new Map<Kind, ToNode>();
+  readonly #waiting = new Map<Kind, (message: ToNode) => void>();
+
+  constructor() {
+    process.on('message', (value) => {
+      const message = value as ToNode;
+      this.#heard.set(message.kind, message);
+      this.#waiting.get(message.kind)?.(message);
+    });
+    this.closed = new Promise((resolve) => {
+      process.once('disconnect', () => {
+        this.#isClosed = true;
+        resolve();
+      });
+    });
+  }
+
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
+  /** The message of that kind, also if it came before; waits for it otherwise. */
+  expect<K extends Kind>(kind: K): Promise<Extract<ToNode, { kind: K }>> {
+    return new Promise((resolve) => {
+      const take = (message: ToNode) => resolve(message as Extract<ToNode, { kind: K }>);
+      const heard = this.#heard.get(kind);
+      if (heard === undefined) this.#waiting.set(kind, take);
+      else take(heard);
+    });
+  }
+}

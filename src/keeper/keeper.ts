@@ -1,0 +1,199 @@
+import { closeSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import type { Config } from '../config/index.js';
+import { describeError } from '../errors.js';
+import { cleanStaleMount, mountKernel, openDevice, unmount } from '../fuse/mount.js';
+import { Command, PASSED_SIGNALS, type PassedSignal } from './command.js';
+import { COMMAND_LIMIT_MS, DRAIN_LIMIT_MS, FINISH_LIMIT_MS } from './limits.js';
+import { NodeDied, NodeFailed, NodeProcess } from './node-process.js';
+import { RestartPolicy } from './restart-policy.js';
+import { HASTEN, KILL, STOP, StopRequest } from './stop-request.js';
+import { unmountGently } from './unmount.js';
+import { within } from './wait.js';
+
+const MOUNT_NAME = 'sluice';
+const FAILURE = 1;
+
+/** V8 flags of the node process: its heap is small, and its memory is better given back than kept. */
+const NODE_FLAGS = ['--max-semi-space-size=4'];
+
+export interface KeeperOptions {
+  /** The config file asked for; null for `sluice.yml` of the folder, or the defaults. */
+  readonly file: string | null;
+  /** The application to run, before the config's `exec`; null for none. */
+  readonly command: readonly string[] | null;
+  /** The program of the node process; for tests. */
+  readonly nodeEntry?: string;
+}
+
+/**
+ * The process that `sluice mount` is: holds the descriptor of the mount and the application, and keeps a node serving
+ * them, starting a new one on the same mount when one dies. It never opens a file of the mount itself.
+ */
+export class Keeper {
+  readonly #options: KeeperOptions;
+  readonly #stop = new StopRequest();
+  readonly #policy = new RestartPolicy();
+  #config: Config | null = null;
+  #deviceFd: number | undefined;
+  #mounted = false;
+  /** A node has answered the kernel on this mount: its successors take over. */
+  #served = false;
+  #command: Command | undefined;
+  #exitCode = 0;
+
+  constructor(options: KeeperOptions) {
+    this.#options = options;
+  }
+
+  /** Runs until the application ends or a signal asks for the end. Resolves with the exit code; rejects if it cannot start. */
+  async run(): Promise<number> {
+    const listeners = PASSED_SIGNALS.map((signal) => [signal, () => this.#signalled(signal)] as const);
+    for (const [signal, listener] of listeners) process.on(signal, listener);
+    try {
+      await this.#superviseNodes();
+      return this.#exitCode;
+    } finally {
+      await this.#removeMount(0);
+      if (this.#deviceFd !== undefined) closeSync(this.#deviceFd);
+      for (const [signal, listener] of listeners) process.off(signal, listener);
+    }
+  }
+
+  async #superviseNodes(): Promise<void> {
+    const asked = this.#stop.reached(STOP);
+    while (this.#stop.level < STOP) {
+      const node = await this.#newNode();
+      const death = await this.#startNode(node);
+      if (death === undefined) {
+        this.#startCommandWhenReady(node);
+        await Promise.race([node.ended, asked]);
+        if (this.#stop.level >= STOP) return this.#stopNode(node);
+      }
+      await this.#afterDeath(node, death ?? (await node.ended));
+    }
+  }
+
+  async #newNode(): Promise<NodeProcess> {
+    // Before a first node has served, nothing depends on the mount: what is left of it is thrown away.
+    if (!this.#served) {
+      await this.#removeMount(0);
+      if (this.#deviceFd !== undefined) closeSync(this.#deviceFd);
+      this.#deviceFd = undefined;
+      this.#deviceFd = openDevice();
+    }
+    const entry = this.#options.nodeEntry ?? fileURLToPath(new URL('./node-main.js', import.meta.url));
+    return new NodeProcess(entry, this.#deviceFd!, NODE_FLAGS);
+  }
+
+  /** Brings a node to the point where it serves the mount. The way it died if it did; throws if it may not be tried again. */
+  async #startNode(node: NodeProcess): Promise<string | undefined> {
+    try {
+      node.send({ kind: 'start', file: this.#options.file, config: this.#config });
+      const killed = this.#stop.reached(HASTEN).then(() => node.kill());
+      await Promise.race([this.#serve(node), killed]);
+      return undefined;
+    } catch (error) {
+      const again = error instanceof NodeDied || (error instanceof NodeFailed && this.#served);
+      if (!again) {
+        await node.kill();
+        throw error;
+      }
+      return describeError(error);
+    }
+  }
+
+  async #serve(node: NodeProcess): Promise<void> {
+    const { config } = await node.expect('locked');
+    this.#config ??= config;
+    if (!this.#mounted) {
+      if (cleanStaleMount(config.mount.path)) this.#report(`removed a stale mount at ${config.mount.path}`);
+      mountKernel({ deviceFd: this.#deviceFd!, path: config.mount.path, name: MOUNT_NAME });
+      this.#mounted = true;
+    }
+    node.send({ kind: 'mounted', takeover: this.#served });
+    await node.expect('serving');
+    this.#served = true;
+  }
+
+  async #afterDeath(node: NodeProcess, death: string): Promise<void> {
+    await node.kill();
+    if (this.#stop.level >= STOP) return;
+    const delayMs = this.#policy.died(Date.now());
+    if (delayMs === undefined) return this.#giveUp(death);
+    this.#report(`the node died (${death}); starting another one on the same mount`);
+    await within(delayMs, this.#stop.reached(STOP));
+  }
+
+  async #giveUp(death: string): Promise<void> {
+    this.#report(`the node died too often (last: ${death}); giving up. Look at its log lines above`);
+    this.#exitCode = FAILURE;
+    this.#stop.raiseTo(STOP);
+    if (this.#command === undefined) return;
+    // Its files are gone with the node: what waits for them gets an error and can end.
+    await this.#removeMount(0);
+    this.#command.signal('SIGTERM');
+    await within(COMMAND_LIMIT_MS, this.#command.ended, this.#stop.reached(HASTEN));
+  }
+
+  /** A stop that loses nothing: the node gives everything up, the mount goes, the node saves its state and ends. */
+  async #stopNode(node: NodeProcess): Promise<void> {
+    node.send({ kind: 'stop' });
+    const drained = node.expect('drained').then(
+      () => true,
+      () => false,
+    );
+    await within(DRAIN_LIMIT_MS, drained, this.#stop.reached(HASTEN));
+    if (node.alive) {
+      await unmountGently(this.#config!.mount.path, this.#stop, new Set([process.pid, node.pid ?? 0]), (m) =>
+        this.#report(m),
+      );
+    }
+    await this.#removeMount(0);
+    node.send({ kind: 'unmounted' });
+    await within(FINISH_LIMIT_MS, node.ended, this.#stop.reached(KILL));
+    const end = node.alive ? 'it did not end' : await node.ended;
+    await node.kill();
+    if (end !== 'exit code 0') {
+      this.#report(`the node did not stop cleanly (${end}); the next start will recover`);
+      if (this.#exitCode === 0) this.#exitCode = FAILURE;
+    }
+  }
+
+  async #removeMount(timeoutMs: number): Promise<void> {
+    if (!this.#mounted || this.#config === null) return;
+    this.#mounted = false;
+    await unmount(this.#config.mount.path, timeoutMs);
+  }
+
+  #startCommandWhenReady(node: NodeProcess): void {
+    node.expect('ready').then(
+      () => this.#startCommand(),
+      () => undefined, // it died first: its successor will be ready
+    );
+  }
+
+  #startCommand(): void {
+    const argv = this.#options.command ?? this.#config?.exec ?? null;
+    if (argv === null || this.#command !== undefined || this.#stop.level >= STOP) return;
+    const command = new Command(argv, (message) => this.#report(message));
+    this.#command = command;
+    void command.ended.then((code) => {
+      if (this.#exitCode === 0) this.#exitCode = code;
+      this.#command = undefined;
+      this.#stop.raiseTo(STOP);
+    });
+  }
+
+  #signalled(signal: PassedSignal): void {
+    if (this.#command !== undefined) this.#command.signal(signal);
+    else if (signal !== 'SIGUSR1' && signal !== 'SIGUSR2') this.#stop.raise();
+  }
+
+  #report(message: string): void {
+    const format = this.#config?.log.format ?? 'auto';
+    const json = format === 'json' || (format === 'auto' && process.stderr.isTTY !== true);
+    const line = json ? JSON.stringify({ level: 40, time: Date.now(), msg: message }) : `sluice: ${message}`;
+    process.stderr.write(`${line}\n`);
+  }
+}

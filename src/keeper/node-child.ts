@@ -1,0 +1,102 @@
+import { loadConfig } from '../config/index.js';
+import { describeError, errorCode, SluiceError } from '../errors.js';
+import { unmount } from '../fuse/mount.js';
+import { Metrics, startHttp } from '../http/index.js';
+import { createLogger, type Logger } from '../log.js';
+import type { RunningNode, StartNode } from '../node-types.js';
+import { type DataLock, lockDataFolder } from './data-lock.js';
+import { Inbox } from './inbox.js';
+import type { FailureText, ToKeeper } from './messages.js';
+import { DEVICE_FD } from './node-process.js';
+
+/** How long the message of a failure may take to the keeper. */
+const SEND_LIMIT_MS = 1_000;
+/** Without a keeper: how long applications may keep the mount. */
+const ORPHAN_UNMOUNT_MS = 2_000;
+
+/** The life of a node process, from the keeper's first message to its own end. Never resolves: it ends the process. */
+export async function runNode(startNode: StartNode): Promise<never> {
+  // The keeper says when to end; a signal to the whole group is for it and for the application.
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const) process.on(signal, () => undefined);
+  process.on('uncaughtException', (error) => void die(error));
+  try {
+    return await live(startNode);
+  } catch (error) {
+    return die(error);
+  }
+}
+
+async function live(startNode: StartNode): Promise<never> {
+  const inbox = new Inbox();
+  const start = await inbox.expect('start');
+  const config = start.config ?? loadConfig({ file: start.file ?? undefined });
+  const lock = lockDataFolder(config.data);
+  const log = await createLogger(config.log);
+  const metrics = new Metrics();
+  let node: RunningNode | undefined;
+  const http = await startHttp({ config: config.http, metrics, status: () => node?.status(), log });
+  send({ kind: 'locked', config });
+
+  const { takeover } = await inbox.expect('mounted');
+  node = await startNode({
+    config,
+    deviceFd: DEVICE_FD,
+    takeover,
+    log,
+    metrics,
+    onReady: () => send({ kind: 'ready' }),
+  });
+  send({ kind: 'serving' });
+
+  await Promise.race([node.failed, inbox.expect('stop'), inbox.closed]);
+  await node.drain();
+  await http.close();
+  if (inbox.isClosed) await leaveOrphaned(config.mount.path, log);
+  else await unmounted(inbox);
+  await node.finish();
+  return end(lock, log);
+}
+
+async function unmounted(inbox: Inbox): Promise<void> {
+  send({ kind: 'drained' });
+  await Promise.race([inbox.expect('unmounted'), inbox.closed]);
+}
+
+/** The keeper is gone, and with it whoever could start a successor: a clean stop is all that is left to do. */
+async function leaveOrphaned(mount: string, log: Logger): Promise<void> {
+  log.warn('the keeper of this node died; stopping');
+  await unmount(mount, ORPHAN_UNMOUNT_MS);
+}
+
+function end(lock: DataLock, log: Logger): never {
+  lock.release();
+  log.info('stopped');
+  process.exit(0);
+}
+
+function send(message: ToKeeper): void {
+  if (process.connected) process.send?.(message);
+}
+
+/**
+ * Tells the keeper why, and ends the process the hard way: the thread that waits in a read of the device would hold up
+ * any other exit. What it leaves is what a crash leaves, which the next start recovers from.
+ */
+async function die(error: unknown): Promise<never> {
+  if (process.env.SLUICE_DEBUG && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+  await new Promise<void>((resolve) => {
+    setTimeout(resolve, SEND_LIMIT_MS);
+    if (!process.connected) resolve();
+    else
+      process.send?.({ kind: 'failed', failure: failureText(error) } satisfies ToKeeper, undefined, undefined, () =>
+        resolve(),
+      );
+  });
+  process.kill(process.pid, 'SIGKILL');
+  return new Promise<never>(() => undefined);
+}
+
+function failureText(error: unknown): FailureText {
+  if (error instanceof SluiceError) return { code: error.code, message: error.message, hint: error.hint };
+  return { code: errorCode(error) ?? 'NODE_FAILED', message: describeError(error), hint: '' };
+}

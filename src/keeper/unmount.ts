@@ -1,0 +1,39 @@
+import { spawn } from 'node:child_process';
+import { findHolders } from './holders.js';
+import { BUSY_LIMIT_MS, BUSY_RETRY_MS } from './limits.js';
+import { HASTEN, type StopRequest } from './stop-request.js';
+import { within } from './wait.js';
+
+/**
+ * Unmounts as soon as no application has anything open there; says who has. Returns after the limit, or when the stop
+ * is hastened, also if it is still mounted: `unmount` of the file system then takes it away.
+ */
+export async function unmountGently(
+  path: string,
+  stop: StopRequest,
+  except: ReadonlySet<number>,
+  report: (message: string) => void,
+): Promise<void> {
+  const untilMs = performance.now() + BUSY_LIMIT_MS;
+  let reported = false;
+  while (!(await tryUnmount(path)) && stop.level < HASTEN && performance.now() < untilMs) {
+    if (!reported) report(busyMessage(path, except));
+    reported = true;
+    await within(BUSY_RETRY_MS, stop.reached(HASTEN));
+  }
+}
+
+function busyMessage(path: string, except: ReadonlySet<number>): string {
+  const holders = findHolders(path, except).map(({ pid, name }) => `${name} (pid ${pid})`);
+  const who = holders.length === 0 ? 'a process' : holders.join(', ');
+  return `${path} is in use by ${who}; waiting ${BUSY_LIMIT_MS / 1000} s for it to end. Ctrl-C takes the mount away now`;
+}
+
+/** True when it is gone; false when it is busy. */
+function tryUnmount(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const child = spawn('umount', ['--no-canonicalize', path], { stdio: 'ignore' });
+    child.once('error', () => resolve(true)); // no umount program: leave it to the file system's own way
+    child.once('exit', (code) => resolve(code === 0));
+  });
+}
