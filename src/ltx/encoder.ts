@@ -3,7 +3,7 @@ import { LtxError } from './errors.js';
 import { FrameList } from './frame-list.js';
 import { encodeHeader, HEADER_SIZE, isSnapshot, type LtxHeader, lockPage } from './header.js';
 import { INDEX_ENTRY_MAX, INDEX_LENGTH_SIZE, putIndexEntry } from './index-section.js';
-import { blockBound, compressBlock } from './lz4.js';
+import { BlockCompressor, blockBound } from './lz4.js';
 import { BLOCK_OFFSET, badPage, FLAG_SIZE, FRAME_HEADER_SIZE, PageOrder } from './page-frame.js';
 import type { LtxSummary } from './summary.js';
 import { TRAILER_CHECKED_SIZE, TRAILER_SIZE } from './trailer.js';
@@ -71,6 +71,7 @@ class FileWriter {
   private used = 0;
   private flushed = 0;
   private readonly crc = new Crc64();
+  private readonly compressor = new BlockCompressor();
   private readonly frames = new FrameList();
   private header: LtxHeader | undefined;
   private order = new PageOrder(0, 0, false);
@@ -98,7 +99,7 @@ class FileWriter {
       throw badPage(pgno, `needs ${pageSize} bytes at ${start} of ${data.length}`);
     this.order.take(pgno);
     this.reserve(BLOCK_OFFSET + blockBound(pageSize));
-    const size = compressBlock(data, start, pageSize, this.bytes, this.used + BLOCK_OFFSET);
+    const size = this.compressor.compress(data, start, pageSize, this.bytes, this.used + BLOCK_OFFSET);
     this.view.setUint32(this.used, pgno);
     this.view.setUint16(this.used + 4, FLAG_SIZE);
     this.view.setUint32(this.used + FRAME_HEADER_SIZE, size);
