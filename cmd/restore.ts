@@ -99,8 +99,10 @@ async function withNames(error: unknown, root: StoreRoot): Promise<unknown> {
   if (!(error instanceof SluiceError) || !['RESTORE_EMPTY', 'STORE_NOT_FOUND'].includes(errorCode(error) ?? ''))
     return error;
   const names = await root.databaseNames(MAX_NAMES_SHOWN).catch(() => []);
-  if (names.length === 0) return error;
-  const hint = `There are backups of ${names.join(', ')} below it: add one of the names to the address`;
+  const hint =
+    names.length === 0
+      ? "An address is the backup's url in sluice.yml, then the database's name"
+      : `There are backups of ${names.join(', ')} below it: add one of the names to the address`;
   return new SluiceError(error.code, error.message, hint, { cause: error });
 }
 

@@ -28,24 +28,34 @@ async function main(argv: readonly string[]): Promise<void> {
   const program = new Command('sluice')
     .description('SQLite that is replicated and backed up while applications use ordinary files.')
     .helpCommand('help [command]', 'show help for a command')
+    .enablePositionalOptions()
     .exitOverride()
     .configureOutput({ outputError: (text, write) => write(usageLine(text)) })
     .addHelpText('after', EXAMPLES);
+  if (argv[2] === '--version' || argv[2] === '-V') argv = [...argv.slice(0, 2), 'version'];
   const name = argv[2] ?? '';
   const wanted = Object.hasOwn(COMMANDS, name) ? [COMMANDS[name]!] : Object.values(COMMANDS);
   for (const register of await Promise.all(wanted.map((load) => load()))) register(program);
-  if (argv.length <= 2) return program.help({ error: true });
-  if (name === '--version' || name === '-V') argv = [...argv.slice(0, 2), 'version'];
+  if (argv.length <= 2) program.help({ error: true });
   await program.parseAsync(argv);
 }
 
 /** Commander's message as one line of ours. */
 function usageLine(text: string): string {
+  if (!text.startsWith('error: ')) return text;
   const message = text
-    .replace(/^error: /, '')
+    .slice('error: '.length)
     .trim()
-    .replace(/\s*\n\s*/g, ' ');
-  return text.startsWith('error: ') ? `sluice: ${message}. See sluice --help\n` : text;
+    .replace(/\s*\n\s*/g, ' ')
+    .replace(/\.$/, '');
+  return `sluice: ${message}. See sluice ${helpWords().join(' ')} --help\n`.replace('  ', ' ');
+}
+
+/** The sub-command that was meant, as far as there is one. */
+function helpWords(): string[] {
+  const [name = '', second = ''] = process.argv.slice(2);
+  if (!Object.hasOwn(COMMANDS, name)) return [];
+  return ['dump', 'verify', 'check'].includes(second) ? [name, second] : [name];
 }
 
 main(process.argv).catch((error: unknown) => {

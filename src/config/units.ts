@@ -38,7 +38,7 @@ function parseQuantity(text: string, units: Readonly<Record<string, number>>): n
   return Number.isSafeInteger(value) ? value : undefined;
 }
 
-/** `1.5 GiB`, `4.0 KiB`, `17 B`: sizes for people. */
+/** `1.5 GiB`, `4 KiB`, `17 B`: sizes for people. */
 export function formatSize(bytes: number): string {
   const names = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
   let value = bytes;
@@ -47,14 +47,18 @@ export function formatSize(bytes: number): string {
     value /= 1024;
     unit++;
   }
-  return unit === 0 ? `${value} B` : `${value.toFixed(1)} ${names[unit]}`;
+  return `${oneDigit(value)} ${names[unit]}`;
 }
 
 /** `3 ms`, `2.5 s`, `4 min`, `3 h`, `2 d`: durations for people. */
 export function formatDuration(ms: number): string {
   if (ms < 1000) return `${Math.round(ms)} ms`;
-  if (ms < 60_000) return `${(ms / 1000).toFixed(1)} s`;
+  if (ms < 60_000) return `${oneDigit(ms / 1000)} s`;
   if (ms < 3_600_000) return `${Math.round(ms / 60_000)} min`;
   if (ms < 172_800_000) return `${Math.round(ms / 3_600_000)} h`;
   return `${Math.round(ms / 86_400_000)} d`;
+}
+
+function oneDigit(value: number): string {
+  return String(Math.round(value * 10) / 10);
 }

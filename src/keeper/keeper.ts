@@ -4,7 +4,7 @@ import type { Config } from '../config/index.js';
 import { describeError } from '../errors.js';
 import { cleanStaleMount, mountKernel, openDevice, unmount } from '../fuse/mount.js';
 import { Command, PASSED_SIGNALS, type PassedSignal } from './command.js';
-import { COMMAND_LIMIT_MS, DRAIN_LIMIT_MS, FINISH_LIMIT_MS } from './limits.js';
+import { COMMAND_LIMIT_MS, DRAIN_LIMIT_MS, FINISH_LIMIT_MS, SAME_SIGNAL_MS } from './limits.js';
 import { NodeDied, NodeFailed, NodeProcess } from './node-process.js';
 import { RestartPolicy } from './restart-policy.js';
 import { HASTEN, KILL, STOP, StopRequest } from './stop-request.js';
@@ -41,6 +41,7 @@ export class Keeper {
   #served = false;
   #command: Command | undefined;
   #exitCode = 0;
+  #stopRaisedMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: KeeperOptions) {
     this.#options = options;
@@ -187,7 +188,13 @@ export class Keeper {
 
   #signalled(signal: PassedSignal): void {
     if (this.#command !== undefined) this.#command.signal(signal);
-    else if (signal !== 'SIGUSR1' && signal !== 'SIGUSR2') this.#stop.raise();
+    else if (signal !== 'SIGUSR1' && signal !== 'SIGUSR2') this.#raiseStop(performance.now());
+  }
+
+  #raiseStop(nowMs: number): void {
+    if (nowMs - this.#stopRaisedMs < SAME_SIGNAL_MS) return;
+    this.#stopRaisedMs = nowMs;
+    this.#stop.raise();
   }
 
   #report(message: string): void {

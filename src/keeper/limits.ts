@@ -20,3 +20,6 @@ export const MAX_DEATHS = 10;
 export const DEATH_WINDOW_MS = 60_000;
 export const MIN_BACKOFF_MS = 100;
 export const MAX_BACKOFF_MS = 5_000;
+
+/** npm and some shells pass a Ctrl-C on that the terminal has sent already: what follows so soon is the same one. */
+export const SAME_SIGNAL_MS = 500;
