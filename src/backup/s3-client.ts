@@ -83,6 +83,8 @@ export class S3Connection {
       env.AWS_REGION ??
       env.AWS_DEFAULT_REGION ??
       (ownServer ? DEFAULT_REGION : undefined);
+    // Nothing a user of Sluice can act on: the SDK's version is pinned with the Node versions that Sluice supports.
+    env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
     return new sdk.S3Client({
       ...(endpoint !== undefined && { endpoint }),
       ...(region !== undefined && { region }),

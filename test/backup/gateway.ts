@@ -1,0 +1,85 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdirSync } from 'node:fs';
+import { connect, createServer } from 'node:net';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { requireTool } from '../tools.js';
+
+const START_LIMIT_MS = 20_000;
+
+/** A real S3 server on loopback. */
+export interface Gateway {
+  readonly endpoint: string;
+  readonly bucket: string;
+  /** Holds one folder per bucket, in it the objects as files. */
+  readonly folder: string;
+  readonly env: { readonly AWS_ACCESS_KEY_ID: string; readonly AWS_SECRET_ACCESS_KEY: string };
+  readonly credentials: { readonly accessKeyId: string; readonly secretAccessKey: string };
+  stop(): Promise<void>;
+}
+
+/** Starts versitygw on a free port with its data under `folder`; undefined if it is not installed. */
+export async function startGateway(folder: string): Promise<Gateway | undefined> {
+  const program = requireTool('versitygw');
+  if (program === undefined) return undefined;
+  const root = join(folder, 'buckets');
+  const sidecar = join(folder, 'sidecar');
+  mkdirSync(join(root, 'backups'), { recursive: true });
+  mkdirSync(sidecar);
+  const port = await freePort();
+  const args = ['--port', `127.0.0.1:${port}`, '--access', 'tester', '--secret', 'testing-secret', '--quiet'];
+  const child = spawn(program, [...args, 'posix', '--sidecar', sidecar, root], { stdio: 'ignore' });
+  process.once('exit', () => child.kill('SIGKILL'));
+  await waitForPort(port, child);
+  return {
+    endpoint: `http://127.0.0.1:${port}`,
+    bucket: 'backups',
+    folder: root,
+    env: { AWS_ACCESS_KEY_ID: 'tester', AWS_SECRET_ACCESS_KEY: 'testing-secret' },
+    credentials: { accessKeyId: 'tester', secretAccessKey: 'testing-secret' },
+    stop: () => stopChild(child),
+  };
+}
+
+async function stopChild(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const gone = new Promise((resolve) => child.once('exit', resolve));
+  child.kill('SIGTERM');
+  const late = setTimeout(() => child.kill('SIGKILL'), 3000);
+  await gone;
+  clearTimeout(late);
+}
+
+function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once('error', reject);
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address();
+      const port = typeof address === 'object' && address !== null ? address.port : 0;
+      server.close(() => resolve(port));
+    });
+  });
+}
+
+async function waitForPort(port: number, child: ChildProcess): Promise<void> {
+  const deadline = Date.now() + START_LIMIT_MS;
+  while (Date.now() < deadline && child.exitCode === null) {
+    if (await canConnect(port)) return;
+    await sleep(50);
+  }
+  child.kill('SIGKILL');
+  throw new Error(`versitygw did not come up on port ${port}`);
+}
+
+function canConnect(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, '127.0.0.1');
+    const end = (result: boolean): void => {
+      socket.destroy();
+      resolve(result);
+    };
+    socket.once('connect', () => end(true));
+    socket.once('error', () => end(false));
+  });
+}

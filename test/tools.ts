@@ -1,0 +1,18 @@
+import { existsSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+
+/** The outside programs that judge Sluice's files; `scripts/tools.mjs` installs them. */
+export type Tool = 'ltx' | 'litestream' | 'versitygw';
+
+/**
+ * Path of an outside program, or undefined on a machine without it: the test then says so and is skipped. With
+ * `CI=true` a missing one is an error, so that nothing is skipped unseen.
+ */
+export function requireTool(tool: Tool): string | undefined {
+  const path = join(process.env.SLUICE_TOOLS || join(homedir(), '.cache', 'sluice-tools'), 'bin', tool);
+  if (existsSync(path)) return path;
+  if (process.env.CI === 'true') throw new Error(`${path} is missing: run node scripts/tools.mjs`);
+  console.log(`skipped: ${tool} is not installed (node scripts/tools.mjs)`);
+  return undefined;
+}
