@@ -102,7 +102,7 @@ export class PageOrder {
   /** Throws `LTX_PAGE` if this page may not come next. */
   take(pgno: number): void {
     const { last, lock } = this;
-    if (!(pgno > last)) throw badPage(pgno, `comes after page ${last}`);
+    if (!Number.isInteger(pgno) || pgno <= last) throw badPage(pgno, `comes after page ${last}`);
     if (pgno > this.commit) throw badPage(pgno, `is above the commit of ${this.commit} pages`);
     if (pgno === lock) throw badPage(pgno, 'is the lock page');
     if (this.snapshot && pgno !== last + 1 && !(pgno === lock + 1 && last === lock - 1)) {
