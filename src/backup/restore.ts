@@ -74,7 +74,8 @@ export async function restore(options: RestoreOptions): Promise<RestoreResult> {
       }
     }
   } finally {
-    await rm(temporary, { force: true });
+    // What went wrong before matters more than a file that cannot be removed.
+    await rm(temporary, { force: true }).catch(() => undefined);
   }
 }
 

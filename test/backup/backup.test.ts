@@ -1,99 +1,31 @@
-import { mkdirSync, readFileSync, renameSync } from 'node:fs';
+import { readFileSync, renameSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { formatFileName, restore, type UploadEvent } from '../../src/backup/index.js';
 import {
-  Backup,
-  type BackupOptions,
-  formatFileName,
-  openStore,
-  restore,
-  type UploadEvent,
-} from '../../src/backup/index.js';
-import { formatTxid } from '../../src/ltx/index.js';
-import { FakeDatabaseSet } from './fake-databases.js';
-import { startGateway } from './gateway.js';
-import {
-  filesBelow,
-  litestreamRestore,
-  ltxVerify,
-  TestLog,
-  until,
-  type Workbench,
-  withWorkbench,
-} from './workbench.js';
-
-const RETRY_AT_ONCE = { retryMinMs: 20, retryMaxMs: 100 };
-
-/** A place to back up to, judged from outside. */
-interface Place {
-  readonly url: string;
-  readonly env: object;
-  readonly options: Partial<BackupOptions>;
-  /** Where the objects are files. */
-  readonly folder: string;
-  open(): ReturnType<typeof openStore>;
-}
-
-function folderPlace(bench: Workbench): Place {
-  const folder = join(bench.folder, 'store');
-  const url = pathToFileURL(folder).href;
-  return { url, folder, env: {}, options: {}, open: () => openStore(url) };
-}
-
-async function bucketPlace(bench: Workbench): Promise<Place | undefined> {
-  const gateway = await startGateway(bench.folder);
-  if (gateway === undefined) return undefined;
-  bench.onEnd(() => gateway.stop());
-  const url = `s3://${gateway.bucket}/some/path?endpoint=${gateway.endpoint}&region=us-east-1&force-path-style=true`;
-  const { credentials, env, folder } = gateway;
-  return { url, env, folder, options: {}, open: () => openStore(url, { credentials }) };
-}
-
-function newSet(bench: Workbench): FakeDatabaseSet {
-  const folder = join(bench.folder, 'databases');
-  mkdirSync(folder, { recursive: true });
-  const set = new FakeDatabaseSet(folder);
-  bench.onEnd(() => set.close());
-  return set;
-}
-
-function startBackup(bench: Workbench, set: FakeDatabaseSet, place: Place, more: Partial<BackupOptions> = {}): Backup {
-  const options = { databases: set, store: place.open(), intervalMs: 20, log: new TestLog(), limits: RETRY_AT_ONCE };
-  const backup = new Backup({ ...options, ...more });
-  bench.onEnd(() => backup.stop());
-  backup.start();
-  return backup;
-}
-
-function storedTxid(backup: Backup, name: string): string | undefined {
-  return backup.status().databases.find((db) => db.name === name)?.txid;
-}
-
-async function untilStored(backup: Backup, name: string, txid: number): Promise<void> {
-  await until(
-    `${name} is stored up to ${txid}: ${backup.status().lastError}`,
-    () => storedTxid(backup, name) === formatTxid(txid),
-  );
-}
-
-/** Rows that do not compress to nothing. */
-function insert(rows: number): string {
-  return `with recursive n(i) as (select 1 union all select i + 1 from n where i < ${rows})
-    insert into t(x) select hex(randomblob(50)) from n`;
-}
+  bucketPlace,
+  CREATE,
+  folderPlace,
+  insert,
+  newSet,
+  type Place,
+  RETRY_AT_ONCE,
+  startBackup,
+  untilStored,
+} from './scenario.js';
+import { filesBelow, litestreamRestore, ltxVerify, until, type Workbench, withWorkbench } from './workbench.js';
 
 /** Snapshot, increments, several databases, a restart in between; then all judges. */
 async function roundTrip(bench: Workbench, place: Place): Promise<void> {
   const set = newSet(bench);
   const app = set.create('app.db');
-  app.write('create table t(id integer primary key, x)');
+  app.write(CREATE);
   app.write(insert(500));
   const first = startBackup(bench, set, place);
   await untilStored(first, 'app.db', 2);
   const other = set.create('tenants/7 ä.db', 512);
-  other.write('create table t(id integer primary key, x)');
+  other.write(CREATE);
   for (let i = 0; i < 5; i++) app.write(insert(20));
   await untilStored(first, 'app.db', 7);
   await untilStored(first, 'tenants/7 ä.db', 1);
@@ -147,7 +79,7 @@ test('transactions between two uploads are merged in one file', () =>
     const place = folderPlace(bench);
     const events: UploadEvent[] = [];
     const app = set.create('app.db');
-    app.write('create table t(id integer primary key, x)');
+    app.write(CREATE);
     const backup = startBackup(bench, set, place, {
       intervalMs: 60_000,
       hooks: { uploaded: (event) => events.push(event) },
@@ -179,7 +111,7 @@ test('a backlog goes up in files of bounded size, a large transaction as it is',
     const set = newSet(bench);
     const place = folderPlace(bench);
     const app = set.create('app.db');
-    app.write('create table t(id integer primary key, x)');
+    app.write(CREATE);
     const limits = { ...RETRY_AT_ONCE, mergeBytes: 64 * 1024, mergeTransactions: 4 };
     const backup = startBackup(bench, set, place, { intervalMs: 60_000, limits });
     assert.is(await backup.flush(), true);
@@ -205,7 +137,7 @@ test('a log that no longer reaches is bridged by a snapshot, and Litestream rest
     const set = newSet(bench);
     const place = folderPlace(bench);
     const app = set.create('app.db');
-    app.write('create table t(id integer primary key, x)');
+    app.write(CREATE);
     const first = startBackup(bench, set, place);
     await untilStored(first, 'app.db', 1);
     for (let i = 0; i < 3; i++) {
@@ -236,7 +168,7 @@ test('a cut log (another page size) starts a new snapshot', () =>
     const set = newSet(bench);
     const place = folderPlace(bench);
     const app = set.create('app.db');
-    app.write('create table t(id integer primary key, x)');
+    app.write(CREATE);
     const backup = startBackup(bench, set, place);
     await untilStored(backup, 'app.db', 1);
     app.write(insert(50));
@@ -257,16 +189,14 @@ test('a store that is ahead is never written to, is reported, and is overtaken b
     const place = folderPlace(bench);
     const before = newSet(bench);
     const lost = before.create('app.db');
-    lost.write('create table t(id integer primary key, x)');
+    lost.write(CREATE);
     for (let i = 0; i < 4; i++) lost.write(insert(10));
     const first = startBackup(bench, before, place);
     await untilStored(first, 'app.db', 5);
     await first.stop();
     const files = filesBelow(place.folder, '.ltx');
 
-    mkdirSync(join(bench.folder, 'again'));
-    const set = new FakeDatabaseSet(join(bench.folder, 'again'));
-    bench.onEnd(() => set.close());
+    const set = newSet(bench);
     const app = set.create('app.db');
     app.write('create table t(id integer primary key, x, y)');
     const backup = startBackup(bench, set, place);
@@ -291,7 +221,7 @@ test('a folder that was moved aside is begun anew', () =>
     const set = newSet(bench);
     const place = folderPlace(bench);
     const app = set.create('app.db');
-    app.write('create table t(id integer primary key, x)');
+    app.write(CREATE);
     app.write(insert(1));
     const first = startBackup(bench, set, place);
     await untilStored(first, 'app.db', 2);
@@ -308,7 +238,7 @@ test("one database's trouble does not stop another's", () =>
     const place = folderPlace(bench);
     const [bad, good] = [set.create('bad.db'), set.create('good.db')];
     bad.snapshotError = new Error('the disk under it is broken');
-    for (const db of [bad, good]) db.write('create table t(id integer primary key, x)');
+    for (const db of [bad, good]) db.write(CREATE);
     const backup = startBackup(bench, set, place, { limits: { ...RETRY_AT_ONCE, concurrency: 1 } });
     await untilStored(backup, 'good.db', 1);
     good.write(insert(1));
@@ -328,7 +258,7 @@ test('a dropped database is let go; its backup stays', () =>
     const set = newSet(bench);
     const place = folderPlace(bench);
     const app = set.create('app.db');
-    app.write('create table t(id integer primary key, x)');
+    app.write(CREATE);
     const backup = startBackup(bench, set, place);
     await untilStored(backup, 'app.db', 1);
     set.drop('app.db');

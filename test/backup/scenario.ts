@@ -1,0 +1,96 @@
+import { mkdirSync, mkdtempSync } from 'node:fs';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { Backup, type BackupOptions, openStore, type S3Options, type StoreRoot } from '../../src/backup/index.js';
+import { formatTxid } from '../../src/ltx/index.js';
+import { type FakeDatabase, FakeDatabaseSet } from './fake-databases.js';
+import { startGateway } from './gateway.js';
+import { TestLog, until, type Workbench } from './workbench.js';
+
+export const RETRY_AT_ONCE = { retryMinMs: 20, retryMaxMs: 100 };
+
+/** A place to back up to that can be looked at from outside. */
+export interface Place {
+  readonly url: string;
+  /** What other programs need to get in. */
+  readonly env: object;
+  /** Where its objects are files. */
+  readonly folder: string;
+  open(): StoreRoot;
+}
+
+export function folderPlace(bench: Workbench): Place {
+  const folder = join(bench.folder, 'store');
+  const url = pathToFileURL(folder).href;
+  return { url, folder, env: {}, open: () => openStore(url) };
+}
+
+/** Undefined if versitygw is not installed. With `endpoint`, requests go there, e.g. to a proxy. */
+export async function bucketPlace(
+  bench: Workbench,
+  through?: (endpoint: string) => Promise<string>,
+  limits?: S3Options['limits'],
+): Promise<Place | undefined> {
+  const gateway = await startGateway(bench.folder);
+  if (gateway === undefined) return undefined;
+  bench.onEnd(() => gateway.stop());
+  const endpoint = through === undefined ? gateway.endpoint : await through(gateway.endpoint);
+  const url = `s3://${gateway.bucket}/some/path?endpoint=${endpoint}&region=us-east-1&force-path-style=true`;
+  const { credentials, env, folder } = gateway;
+  return { url, env, folder, open: () => openStore(url, { credentials, ...(limits !== undefined && { limits }) }) };
+}
+
+export function newSet(bench: Workbench): FakeDatabaseSet {
+  mkdirSync(bench.folder, { recursive: true });
+  const set = new FakeDatabaseSet(mkdtempSync(join(bench.folder, 'databases-')));
+  bench.onEnd(() => set.close());
+  return set;
+}
+
+export function startBackup(
+  bench: Workbench,
+  set: FakeDatabaseSet,
+  place: Place,
+  more: Partial<BackupOptions> = {},
+): Backup {
+  const options = { databases: set, store: place.open(), intervalMs: 20, log: new TestLog(), limits: RETRY_AT_ONCE };
+  const backup = new Backup({ ...options, ...more });
+  bench.onEnd(() => backup.stop());
+  backup.start();
+  return backup;
+}
+
+export async function untilStored(backup: Backup, name: string, txid: number): Promise<void> {
+  const stored = (): string | undefined => backup.status().databases.find((db) => db.name === name)?.txid;
+  await until(`${name} is stored up to ${txid}`, () => stored() === formatTxid(txid));
+}
+
+/** A table `t`, in the first transaction. */
+export const CREATE = 'create table t(id integer primary key, x)';
+
+/** Rows that do not compress to nothing. */
+export function insert(rows: number): string {
+  return `with recursive n(i) as (select 1 union all select i + 1 from n where i < ${rows})
+    insert into t(x) select hex(randomblob(50)) from n`;
+}
+
+/**
+ * A store that holds `app.db` with TXIDs 1 (snapshot), 2, 3-5 and 6-8, and the image after each of these ends.
+ */
+export async function filledStore(
+  bench: Workbench,
+  place: Place,
+): Promise<{ app: FakeDatabase; images: Map<number, Buffer> }> {
+  const set = newSet(bench);
+  const app = set.create('app.db');
+  const images = new Map<number, Buffer>();
+  app.write(CREATE);
+  const backup = startBackup(bench, set, place, { intervalMs: 60_000 });
+  for (const transactions of [0, 1, 3, 3]) {
+    for (let i = 0; i < transactions; i++) app.write(insert(200));
+    if (!(await backup.flush())) throw new Error(`not stored: ${backup.status().lastError}`);
+    images.set(app.position.txid, app.image);
+  }
+  await backup.stop();
+  return { app, images };
+}
