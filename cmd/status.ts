@@ -38,7 +38,7 @@ export function registerStatus(program: Command): void {
 }
 
 async function target(options: Options): Promise<{ url: URL; token: string | null }> {
-  const given = options.token ?? process.env.SLUICE_TOKEN ?? null;
+  const given = options.token || process.env.SLUICE_TOKEN || null;
   if (options.url !== undefined) return { url: parseUrl(options.url), token: given };
   const { loadConfig } = await import('../src/config/index.js');
   const { http }: Config = loadConfig({ file: options.config });

@@ -1,7 +1,7 @@
 import type { ListenAddress } from './types.js';
 
 const MAX_PORT = 65_535;
-const ADDRESS = /^(?:\[([0-9A-Fa-f:.%]+)\]|([^\s:[\]/]+)):(\d{1,5})$/;
+const ADDRESS = /^(?:\[([0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|([^\s:[\]/]+)):(\d{1,5})$/;
 
 /** `127.0.0.1:20202`, `[::1]:20202` or `localhost:20202`; undefined when it is none of these. */
 export function parseListen(text: string): ListenAddress | undefined {

@@ -1,0 +1,275 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { type Config, ConfigError, formatProblem, loadConfig, maskConfig } from '../../src/config/index.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'sluice-config-'));
+
+function load(yaml: string, env: Record<string, string> = {}): Config {
+  writeFileSync(join(folder, 'sluice.yml'), yaml);
+  return loadConfig({ file: 'sluice.yml', cwd: folder, env });
+}
+
+function problems(yaml: string, env: Record<string, string> = {}): string[] {
+  try {
+    load(yaml, env);
+  } catch (error) {
+    if (error instanceof ConfigError) return error.problems.map(formatProblem);
+    throw error;
+  }
+  return [];
+}
+
+const test = suite('config/load');
+
+test('without a file the defaults hold, relative to the working folder', () => {
+  const empty = join(folder, 'empty');
+  mkdirSync(empty);
+  assert.equal(loadConfig({ cwd: empty, env: {} }), {
+    file: null,
+    data: join(empty, 'data'),
+    mount: { path: join(empty, 'data/mnt'), locks: 'auto', wakeups: 'auto' },
+    http: { listen: { host: '127.0.0.1', port: 20202 }, token: null, healthLagMs: 10_000 },
+    lease: { type: 'static', role: 'primary', primary: null, advertise: null },
+    replication: {
+      listen: { host: '127.0.0.1', port: 20203 },
+      token: null,
+      retain: { ageMs: 86_400_000, sizeBytes: 268_435_456 },
+      heartbeatMs: 1000,
+    },
+    backup: [],
+    log: { level: 'info', format: 'auto' },
+    exec: null,
+  });
+});
+
+test('an empty file and sections without keys are the defaults too', () => {
+  const defaults = { ...load(''), file: '' };
+  assert.equal({ ...load('# nothing\n'), file: '' }, defaults);
+  assert.equal({ ...load('http:\nlease:\nbackup:\nmount:\n'), file: '' }, defaults);
+});
+
+test('every key is read', () => {
+  const config = load(`
+data: /srv/data
+mount: { path: /srv/mnt, locks: kernel, wakeups: always }
+http: { listen: "[::1]:8080", token: t1, healthLag: 500ms }
+lease: { type: static, role: replica, primary: "wss://p.example:20203", advertise: "ws://me:1" }
+replication: { listen: "off", token: t2, retain: { age: 1h, size: 1GiB }, heartbeat: 250ms }
+backup:
+  - { url: "file:///srv/backup", interval: 5s }
+  - url: s3://bucket/path
+    endpoint: http://127.0.0.1:7070
+    region: eu-central-1
+    pathStyle: true
+    accessKeyId: id
+    secretAccessKey: secret
+    profile: prod
+log: { level: debug, format: json }
+exec: [npm, start]
+`);
+  assert.equal(config, {
+    file: join(folder, 'sluice.yml'),
+    data: '/srv/data',
+    mount: { path: '/srv/mnt', locks: 'kernel', wakeups: 'always' },
+    http: { listen: { host: '::1', port: 8080 }, token: 't1', healthLagMs: 500 },
+    lease: { type: 'static', role: 'replica', primary: 'wss://p.example:20203', advertise: 'ws://me:1' },
+    replication: {
+      listen: null,
+      token: 't2',
+      retain: { ageMs: 3_600_000, sizeBytes: 2 ** 30 },
+      heartbeatMs: 250,
+    },
+    backup: [
+      { url: 'file:///srv/backup', intervalMs: 5000 },
+      {
+        url: 's3://bucket/path',
+        intervalMs: 1000,
+        endpoint: 'http://127.0.0.1:7070',
+        region: 'eu-central-1',
+        pathStyle: true,
+        accessKeyId: 'id',
+        secretAccessKey: 'secret',
+        profile: 'prod',
+      },
+    ],
+    log: { level: 'debug', format: 'json' },
+    exec: ['npm', 'start'],
+  });
+});
+
+test('short forms: a mount by its path, one backup without a list, a command as text', () => {
+  const config = load('mount: ./m\nbackup: { url: ./b }\nexec: npm start && echo done\n');
+  assert.is(config.mount.path, join(folder, 'm'));
+  assert.equal(config.backup, [{ url: `file://${join(folder, 'b')}`, intervalMs: 1000 }]);
+  assert.equal(config.exec, ['/bin/sh', '-c', 'npm start && echo done']);
+});
+
+test('relative paths are relative to the folder of the file', () => {
+  mkdirSync(join(folder, 'sub'), { recursive: true });
+  writeFileSync(join(folder, 'sub/other.yml'), 'data: ../d\nbackup: [{ url: "file://./x" }, { url: ../y }]\n');
+  const config = loadConfig({ file: 'sub/other.yml', cwd: folder, env: {} });
+  assert.is(config.data, join(folder, 'd'));
+  assert.is(config.mount.path, join(folder, 'd/mnt'));
+  assert.equal(
+    config.backup.map((store) => store.url),
+    [`file://${join(folder, 'sub/x')}`, `file://${join(folder, 'y')}`],
+  );
+});
+
+test('variables are expanded in values, also inside a text, and cannot bring in keys', () => {
+  const config = load(
+    `data: \${ROOT}/d
+http: { token: "\${TOKEN}", listen: "127.0.0.1:\${PORT:-8080}" }
+backup: { url: "s3://\${BUCKET:-b}/\${EMPTY:-p}", pathStyle: "\${STYLE}" }
+exec: [echo, "\${MULTI}", "$$\${DOLLAR:-x}", $HOME]
+`,
+    { ROOT: '/r', TOKEN: 'a: b #c', EMPTY: '', STYLE: 'true', MULTI: 'x\nlog: loud' },
+  );
+  assert.is(config.data, '/r/d');
+  assert.is(config.http.token, 'a: b #c');
+  assert.equal(config.http.listen, { host: '127.0.0.1', port: 8080 });
+  assert.is(config.backup[0]!.url, 's3://b/p');
+  assert.is(config.backup[0]!.pathStyle, true);
+  assert.equal(config.exec, ['echo', 'x\nlog: loud', '$x', '$HOME']);
+});
+
+const WANT_LISTEN = 'want an address and port like 127.0.0.1:20202 or [::1]:20202, or off';
+
+const REFUSED: readonly (readonly [string, ...string[]])[] = [
+  ['datta: x', 'sluice.yml:1:1: datta: unknown key; did you mean data?'],
+  ['mount:\n  lock: kernel', 'sluice.yml:2:3: mount.lock: unknown key; did you mean locks?'],
+  ['http: { health_lag: 1s }', 'sluice.yml:1:9: http.health_lag: unknown key; did you mean healthLag?'],
+  [
+    'replication:\n  retain:\n    days: 3',
+    'sluice.yml:3:5: replication.retain.days: unknown key; known here: age, size',
+  ],
+  [
+    'backup:\n- url: /b\n  key: x',
+    'sluice.yml:3:3: backup[0].key: unknown key; known here: url, interval, endpoint, region, pathStyle, accessKeyId, secretAccessKey, profile',
+  ],
+  ['mount: { locks: kernal }', 'sluice.yml:1:17: mount.locks: got "kernal"; want one of auto, kernel, sluice'],
+  ['mount: { wakeups: true }', 'sluice.yml:1:19: mount.wakeups: got true; want one of auto, always, off'],
+  [
+    'log: { level: 3 }',
+    'sluice.yml:1:15: log.level: got 3; want one of trace, debug, info, warn, error, fatal, silent',
+  ],
+  ['lease: { type: raft }', 'sluice.yml:1:16: lease.type: got "raft"; want one of static'],
+  ['http:\n  listen: 8080', `sluice.yml:2:11: http.listen: got 8080; ${WANT_LISTEN}`],
+  ['http: { listen: ":8080" }', `sluice.yml:1:17: http.listen: got ":8080"; ${WANT_LISTEN}`],
+  ['http: { listen: "::1:8080" }', `sluice.yml:1:17: http.listen: got "::1:8080"; ${WANT_LISTEN}`],
+  ['http: { listen: "127.0.0.1:70000" }', `sluice.yml:1:17: http.listen: got "127.0.0.1:70000"; ${WANT_LISTEN}`],
+  [
+    'http: { healthLag: 10 }',
+    'sluice.yml:1:20: http.healthLag: got 10; want a duration like 10s (ms, s, m, h, d), from 1 ms to 3650 d',
+  ],
+  [
+    'replication: { heartbeat: 0s }',
+    'sluice.yml:1:27: replication.heartbeat: got "0s"; want a duration like 1s (ms, s, m, h, d), from 10 ms to 1 min',
+  ],
+  [
+    'replication: { retain: { size: 5 } }',
+    'sluice.yml:1:32: replication.retain.size: got 5; want a size like 256MiB (B, KiB, MiB, GiB), at least 1 MiB',
+  ],
+  ['http: { token: 5 }', 'sluice.yml:1:16: http.token: got a value that is not shown; want a secret text'],
+  ['data: ""', 'sluice.yml:1:7: data: got ""; want a folder'],
+  ['data: [a]', 'sluice.yml:1:7: data: got a list; want a folder'],
+  ['log: loud', 'sluice.yml:1:6: log: got "loud"; want a section of keys'],
+  ['- a', 'sluice.yml:1:1: got a list; want keys like data, mount, lease'],
+  ['exec: []', 'sluice.yml:1:7: exec: got an empty list; want a command: one text for the shell, or a list of words'],
+  [
+    'backup: { interval: 1s }',
+    'sluice.yml:1:9: backup[0].url: missing; want a store like file:///var/backups/app, ./backups or s3://bucket/path',
+  ],
+  [
+    'backup: { url: "ftp://x" }',
+    'sluice.yml:1:16: backup[0].url: got "ftp://x"; want a store like file:///var/backups/app, ./backups or s3://bucket/path',
+  ],
+  [
+    'backup: { url: "file://host/x" }',
+    'sluice.yml:1:16: backup[0].url: got "file://host/x"; want a store like file:///var/backups/app, ./backups or s3://bucket/path',
+  ],
+  [
+    'backup: [{ url: /b }, { url: /c }, { url: "file:///b" }]',
+    'sluice.yml:1:43: backup[2].url: the same store twice; remove one of them',
+  ],
+  [
+    'lease: { role: replica }',
+    'sluice.yml:1:8: lease.primary: missing; a replica wants its primary as a URL like ws://10.0.0.1:20203',
+  ],
+  [
+    'lease: { primary: "ws://p:1" }',
+    'sluice.yml:1:19: lease.primary: only for a replica; remove it, or set lease.role: replica',
+  ],
+  [
+    'lease: { role: replica, primary: "p:20203" }',
+    'sluice.yml:1:34: lease.primary: got "p:20203"; want the primary as a URL like ws://10.0.0.1:20203',
+  ],
+  [
+    'http: { listen: "0.0.0.0:80" }',
+    'sluice.yml:1:17: http.listen: 0.0.0.0 can be reached by other machines; set http.token, or listen on 127.0.0.1',
+  ],
+  [
+    'replication: { listen: "[::]:80" }',
+    'sluice.yml:1:24: replication.listen: :: can be reached by other machines; set replication.token, or listen on 127.0.0.1',
+  ],
+  [
+    'http: { listen: "db.example:80" }',
+    'sluice.yml:1:17: http.listen: db.example can be reached by other machines; set http.token, or listen on 127.0.0.1',
+  ],
+  [
+    'replication: { listen: "127.0.0.1:20202" }',
+    'sluice.yml:1:24: replication.listen: the same address as http.listen; want another port',
+  ],
+  [
+    'data: /d\nmount: /d',
+    'sluice.yml:2:8: mount.path: the data folder itself; want another folder, for example data/mnt',
+  ],
+  ['data: /d/x\nmount: { path: /d }', 'sluice.yml:1:7: data: inside the mount /d; want a folder outside it'],
+  [`data: \${NOPE}`, `sluice.yml:1:7: the environment has no NOPE; set it, or write \${NOPE:-default}`],
+  [`data: \${A B}`, `sluice.yml:1:7: \${A B} is no variable; write \${NAME}, \${NAME:-default}, or $$ for a $`],
+  ['data: a\ndata: b', 'sluice.yml:2:1: not valid YAML: Map keys must be unique'],
+];
+
+for (const [yaml, ...expected] of REFUSED) {
+  test(`refuses ${JSON.stringify(yaml)}`, () => assert.equal(problems(yaml), expected));
+}
+
+test('shows all problems, in the order of the file', () => {
+  const yaml = 'log: { levl: x }\ndata: 5\nlease: { role: boss }\n';
+  assert.equal(problems(yaml), [
+    'sluice.yml:1:8: log.levl: unknown key; did you mean level?',
+    'sluice.yml:2:7: data: got 5; want a folder',
+    'sluice.yml:3:16: lease.role: got "boss"; want one of primary, replica',
+  ]);
+  try {
+    load(yaml);
+    assert.unreachable();
+  } catch (error) {
+    assert.instance(error, ConfigError);
+    assert.is((error as ConfigError).message, 'sluice.yml:1:8: log.levl: unknown key; did you mean level?');
+    assert.is((error as ConfigError).hint, 'See sluice config check for 2 more');
+  }
+});
+
+test('other machines may reach a node that has a token', () => {
+  const config = load('http: { listen: "0.0.0.0:1", token: a }\nreplication: { listen: "[::]:2", token: b }');
+  assert.equal(config.replication.listen, { host: '::', port: 2 });
+});
+
+test('a file that is asked for and missing is an error', () => {
+  assert.throws(() => loadConfig({ file: 'no.yml', cwd: folder, env: {} }), /^no config file .*no\.yml$/);
+});
+
+test('secrets are masked in what is printed', () => {
+  const config = load('http: { token: s1 }\nbackup: { url: s3://b, accessKeyId: s2, secretAccessKey: s3 }');
+  const text = JSON.stringify(maskConfig(config));
+  assert.not.match(text, /"s[123]"/);
+  assert.match(text, /"token":"\*\*\*"/);
+  assert.match(text, /"replication":\{.*"token":null/);
+});
+
+test.after(() => rmSync(folder, { recursive: true }));
+test.run();

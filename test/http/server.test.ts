@@ -1,0 +1,144 @@
+import { connect } from 'node:net';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { formatListen, type HttpConfig } from '../../src/config/index.js';
+import { type HttpServer, Metrics, startHttp } from '../../src/http/index.js';
+import type { NodeStatus } from '../../src/status.js';
+import { PRIMARY } from './status-fixture.js';
+
+const servers: HttpServer[] = [];
+const LIMIT_MS = 5000;
+
+async function start(status: () => NodeStatus | undefined, config: Partial<HttpConfig> = {}): Promise<string> {
+  const server = await startHttp({
+    config: { listen: { host: '127.0.0.1', port: 0 }, token: null, healthLagMs: 1000, ...config },
+    metrics: new Metrics(),
+    status,
+    log: { error: () => undefined },
+  });
+  servers.push(server);
+  return `http://${formatListen(server.address!)}`;
+}
+
+function get(url: string, init: RequestInit = {}): Promise<Response> {
+  return fetch(url, { ...init, signal: AbortSignal.timeout(LIMIT_MS) });
+}
+
+const test = suite('http/server');
+
+test('/status is the state as JSON', async () => {
+  const response = await get(`${await start(() => PRIMARY)}/status?x=1`);
+  assert.is(response.status, 200);
+  assert.is(response.headers.get('content-type'), 'application/json; charset=utf-8');
+  assert.equal(await response.json(), PRIMARY);
+});
+
+test('before there is a node: 503 for status and health, metrics are there', async () => {
+  const url = await start(() => undefined);
+  const status = await get(`${url}/status`);
+  assert.is(status.status, 503);
+  assert.equal(await status.json(), { error: 'starting' });
+  const health = await get(`${url}/health`);
+  assert.is(health.status, 503);
+  assert.equal(await health.json(), { status: 'unfit', reason: 'starting' });
+  assert.is((await get(`${url}/metrics`)).status, 200);
+});
+
+test('/health is 200 when fit', async () => {
+  const response = await get(`${await start(() => PRIMARY)}/health`);
+  assert.is(response.status, 200);
+  assert.equal(await response.json(), { status: 'ok' });
+});
+
+test('/metrics is a page for Prometheus', async () => {
+  const response = await get(`${await start(() => PRIMARY)}/metrics`);
+  assert.match(response.headers.get('content-type') ?? '', /^text\/plain/);
+  assert.match(await response.text(), /^sluice_ready 1$/m);
+});
+
+test('other paths are 404, other methods 405, HEAD has no body', async () => {
+  const url = await start(() => PRIMARY);
+  for (const path of ['/', '/statusx', '/constructor', '/status/'])
+    assert.is((await get(url + path)).status, 404, path);
+  const post = await get(`${url}/status`, { method: 'POST', body: 'x' });
+  assert.is(post.status, 405);
+  assert.is(post.headers.get('allow'), 'GET, HEAD');
+  const head = await get(`${url}/status`, { method: 'HEAD' });
+  assert.is(head.status, 200);
+  assert.is(await head.text(), '');
+});
+
+test('with a token nothing is answered without it', async () => {
+  const url = await start(() => PRIMARY, { token: 's3cret' });
+  for (const path of ['/status', '/health', '/metrics', '/nothing']) {
+    const refused = await get(url + path);
+    assert.is(refused.status, 401, path);
+    assert.is(refused.headers.get('www-authenticate'), 'Bearer');
+  }
+  for (const header of ['s3cret', 'Bearer', 'Bearer s3cre', 'Bearer s3cret2', 'Basic s3cret', 'Bearer s3cret s3cret']) {
+    assert.is((await get(`${url}/status`, { headers: { authorization: header } })).status, 401, header);
+  }
+  assert.is((await get(`${url}/status`, { headers: { authorization: 'Bearer s3cret' } })).status, 200);
+  assert.is((await get(`${url}/status`, { headers: { authorization: 'bearer  s3cret' } })).status, 200);
+});
+
+test('a state that cannot be had is a 500, and the server goes on', async () => {
+  let broken = true;
+  const url = await start(() => {
+    if (broken) throw new Error('secret detail');
+    return PRIMARY;
+  });
+  const response = await get(`${url}/status`);
+  assert.is(response.status, 500);
+  assert.equal(await response.json(), { error: 'internal error' });
+  broken = false;
+  assert.is((await get(`${url}/status`)).status, 200);
+});
+
+test('garbage and endless headers end their own connection only', async () => {
+  const url = await start(() => PRIMARY);
+  for (const bytes of ['\0\0\0\n\n', `GET / HTTP/1.1\r\nx: ${'y'.repeat(20_000)}\r\n\r\n`]) {
+    const answer = await new Promise<string>((resolve) => {
+      let text = '';
+      const socket = connect(Number(new URL(url).port), '127.0.0.1', () => socket.write(bytes));
+      socket.setEncoding('utf8').on('data', (chunk) => {
+        text += chunk;
+      });
+      socket.on('error', () => undefined).on('close', () => resolve(text));
+      socket.setTimeout(LIMIT_MS, () => socket.destroy());
+    });
+    assert.match(answer, /^HTTP\/1.1 4\d\d /);
+  }
+  assert.is((await get(`${url}/health`)).status, 200);
+});
+
+test('a port that is taken is an error that says what to do', async () => {
+  const port = Number(new URL(await start(() => PRIMARY)).port);
+  try {
+    await start(() => PRIMARY, { listen: { host: '127.0.0.1', port } });
+    assert.unreachable();
+  } catch (error) {
+    assert.ok(error instanceof Error);
+    assert.is((error as Error).message, `cannot listen on 127.0.0.1:${port} (EADDRINUSE)`);
+  }
+});
+
+test('off is no server; closing twice is fine; IPv6 works', async () => {
+  const off = await startHttp({
+    config: { listen: null, token: null, healthLagMs: 1 },
+    metrics: new Metrics(),
+    status: () => PRIMARY,
+    log: { error: () => undefined },
+  });
+  assert.is(off.address, null);
+  await off.close();
+  const url = await start(() => PRIMARY, { listen: { host: '::1', port: 0 } });
+  assert.is((await get(`${url}/health`)).status, 200);
+  await servers.at(-1)!.close();
+  await servers.at(-1)!.close();
+});
+
+test.after(async () => {
+  for (const server of servers) await server.close();
+});
+test.run();
