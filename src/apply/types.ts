@@ -15,7 +15,9 @@ export interface Applier {
    * Makes the pages of the LTX the content of the database, as one transaction that readers see whole or not at all.
    * For a WAL database by appending to its WAL; for a rollback database under SQLite's EXCLUSIVE lock. Creates the
    * file if it does not exist. Idempotent. Waits as long as readers hold a rollback database; other databases go on.
-   * Rejects: `APPLIER_GONE` (process died: call again), `APPLY_FAILED` (with the errno or SQLite code in the message).
+   * Rejects: `APPLIER_GONE` (process died: call again), `APPLY_FAILED` (with the errno or SQLite code in the message),
+   * `LTX_*` (bad bytes: nothing was changed), `APPLIER_FULL` (too much is waiting). After a rejection, calls that were
+   * made for the same database before it was known reject too, and are not applied.
    */
   apply(name: string, ltx: LtxLocation): Promise<void>;
   /**
@@ -37,9 +39,19 @@ export interface ApplierOptions {
   readonly mount: string;
   /** Called with each new process's id before that process opens anything. */
   readonly onPid: (pid: number) => void | Promise<void>;
+  /**
+   * If given, checkpoints run on a thread of the process, so that a large one delays no other database. FUSE requests
+   * carry a thread's id as their pid, so it is announced here, like the pid, before the thread opens anything. Left
+   * out: checkpoints run on the process's one loop.
+   */
+  readonly onThread?: (tid: number) => void | Promise<void>;
   /** After a restart: everything that was open must be opened again by the node. */
   readonly onRestart?: () => void;
-  readonly log: { info(o: object, m: string): void; warn(o: object, m: string): void; error(o: object, m: string): void };
+  readonly log: {
+    info(o: object, m: string): void;
+    warn(o: object, m: string): void;
+    error(o: object, m: string): void;
+  };
 }
 
 export type { Position };

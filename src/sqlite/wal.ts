@@ -15,7 +15,13 @@ export interface WalChecksum {
 }
 
 /** Adds `length` bytes (a multiple of 8) at `start`, read as big- or little-endian words. */
-export function walChecksum(sum: WalChecksum, bigEndian: boolean, bytes: Uint8Array, start: number, length: number): void {
+export function walChecksum(
+  sum: WalChecksum,
+  bigEndian: boolean,
+  bytes: Uint8Array,
+  start: number,
+  length: number,
+): void {
   let { s0, s1 } = sum;
   const end = start + length;
   if (bigEndian) {

@@ -1,0 +1,2 @@
+export { createApplier } from './applier.js';
+export type { Applier, ApplierOptions, LtxLocation } from './types.js';

@@ -1,0 +1,48 @@
+import { closeSync, fsync, ftruncateSync, mkdirSync, openSync, renameSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { promisify } from 'node:util';
+import { unlinkIfThere } from './files.js';
+import type { LtxFile } from './ltx-file.js';
+import { PageWriter } from './page-writer.js';
+import type { Turn } from './turn.js';
+
+const sync = promisify(fsync);
+
+/** What SQLite keeps beside a database. Stale ones would be taken for the new file's. */
+const COMPANIONS = ['-journal', '-wal', '-shm'];
+
+/** Where a new database is written before it gets its name. */
+export function incomingPath(path: string): string {
+  return join(dirname(path), `.sluice-incoming-${basename(path)}`);
+}
+
+/** Writes a whole database under a temporary name, syncs it and renames it to `path`. Nobody may have `path` open here. */
+export async function createDatabase(path: string, ltx: LtxFile, turn: Turn): Promise<void> {
+  const incoming = incomingPath(path);
+  mkdirSync(dirname(path), { recursive: true });
+  const fd = openSync(incoming, 'w');
+  try {
+    await new PageWriter(fd, ltx.header.pageSize).writeAll(ltx.pages(), turn);
+    // The lock page is never in an LTX; at the end of the file it must be there all the same.
+    ftruncateSync(fd, ltx.header.commit * ltx.header.pageSize);
+    await sync(fd);
+  } catch (error) {
+    closeSync(fd);
+    unlinkIfThere(incoming);
+    throw error;
+  }
+  closeSync(fd);
+  removeCompanions(path);
+  renameSync(incoming, path);
+}
+
+/** Removes the database and all that SQLite or a broken-off `createDatabase` left beside it. */
+export function removeDatabase(path: string): void {
+  unlinkIfThere(path);
+  removeCompanions(path);
+  unlinkIfThere(incomingPath(path));
+}
+
+function removeCompanions(path: string): void {
+  for (const suffix of COMPANIONS) unlinkIfThere(path + suffix);
+}

@@ -1,0 +1,145 @@
+import { statSync } from 'node:fs';
+import { errorCode, SluiceError } from '../errors.js';
+import type { Checkpointer } from './checkpointer.js';
+import { DatabaseClient, isBusy } from './client.js';
+import type { ExclusiveLock } from './exclusive-lock.js';
+import { FIRST_RETRY_MS, LAST_RETRY_MS, WAIT_NOTICE_MS } from './limits.js';
+import type { LtxFile } from './ltx-file.js';
+import { createDatabase, removeDatabase } from './new-file.js';
+import { applyToRollback } from './rollback-apply.js';
+import type { Turn } from './turn.js';
+import { Upkeep } from './upkeep.js';
+import { applyToWal } from './wal-apply.js';
+
+/** What all databases of the process share. */
+export interface Shared {
+  readonly turn: Turn;
+  readonly exclusive: ExclusiveLock;
+  /** Undefined: checkpoints run on the loop. */
+  readonly checkpointer: Checkpointer | undefined;
+  readonly nowMs: () => number;
+  readonly log: (level: 'info' | 'warn', name: string, text: string) => void;
+}
+
+/** The operations on one database. One at a time; the caller sees to that. */
+export class DatabaseOperations {
+  private client: DatabaseClient | undefined;
+  private readonly upkeep: Upkeep;
+
+  constructor(
+    readonly name: string,
+    private readonly path: string,
+    private readonly shared: Shared,
+    requestUpkeep: () => void,
+  ) {
+    this.upkeep = new Upkeep(name, shared, requestUpkeep);
+  }
+
+  async open(): Promise<void> {
+    await this.opened(false);
+  }
+
+  async apply(ltx: LtxFile): Promise<void> {
+    const exists = statSync(this.path, { throwIfNoEntry: false }) !== undefined;
+    if (ltx.isWhole) return this.replace(ltx);
+    if (!exists)
+      throw new SluiceError('APPLY_FAILED', `${this.path} does not exist, and the LTX has only a part of it`);
+    await this.write(await this.opened(false), ltx);
+  }
+
+  async replace(ltx: LtxFile): Promise<void> {
+    const client = await this.openedForReplace();
+    if (client !== undefined) {
+      const pageSize = client.pageSize();
+      if (client.mode === 'wal' && pageSize !== ltx.header.pageSize) await this.leaveWal(client);
+      return this.write(client, ltx);
+    }
+    await createDatabase(this.path, ltx, this.shared.turn);
+    await this.opened(true);
+  }
+
+  async drop(): Promise<void> {
+    await this.close();
+    removeDatabase(this.path);
+  }
+
+  /**
+   * Resolves with the frames left in the WAL. Other operations may begin before it does, if there is a thread for it.
+   */
+  async checkpoint(mode: 'passive' | 'truncate'): Promise<number> {
+    const client = await this.opened(false);
+    if (client.mode !== 'wal') return 0;
+    return this.upkeep.checkpoint(client, mode);
+  }
+
+  runUpkeep(): void {
+    if (this.client !== undefined) this.upkeep.run(this.client);
+  }
+
+  async close(): Promise<void> {
+    await this.upkeep.rest();
+    const { client } = this;
+    this.client = undefined;
+    client?.close();
+  }
+
+  private async write(client: DatabaseClient, ltx: LtxFile): Promise<void> {
+    try {
+      await this.writeLocked(client, ltx);
+    } finally {
+      // The lock could not be given back: only closing the connection does.
+      if (client.inTransaction) await this.close();
+    }
+  }
+
+  private async writeLocked(client: DatabaseClient, ltx: LtxFile): Promise<void> {
+    const { turn, exclusive } = this.shared;
+    const applied = client.mode === 'rollback' && (await applyToRollback(client, ltx, exclusive, turn));
+    // Its page 1 may have brought WAL mode, or an application on this node did before.
+    if (client.mode === 'rollback') client.refreshMode();
+    if (!applied) this.upkeep.applied(await applyToWal(client, ltx, turn));
+  }
+
+  /** The open database; opens it, or opens it again if the path now names another file. */
+  private async opened(mayBeEmpty: boolean): Promise<DatabaseClient> {
+    if (this.client?.isCurrent() === true) return this.client;
+    await this.close();
+    for (let pauseMs = FIRST_RETRY_MS; ; pauseMs = Math.min(pauseMs * 2, LAST_RETRY_MS)) {
+      try {
+        this.client = DatabaseClient.open(this.path, mayBeEmpty);
+        return this.client;
+      } catch (error) {
+        if (!isBusy(error)) throw error;
+      }
+      await this.shared.turn.wait(pauseMs);
+    }
+  }
+
+  /** Undefined if there is no file, or one that is no database: a new one takes its name. */
+  private async openedForReplace(): Promise<DatabaseClient | undefined> {
+    if (statSync(this.path, { throwIfNoEntry: false }) === undefined) {
+      await this.close();
+      return undefined;
+    }
+    try {
+      return await this.opened(true);
+    } catch (error) {
+      if (errorCode(error) !== 'SQLITE_NOTADB') throw error;
+      return undefined;
+    }
+  }
+
+  /** Another page size cannot come by way of the WAL. Waits until nobody else has the database open. */
+  private async leaveWal(client: DatabaseClient): Promise<void> {
+    const { turn, log, nowMs } = this.shared;
+    await this.upkeep.rest();
+    let noticeMs = nowMs();
+    for (let pauseMs = FIRST_RETRY_MS; !client.tryLeaveWal(); pauseMs = Math.min(pauseMs * 2, LAST_RETRY_MS)) {
+      if (nowMs() >= noticeMs) {
+        log('warn', this.name, 'a new page size waits until no application has the database open');
+        noticeMs = nowMs() + WAIT_NOTICE_MS;
+      }
+      await turn.wait(pauseMs);
+    }
+  }
+}

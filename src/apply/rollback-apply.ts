@@ -1,0 +1,79 @@
+import { fsync, ftruncateSync } from 'node:fs';
+import { promisify } from 'node:util';
+import { type DatabaseClient, WAL_VERSION } from './client.js';
+import type { ExclusiveLock } from './exclusive-lock.js';
+import type { LtxFile } from './ltx-file.js';
+import { PageWriter } from './page-writer.js';
+import { RollbackJournal } from './rollback-journal.js';
+import type { Turn } from './turn.js';
+
+const sync = promisify(fsync);
+
+/**
+ * Writes the transaction's pages into a database in a rollback mode, under SQLite's EXCLUSIVE lock. False if the
+ * database turned out to be in WAL mode.
+ *
+ * What protects readers when this process dies half-way, and the kernel frees its lock: a rollback journal in SQLite's
+ * own format, written before the first page. It makes the database *hot*: the next connection to look at it, this
+ * process's successor or an application that may write, plays the old pages back before it reads one; an application
+ * that may not write gets an error (SQLITE_BUSY, _READONLY_ROLLBACK or _CANTOPEN) until that has happened. Then the
+ * node applies the transaction again. The journal is not synced: after a crash of the whole machine the node writes
+ * all of the transaction's pages again, from its log, before it serves anyone.
+ */
+export async function applyToRollback(
+  client: DatabaseClient,
+  ltx: LtxFile,
+  lock: ExclusiveLock,
+  turn: Turn,
+): Promise<boolean> {
+  await lock.take(client, turn);
+  let touched = false;
+  try {
+    if (client.fileVersion() === WAL_VERSION) return false;
+    const journal = await saveOldPages(client, ltx, turn);
+    touched = true;
+    await new PageWriter(client.fd, ltx.header.pageSize).writeAll(ltx.pages(), turn);
+    const sizeBytes = ltx.header.commit * ltx.header.pageSize;
+    if (client.fileSize() !== sizeBytes) ftruncateSync(client.fd, sizeBytes);
+    await sync(client.fd);
+    journal?.remove();
+    touched = false;
+    return true;
+  } finally {
+    client.end();
+    // The journal is hot now: looking at the database makes SQLite play it back.
+    if (touched) client.refreshMode();
+  }
+}
+
+/** A journal of all pages that the LTX changes or cuts off; undefined for an empty file. Checks the whole LTX first. */
+async function saveOldPages(client: DatabaseClient, ltx: LtxFile, turn: Turn): Promise<RollbackJournal | undefined> {
+  const pageSize = client.pageSize();
+  const pages = pageSize === 0 ? 0 : Math.ceil(client.fileSize() / pageSize);
+  const journal = new RollbackJournal(`${client.path}-journal`, client.fd, pages, pageSize === 0 ? 512 : pageSize);
+  try {
+    const samePages = pageSize === ltx.header.pageSize;
+    await eachPage(ltx, turn, (pgno) => samePages && journal.save(pgno));
+    for (let pgno = samePages ? ltx.header.commit + 1 : 1; pgno <= pages; pgno++) {
+      journal.save(pgno);
+      if (pgno % 256 === 0) await turn.pass();
+    }
+  } catch (error) {
+    journal.abandon();
+    throw error;
+  }
+  journal.finish();
+  return journal;
+}
+
+async function eachPage(ltx: LtxFile, turn: Turn, use: (pgno: number) => void): Promise<void> {
+  const reader = ltx.pages();
+  const page = Buffer.allocUnsafe(ltx.header.pageSize);
+  for (let count = 1; ; count++) {
+    const pgno = reader.nextPage(page);
+    if (pgno === 0) break;
+    use(pgno);
+    if (count % 256 === 0) await turn.pass();
+  }
+  reader.finish();
+}

@@ -1,0 +1,90 @@
+import { randomBytes } from 'node:crypto';
+import { closeSync, openSync } from 'node:fs';
+import { JOURNAL_MAGIC, PENDING_BYTE } from '../sqlite/index.js';
+import { readOrZeros, unlinkIfThere, writeFully } from './files.js';
+import { PIECE_BYTES } from './limits.js';
+
+/** The header fills a sector, so that records begin behind it. */
+const SECTOR_SIZE = 512;
+/** "As many records as the file's size tells": whole records in a journal that was cut still count, by their checksum. */
+const COUNT_BY_SIZE = 0xffffffff;
+
+/**
+ * A rollback journal with the pages as they are before a transaction is applied, in SQLite's own format:
+ *
+ * ```
+ * header: magic | u32 records | u32 nonce | u32 database pages | u32 sector size | u32 page size | zeros to the sector
+ * record: u32 page number | page | u32 checksum
+ * ```
+ */
+export class RollbackJournal {
+  private readonly fd: number;
+  private readonly recordSize: number;
+  private readonly piece: Buffer;
+  private readonly nonce = randomBytes(4).readUInt32BE();
+  private readonly lockPage: number;
+  private used = SECTOR_SIZE;
+  private position = 0;
+
+  /** Begins `path` afresh. `databasePages` and `pageSize` are those of the database before the transaction. */
+  constructor(
+    readonly path: string,
+    private readonly databaseFd: number,
+    readonly databasePages: number,
+    readonly pageSize: number,
+  ) {
+    this.recordSize = pageSize + 8;
+    this.lockPage = PENDING_BYTE / pageSize + 1;
+    this.piece = Buffer.alloc(Math.max(PIECE_BYTES, SECTOR_SIZE + this.recordSize));
+    JOURNAL_MAGIC.forEach((byte, i) => {
+      this.piece[i] = byte;
+    });
+    this.piece.writeUInt32BE(COUNT_BY_SIZE, 8);
+    this.piece.writeUInt32BE(this.nonce, 12);
+    this.piece.writeUInt32BE(databasePages, 16);
+    this.piece.writeUInt32BE(SECTOR_SIZE, 20);
+    this.piece.writeUInt32BE(pageSize, 24);
+    this.fd = openSync(path, 'w');
+  }
+
+  /** Copies the page as the database file has it. Pages that the file does not have need no copy. */
+  save(pgno: number): void {
+    if (pgno > this.databasePages || pgno === this.lockPage) return;
+    if (this.used + this.recordSize > this.piece.length) this.flush();
+    const { piece, used, pageSize } = this;
+    piece.writeUInt32BE(pgno, used);
+    readOrZeros(this.databaseFd, piece, used + 4, pageSize, (pgno - 1) * pageSize);
+    piece.writeUInt32BE(this.checksum(used + 4), used + 4 + pageSize);
+    this.used += this.recordSize;
+  }
+
+  /** Ends the journal: from now on it is whole, and "hot" once the lock is gone. */
+  finish(): void {
+    this.flush();
+    closeSync(this.fd);
+  }
+
+  /** Ends a journal that is not needed, before the database was touched. */
+  abandon(): void {
+    closeSync(this.fd);
+    this.remove();
+  }
+
+  /** Commits: without its journal the database stands as it is. */
+  remove(): void {
+    unlinkIfThere(this.path);
+  }
+
+  private flush(): void {
+    writeFully(this.fd, this.piece, 0, this.used, this.position);
+    this.position += this.used;
+    this.used = 0;
+  }
+
+  /** SQLite's pager_cksum: the nonce and every 200th byte, from the end. */
+  private checksum(start: number): number {
+    let sum = this.nonce;
+    for (let i = this.pageSize - 200; i > 0; i -= 200) sum = (sum + this.piece[start + i]!) >>> 0;
+    return sum;
+  }
+}
