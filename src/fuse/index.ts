@@ -2,14 +2,14 @@
  * The file system under a mount: the kernel's FUSE protocol, a pass-through to a backing folder, and the seam
  * (`Watcher`) by which the rest of Sluice sees and holds back changes.
  *
- * Keeper process: import `./fuse/mount.js` alone (openDevice, mountKernel, unmount, cleanStaleMount).
- * Worker thread: `serveMount`, which blocks until the mount ends.
+ * Keeper process: import `./fuse/mount.js` alone (openDevice, prepareMountPoint, mountKernel, unmount, cleanStaleMount).
  * Main thread: `createShared` before the worker starts, `whenServing`, then `Waker` and `WakeupsTimer`.
+ * Worker thread: `serveMount`, which blocks until the mount ends.
  */
-
 export { F_RDLCK, F_UNLCK, F_WRLCK, type MayLock } from './lock-table.js';
+export { WAKE_NAME } from './nodes.js';
 export { type ServeOptions, serveMount } from './serve.js';
-export { createShared, opcodeCounts, type WakeupsMode, whenServing } from './shared.js';
+export { awakeBursts, createShared, deferredCount, opcodeCounts, type WakeupsMode, whenServing } from './shared.js';
 export { Waker } from './waker.js';
 export { measureWakeup, WakeupsTimer, type WakeupTimes } from './wakeups.js';
 export { DEFER, type FileNode, PROCEED, type Verdict, type Watcher } from './watcher.js';

@@ -1,4 +1,18 @@
+import { mkdirSync, readFileSync, readSync, renameSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import { errorCode, SluiceError } from '../errors.js';
+import { announce, type Backing, statPath } from './backing.js';
+import { Descriptors } from './descriptors.js';
 import type { MayLock } from './lock-table.js';
+import type { Negotiated } from './negotiation.js';
+import { NodeLog } from './node-log.js';
+import { NodeTable } from './nodes.js';
+import { NOTIFY_RESEND, OUT_HEADER, REQUEST_BUFFER_BYTES } from './protocol.js';
+import { writeHeader } from './reply.js';
+import { headerOpcode } from './request.js';
+import { Session } from './session.js';
+import { DEFERRED, OPCODE_COUNTERS, OPCODES, SERVING, SERVING_ENDED, SERVING_STATE, WAKE_PENDING } from './shared.js';
+import { Syncer } from './syncer.js';
+import { Bursts } from './wakeups.js';
 import type { Watcher } from './watcher.js';
 
 /** What the worker needs to serve one mount. Descriptors and folders are the caller's; nothing is global. */
@@ -26,10 +40,167 @@ export interface ServeOptions {
   readonly slowSync?: { readonly suffix: string; readonly delayMs: number };
 }
 
+const MAX_OPEN_FILES = 512;
+
+/** What the next process on the same kernel mount must know. */
+interface SavedSession {
+  readonly negotiated: Negotiated;
+  readonly incarnation: number;
+}
+
 /**
  * Serves a mount until it is unmounted; blocks the thread (call it in a worker). Throws a SluiceError only for what
- * makes serving impossible at the start (`FUSE_PROTOCOL`, `FUSE_RUN_FOLDER`).
+ * makes serving impossible at the start (`FUSE_TAKEOVER`).
  */
-export function serveMount(_options: ServeOptions): void {
-  throw new Error('not built yet');
+export function serveMount(options: ServeOptions): void {
+  const words = new Int32Array(options.shared);
+  const device = new Device(options.deviceFd, options.log);
+  const orphans = `${options.run}/orphans`;
+  const sessionPath = `${options.run}/session.json`;
+  const saved = options.takeover ? readSaved(sessionPath) : undefined;
+  const incarnation = (saved?.incarnation ?? 0) + 1;
+  if (saved === undefined) {
+    rmSync(orphans, { recursive: true, force: true });
+    rmSync(sessionPath, { force: true });
+  } else writeSaved(sessionPath, { negotiated: saved.negotiated, incarnation });
+  mkdirSync(orphans, { recursive: true, mode: 0o700 });
+
+  const syncer = new Syncer({
+    deviceFd: options.deviceFd,
+    answer: (low, high, errno) => device.answer(low, high, errno),
+    slow: options.slowSync,
+  });
+  const maxOpenFiles = options.maxOpenFiles ?? MAX_OPEN_FILES;
+  const descriptors = new Descriptors(options.backing, orphans, maxOpenFiles, (fd) => syncer.inUse(fd));
+  const table = new NodeTable(descriptors);
+  const backing: Backing = { folder: options.backing, table, descriptors, watcher: options.watcher };
+  const log =
+    saved === undefined
+      ? NodeLog.create(`${options.run}/nodes`)
+      : NodeLog.resume(`${options.run}/nodes`, table.records);
+  if (saved !== undefined) takeOver(backing);
+  table.record(log);
+
+  const session = new Session({
+    backing,
+    negotiated: saved?.negotiated,
+    locks: options.locks,
+    incarnation,
+    reply: (bytes, length) => device.send(bytes, length),
+    sync: syncer,
+    onNegotiated: (negotiated) => {
+      writeSaved(sessionPath, { negotiated, incarnation });
+      Atomics.store(words, SERVING_STATE, SERVING);
+    },
+    // What comes after this needs a wake-up of its own.
+    onWake: () => Atomics.store(words, WAKE_PENDING, 0),
+    mayLock: options.mayLock,
+    log: options.log,
+  });
+  if (saved !== undefined) {
+    if (saved.negotiated.resend) device.notifyResend();
+    Atomics.store(words, SERVING_STATE, SERVING);
+  }
+  try {
+    loop(device, session, words, new Bursts(options.shared));
+  } finally {
+    Atomics.store(words, SERVING_STATE, SERVING_ENDED);
+    syncer.close();
+    descriptors.closeAll();
+    log.close();
+  }
+}
+
+/** One request after the other until the mount is gone. */
+function loop(device: Device, session: Session, words: Int32Array, bursts: Bursts): void {
+  const request = Buffer.alloc(REQUEST_BUFFER_BYTES);
+  for (;;) {
+    const length = device.read(request);
+    if (length === 0) return;
+    bursts.request();
+    const opcode = headerOpcode(request);
+    if (opcode < OPCODE_COUNTERS) words[OPCODES + opcode]!++;
+    session.handle(request, length);
+    words[DEFERRED] = session.waiting;
+  }
+}
+
+/** The fuse device of one mount. */
+class Device {
+  readonly #fd: number;
+  readonly #log: ((message: string) => void) | undefined;
+  readonly #header = Buffer.alloc(OUT_HEADER);
+
+  constructor(fd: number, log: ((message: string) => void) | undefined) {
+    this.#fd = fd;
+    this.#log = log;
+  }
+
+  /** Waits for a request. 0 when the mount is gone. */
+  read(into: Buffer): number {
+    for (;;) {
+      try {
+        return readSync(this.#fd, into, 0, into.length, null);
+      } catch (error) {
+        const code = errorCode(error);
+        // ENODEV: unmounted. ECONNABORTED, EPERM: the connection was aborted, or never mounted.
+        if (code === 'EINTR' || code === 'EAGAIN' || code === 'ENOENT') continue;
+        if (code !== 'ENODEV') this.#log?.(`file system: reading requests failed: ${code ?? String(error)}`);
+        return 0;
+      }
+    }
+  }
+
+  send(reply: Buffer, bytes: number): void {
+    try {
+      writeSync(this.#fd, reply, 0, bytes);
+    } catch (error) {
+      const code = errorCode(error);
+      // ENOENT: whoever asked was killed. ENODEV: unmounted.
+      if (code === 'ENOENT' || code === 'ENODEV') return;
+      this.#log?.(`file system: a reply of ${bytes} bytes was refused: ${code ?? String(error)}`);
+    }
+  }
+
+  answer(uniqueLow: number, uniqueHigh: number, errno: number): void {
+    writeHeader(this.#header, 0, errno, uniqueLow, uniqueHigh);
+    this.send(this.#header, OUT_HEADER);
+  }
+
+  /** Has the kernel send again what an earlier process read and did not answer. */
+  notifyResend(): void {
+    const bytes = Buffer.alloc(OUT_HEADER);
+    bytes.writeUInt32LE(OUT_HEADER, 0);
+    bytes.writeInt32LE(NOTIFY_RESEND, 4);
+    this.send(bytes, OUT_HEADER);
+  }
+}
+
+/** What an earlier process left: the watcher hears of the files, and data that nobody can name any more is deleted. */
+function takeOver(backing: Backing): void {
+  const { table, descriptors } = backing;
+  table.settle();
+  for (const node of table.all()) {
+    if (node.kind === 'file' && !node.orphan && statPath(descriptors.path(node)) !== undefined) {
+      announce(backing, node, false);
+    }
+  }
+}
+
+function readSaved(path: string): SavedSession {
+  try {
+    return JSON.parse(readFileSync(path, 'utf8')) as SavedSession;
+  } catch (cause) {
+    throw new SluiceError(
+      'FUSE_TAKEOVER',
+      `Cannot take over the mount: ${path} cannot be read`,
+      'Unmount it and mount again.',
+      { cause },
+    );
+  }
+}
+
+function writeSaved(path: string, saved: SavedSession): void {
+  writeFileSync(`${path}.new`, JSON.stringify(saved));
+  renameSync(`${path}.new`, path);
 }

@@ -1,3 +1,5 @@
+import { OPCODE_NAMES } from './protocol.js';
+
 /**
  * The few words that the threads of one mount share: an Int32 array on a SharedArrayBuffer. The main thread makes it
  * and hands it to the worker; nothing else is ever shared between them by this folder.
@@ -8,9 +10,9 @@ export const SHARED_BYTES = 1024;
 export const WAKE_PENDING = 0;
 /** Requests that the worker has read, wrapping. */
 export const REQUESTS = 1;
-/** Descriptor of /dev/cpu_dma_latency + 1 while it is held; 0 while it is not; -1 while one thread changes it. */
+/** 1 while awake cores are asked for. */
 export const LATENCY_HELD = 2;
-/** One of WAKEUPS_OFF, WAKEUPS_AUTO, WAKEUPS_ALWAYS; the worker sets it to off when the device cannot be opened. */
+/** One of WAKEUPS_OFF, WAKEUPS_AUTO, WAKEUPS_ALWAYS; set to off where the machine does not allow it. */
 export const WAKEUPS_MODE = 3;
 /** SERVING_NOT_YET, SERVING, or SERVING_ENDED. */
 export const SERVING_STATE = 4;
@@ -18,6 +20,8 @@ export const SERVING_STATE = 4;
 export const LATENCY_BURSTS = 5;
 /** Requests that wait for a wake-up now. */
 export const DEFERRED = 6;
+/** Descriptor of /dev/cpu_dma_latency, which the main thread opened; 0 if it is not open. */
+export const LATENCY_FD = 7;
 /** From here one counter for each opcode, 0..OPCODE_COUNTERS-1. */
 export const OPCODES = 64;
 export const OPCODE_COUNTERS = 64;
@@ -57,12 +61,18 @@ export async function whenServing(shared: SharedArrayBuffer, timeoutMs: number):
 const SERVING_POLL_MS = 5;
 
 /** Requests served since the start by opcode name, for status pages and benchmarks. Only those that occurred. */
-export function opcodeCounts(shared: SharedArrayBuffer, names: ReadonlyMap<number, string>): Map<string, number> {
+export function opcodeCounts(shared: SharedArrayBuffer): Map<string, number> {
   const words = new Int32Array(shared);
   const counts = new Map<string, number>();
   for (let opcode = 0; opcode < OPCODE_COUNTERS; opcode++) {
     const count = words[OPCODES + opcode]!;
-    if (count > 0) counts.set(names.get(opcode) ?? String(opcode), count);
+    if (count > 0) counts.set(OPCODE_NAMES.get(opcode) ?? String(opcode), count);
   }
   return counts;
 }
+
+/** Requests that wait for a wake-up or a lock now. */
+export const deferredCount = (shared: SharedArrayBuffer): number => Atomics.load(new Int32Array(shared), DEFERRED);
+
+/** How often the worker asked for awake cores. */
+export const awakeBursts = (shared: SharedArrayBuffer): number => Atomics.load(new Int32Array(shared), LATENCY_BURSTS);

@@ -1,0 +1,74 @@
+import { type Result, refusal } from './backing.js';
+import { Deferrals } from './deferrals.js';
+import { EAGAIN, EINVAL } from './errno.js';
+import { F_RDLCK, F_UNLCK, F_WRLCK, LockTable, type MayLock } from './lock-table.js';
+import type { RegularFile } from './nodes.js';
+import { LK_FLOCK } from './protocol.js';
+import { writeLock } from './reply.js';
+import * as r from './request.js';
+
+const TO_THE_END = Number.MAX_SAFE_INTEGER;
+
+/** Lock requests of `locks: sluice`: the table, the hook before it, and the requests that wait for a lock. */
+export class Locks {
+  readonly table = new LockTable();
+  readonly waiters = new Deferrals();
+  /** Node id of the file whose locks changed while requests waited for one; -1 if none did. The session resets it. */
+  released = -1;
+  readonly #mayLock: MayLock | undefined;
+
+  constructor(mayLock: MayLock | undefined) {
+    this.#mayLock = mayLock;
+  }
+
+  /** GETLK: writes the lock in the way, or F_UNLCK, into `out`. */
+  get(file: RegularFile, request: Buffer, out: Buffer): Result {
+    const type = r.lkType(request);
+    const start = r.lkStart(request);
+    const end = r.lkEnd(request);
+    if (!valid(request, type, start, end)) return -EINVAL;
+    const found = this.table.conflict(file.id, r.lkOwnerLow(request), r.lkOwnerHigh(request), type, start, end);
+    return found === undefined
+      ? writeLock(out, 0, 0, F_UNLCK, 0)
+      : writeLock(out, found.start, found.end, found.type, found.pid);
+  }
+
+  /** SETLK: 0, -EAGAIN if another owner is in the way, or what the hook says. */
+  set(file: RegularFile, request: Buffer): Result {
+    const type = r.lkType(request);
+    const start = r.lkStart(request);
+    const end = r.lkEnd(request);
+    if (!valid(request, type, start, end)) return -EINVAL;
+    const low = r.lkOwnerLow(request);
+    const high = r.lkOwnerHigh(request);
+    if (this.#mayLock !== undefined) {
+      const verdict = this.#mayLock(file, low, high, type, start, end, r.headerPid(request));
+      if (verdict !== 0 && type !== F_UNLCK) return refusal(verdict);
+    }
+    const errno = this.table.set(file.id, low, high, type, start, end, r.lkPid(request));
+    if (errno === EAGAIN) return -EAGAIN;
+    if (this.waiters.count > 0) this.released = file.id;
+    return 0;
+  }
+
+  /** FLUSH: all locks of the owner on the file go. */
+  close(file: RegularFile, request: Buffer): void {
+    const low = r.flushOwnerLow(request);
+    const high = r.flushOwnerHigh(request);
+    if (!this.table.dropOwner(file.id, low, high)) return;
+    this.#mayLock?.(file, low, high, F_UNLCK, 0, TO_THE_END, r.headerPid(request));
+    if (this.waiters.count > 0) this.released = file.id;
+  }
+
+  /** A lock request that waited was ended by a signal. */
+  ended(file: RegularFile, request: Buffer): void {
+    const low = r.lkOwnerLow(request);
+    const high = r.lkOwnerHigh(request);
+    this.#mayLock?.(file, low, high, F_UNLCK, r.lkStart(request), r.lkEnd(request), r.headerPid(request));
+  }
+}
+
+function valid(request: Buffer, type: number, start: number, end: number): boolean {
+  if (type !== F_RDLCK && type !== F_WRLCK && type !== F_UNLCK) return false;
+  return start <= end && (r.lkFlags(request) & LK_FLOCK) === 0;
+}

@@ -1,0 +1,309 @@
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  fchmodSync,
+  fchownSync,
+  fstatSync,
+  lchownSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmdirSync,
+  type Stats,
+  statfsSync,
+  unlinkSync,
+} from 'node:fs';
+import {
+  announce,
+  type Backing,
+  backingPath,
+  childBackingPath,
+  kindOfMode,
+  proceeds,
+  type Result,
+  refusal,
+  relativePath,
+  statPath,
+  virtualAttributes,
+} from './backing.js';
+import { EEXIST, EINVAL, EISDIR, ENOENT, ENOTDIR, EPERM, errnoOf } from './errno.js';
+import type { Folder, Node, RegularFile, VirtualFile } from './nodes.js';
+import { RENAME_NOREPLACE, S_ISGID } from './protocol.js';
+import type { Attributes, FileSystemAttributes } from './reply.js';
+
+/** Who asks, for new files. */
+export interface Caller {
+  uid: number;
+  gid: number;
+  pid: number;
+}
+
+/**
+ * Operations on names. System errors are thrown. `again` says that the kernel sent the request before, to a process
+ * that died: what it asks for may be done already, and then that is a success.
+ */
+export class NameOperations {
+  readonly #backing: Backing;
+  /** What `lookup`, `createFile` and `createFolder` found or made. */
+  node: Node;
+  attributes: Attributes = virtualAttributes(0);
+
+  constructor(backing: Backing) {
+    this.#backing = backing;
+    this.node = backing.table.root;
+  }
+
+  /** Fills `node` and `attributes`. */
+  lookup(folder: Folder, name: string): Result {
+    const { table, watcher } = this.#backing;
+    const known = table.child(folder, name);
+    if (known === table.wake) return this.#foundVirtual(table.wake, 0);
+    const content = watcher.virtual(relativePath(folder, name));
+    if (content !== undefined) return this.#foundVirtual(this.#virtualNode(folder, name, known), content.length);
+    const stat =
+      known?.kind === 'file' && known.openFd >= 0
+        ? fstatSync(known.openFd)
+        : statPath(childBackingPath(this.#backing, folder, name));
+    if (stat === undefined) {
+      if (known !== undefined) table.unbind(known);
+      return -ENOENT;
+    }
+    this.#found(folder, name, known, stat, false);
+    return 0;
+  }
+
+  /**
+   * Creates a regular file and leaves its descriptor in the cache. If there is one already: -EEXIST, with `node`
+   * set to it.
+   */
+  createFile(folder: Folder, name: string, mode: number, caller: Caller): Result {
+    const refused = this.#mayCreate(folder, name, caller.pid);
+    if (refused < 0) return refused;
+    const path = childBackingPath(this.#backing, folder, name);
+    let fd: number;
+    try {
+      fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, mode & 0o777);
+    } catch (error) {
+      if (errnoOf(error) === EEXIST && this.lookup(folder, name) === 0) return -EEXIST;
+      throw error;
+    }
+    const stat = this.#own(fd, folder, mode, caller);
+    const { table, descriptors } = this.#backing;
+    const ghost = table.child(folder, name);
+    if (ghost !== undefined) table.unbind(ghost);
+    const file = table.add(folder, name, 'file') as RegularFile;
+    descriptors.adopt(file, fd);
+    this.node = file;
+    this.attributes = stat;
+    announce(this.#backing, file, true);
+    return 0;
+  }
+
+  createFolder(folder: Folder, name: string, mode: number, caller: Caller, again: boolean): Result {
+    const refused = this.#mayCreate(folder, name, caller.pid);
+    if (refused < 0) return refused;
+    const path = childBackingPath(this.#backing, folder, name);
+    try {
+      mkdirSync(path, mode & 0o7777);
+    } catch (error) {
+      if (!again || errnoOf(error) !== EEXIST) throw error;
+    }
+    let stat = statPath(path)!;
+    const gid = (stat.mode & S_ISGID) !== 0 ? stat.gid : caller.gid;
+    if (stat.uid !== caller.uid || stat.gid !== gid) lchownSync(path, caller.uid, gid);
+    if ((stat.mode & 0o1777) !== (mode & 0o1777)) chmodSync(path, (mode & 0o1777) | (stat.mode & S_ISGID));
+    stat = statPath(path)!;
+    this.#found(folder, name, this.#backing.table.child(folder, name), stat, true);
+    return 0;
+  }
+
+  unlink(folder: Folder, name: string, pid: number, again: boolean): Result {
+    const { table, watcher } = this.#backing;
+    const result = this.#existing(folder, name);
+    if (result < 0) return again && result === -ENOENT ? 0 : result;
+    const { node } = this;
+    if (node.kind === 'virtual') return -EPERM;
+    if (node.kind === 'folder') return -EISDIR;
+    const verdict = node.kind === 'file' ? watcher.mayUnlink(node, pid) : watcher.mayChange(node.path, pid);
+    if (!proceeds(verdict)) return refusal(verdict);
+    if (node.kind === 'file') this.#takeAway(node);
+    else {
+      unlinkSync(backingPath(this.#backing, node));
+      table.unbind(node);
+    }
+    return 0;
+  }
+
+  removeFolder(folder: Folder, name: string, pid: number, again: boolean): Result {
+    const { table, watcher } = this.#backing;
+    const result = this.#existing(folder, name);
+    if (result < 0) return again && result === -ENOENT ? 0 : result;
+    const { node } = this;
+    if (node.kind !== 'folder') return -ENOTDIR;
+    const verdict = watcher.mayChange(node.path, pid);
+    if (!proceeds(verdict)) return refusal(verdict);
+    rmdirSync(backingPath(this.#backing, node));
+    for (const child of [...node.children.values()]) table.unbind(child);
+    table.unbind(node);
+    return 0;
+  }
+
+  /** RENAME_EXCHANGE and RENAME_WHITEOUT are refused: Node.js has no renameat2. */
+  rename(from: Folder, name: string, to: Folder, newName: string, flags: number, pid: number, again: boolean): Result {
+    if ((flags & ~RENAME_NOREPLACE) !== 0) return -EINVAL;
+    const { watcher, table } = this.#backing;
+    const target = this.#target(to, newName);
+    if (target?.kind === 'virtual') return -EPERM;
+    const result = this.#existing(from, name);
+    if (result < 0)
+      return again && result === -ENOENT && target !== undefined
+        ? this.#renamedBefore(from, name, to, newName)
+        : result;
+    const { node } = this;
+    if (node.kind === 'virtual') return -EPERM;
+    if (target === node) return 0;
+    if (target !== undefined && (flags & RENAME_NOREPLACE) !== 0) return -EEXIST;
+    const newPath = relativePath(to, newName);
+    const replaced = target?.kind === 'file' ? target : undefined;
+    const verdict = watcher.mayRename(node.path, newPath, replaced, pid);
+    if (!proceeds(verdict)) return refusal(verdict);
+    const kept = replaced !== undefined && this.#keep(replaced);
+    renameSync(backingPath(this.#backing, node), childBackingPath(this.#backing, to, newName));
+    if (replaced !== undefined) this.#removed(replaced, kept);
+    else if (target !== undefined) table.unbind(target);
+    this.#moved(node, to, newName);
+    return 0;
+  }
+
+  statfs(): FileSystemAttributes {
+    return statfsSync(this.#backing.folder);
+  }
+
+  /** A process died between the rename and the record of it: the backing has the new name, the table the old one. */
+  #renamedBefore(from: Folder, name: string, to: Folder, newName: string): Result {
+    const { table } = this.#backing;
+    const target = table.child(to, newName);
+    const node = table.child(from, name);
+    if (node === undefined || node === target) return 0;
+    if (target !== undefined) table.unbind(target);
+    this.#moved(node, to, newName);
+    return 0;
+  }
+
+  #moved(node: Node, to: Folder, newName: string): void {
+    const { table, watcher } = this.#backing;
+    const files: { file: RegularFile; oldPath: string }[] = [];
+    for (const each of table.below(node)) if (each.kind === 'file') files.push({ file: each, oldPath: each.path });
+    table.move(node, to, newName);
+    for (const { file, oldPath } of files) {
+      if (file.announced) watcher.renamed(file, oldPath);
+      else announce(this.#backing, file, false);
+    }
+  }
+
+  /** Takes the name from a file, keeping its data if a handle may still read it. */
+  #takeAway(file: RegularFile): void {
+    const { descriptors } = this.#backing;
+    const keep = mustKeep(file);
+    if (keep) renameSync(`${this.#backing.folder}/${file.path}`, descriptors.orphanPath(file));
+    else unlinkSync(`${this.#backing.folder}/${file.path}`);
+    this.#removed(file, keep);
+  }
+
+  /** Gives the data of a file that is about to be replaced a second name. */
+  #keep(file: RegularFile): boolean {
+    if (!mustKeep(file)) return false;
+    const path = `${this.#backing.folder}/${file.path}`;
+    const orphanPath = this.#backing.descriptors.orphanPath(file);
+    try {
+      linkSync(path, orphanPath);
+    } catch (error) {
+      const errno = errnoOf(error);
+      if (errno === EEXIST) unlinkSync(orphanPath);
+      if (errno === EEXIST) linkSync(path, orphanPath);
+      else renameSync(path, orphanPath);
+    }
+    return true;
+  }
+
+  #removed(file: RegularFile, kept: boolean): void {
+    const { table, watcher, descriptors } = this.#backing;
+    if (kept) table.orphan(file);
+    else {
+      descriptors.close(file);
+      table.unbind(file);
+    }
+    if (file.announced) watcher.removed(file);
+  }
+
+  /** The node at a name, from the table or the backing folder; fills `node`. */
+  #existing(folder: Folder, name: string): Result {
+    const known = this.#backing.table.child(folder, name);
+    if (known?.kind === 'virtual') {
+      this.node = known;
+      return 0;
+    }
+    return this.lookup(folder, name);
+  }
+
+  #target(folder: Folder, name: string): Node | undefined {
+    return this.#existing(folder, name) === 0 ? this.node : undefined;
+  }
+
+  #mayCreate(folder: Folder, name: string, pid: number): Result {
+    const { watcher, table } = this.#backing;
+    const path = relativePath(folder, name);
+    if (table.child(folder, name) === table.wake || watcher.virtual(path) !== undefined) return -EPERM;
+    const verdict = watcher.mayCreate(path, pid);
+    return proceeds(verdict) ? 0 : refusal(verdict);
+  }
+
+  #found(folder: Folder, name: string, known: Node | undefined, stat: Stats, created: boolean): void {
+    const { table } = this.#backing;
+    const kind = kindOfMode(stat.mode);
+    if (known !== undefined && known.kind !== kind) table.unbind(known);
+    this.node = known !== undefined && known.kind === kind ? known : table.add(folder, name, kind);
+    this.attributes = stat;
+    if (this.node.kind === 'file') announce(this.#backing, this.node, created);
+  }
+
+  #foundVirtual(node: VirtualFile, size: number): Result {
+    this.node = node;
+    this.attributes = virtualAttributes(size);
+    return 0;
+  }
+
+  #virtualNode(folder: Folder, name: string, known: Node | undefined): VirtualFile {
+    if (known?.kind === 'virtual') return known;
+    if (known !== undefined) this.#backing.table.unbind(known);
+    return this.#backing.table.add(folder, name, 'virtual') as VirtualFile;
+  }
+
+  /** Gives a new file its owner and mode where the process's own differ. A set-group-id folder hands down its group. */
+  #own(fd: number, folder: Folder, mode: number, caller: Caller): Stats {
+    let stat = fstatSync(fd);
+    let changed = false;
+    try {
+      if (stat.uid !== caller.uid || stat.gid !== caller.gid) {
+        const parent = statPath(backingPath(this.#backing, folder));
+        const gid = parent !== undefined && (parent.mode & S_ISGID) !== 0 ? stat.gid : caller.gid;
+        fchownSync(fd, caller.uid, gid);
+        changed = true;
+      }
+      if ((stat.mode & 0o7777) !== (mode & 0o7777)) {
+        fchmodSync(fd, mode & 0o7777);
+        changed = true;
+      }
+      if (changed) stat = fstatSync(fd);
+    } catch (error) {
+      closeSync(fd);
+      throw error;
+    }
+    return stat;
+  }
+}
+
+/** Handles of an earlier process are not known, so its files are kept until the kernel forgets them. */
+const mustKeep = (file: RegularFile): boolean => file.handles > 0 || file.inherited;

@@ -1,0 +1,294 @@
+import {
+  boundRecord,
+  goneRecord,
+  type NodeKind,
+  type NodeLog,
+  type NodeRecords,
+  nextRecord,
+  orphanedRecord,
+} from './node-log.js';
+import { FIRST_ID, ROOT_ID, WAKE_ID } from './protocol.js';
+import type { FileNode } from './watcher.js';
+
+/** What every node has. */
+abstract class TreeNode {
+  abstract readonly kind: NodeKind;
+  readonly id: number;
+  parent: Folder | undefined;
+  name: string;
+  path: string;
+  /** References that the kernel holds: one for each entry it was answered. */
+  lookups = 0;
+  /** Known from an earlier process: its lookups and handles of then are not counted here. */
+  inherited = false;
+  /** It has no name any more. */
+  nameless = false;
+
+  constructor(id: number, parent: Folder | undefined, name: string) {
+    this.id = id;
+    this.parent = parent;
+    this.name = name;
+    this.path = parent === undefined ? name : childPath(parent, name);
+  }
+}
+
+export class Folder extends TreeNode {
+  readonly kind = 'folder';
+  readonly children = new Map<string, Node>();
+  /** Counts names that came or went, for listings that are read in pieces. */
+  changes = 0;
+}
+
+/** Opens backing files on demand; see descriptors.ts. */
+export interface FileOpener {
+  fd(file: RegularFile): number;
+}
+
+export class RegularFile extends TreeNode implements FileNode {
+  readonly kind = 'file';
+  handles = 0;
+  writers = 0;
+  orphan = false;
+  tag: unknown = undefined;
+  /** Backing descriptor, -1 if it is not open. */
+  openFd = -1;
+  /** When it was last used, in ticks of the descriptor cache. */
+  usedAt = 0;
+  /** The watcher was told of it. */
+  announced = false;
+  readonly #opener: FileOpener;
+
+  constructor(id: number, parent: Folder | undefined, name: string, opener: FileOpener) {
+    super(id, parent, name);
+    this.#opener = opener;
+  }
+
+  fd(): number {
+    return this.#opener.fd(this);
+  }
+}
+
+/** A symbolic link, socket or device of the backing folder. */
+export class OtherFile extends TreeNode {
+  readonly kind = 'other';
+}
+
+/** A file by name only, its content asked from the watcher. */
+export class VirtualFile extends TreeNode {
+  readonly kind = 'virtual';
+}
+
+export type Node = Folder | RegularFile | OtherFile | VirtualFile;
+
+export const WAKE_NAME = '.sluice-wake';
+
+/** Names whose id may be given to the next file there: rollback journals come and go with each transaction. */
+const RETIRED_LIMIT = 1024;
+
+/**
+ * Node ids and the tree of names. A node stays as long as its name exists (so that what the watcher hangs on it does),
+ * and after that until the kernel forgets it. Memory grows with the files that were ever looked up and still exist.
+ */
+export class NodeTable {
+  readonly root = new Folder(ROOT_ID, undefined, '');
+  readonly wake = new VirtualFile(WAKE_ID, this.root, WAKE_NAME);
+  readonly #nodes = new Map<number, Node>([
+    [ROOT_ID, this.root],
+    [WAKE_ID, this.wake],
+  ]);
+  readonly #opener: FileOpener;
+  /** Folder id and name -> id of the file that was last unlinked there, whose record in the log still stands. */
+  readonly #retired = new Map<string, number>();
+  #log: NodeLog | undefined;
+  #next = FIRST_ID;
+
+  constructor(opener: FileOpener) {
+    this.#opener = opener;
+  }
+
+  /** From here on every change is written to `log`. */
+  record(log: NodeLog): void {
+    this.#log = log;
+    if (log.crowded) this.#rewrite();
+  }
+
+  get(id: number): Node | undefined {
+    return this.#nodes.get(id);
+  }
+
+  child(folder: Folder, name: string): Node | undefined {
+    return folder === this.root && name === WAKE_NAME ? this.wake : folder.children.get(name);
+  }
+
+  all(): IterableIterator<Node> {
+    return this.#nodes.values();
+  }
+
+  /** A new node at a name that is free or whose node lost it. */
+  add(folder: Folder, name: string, kind: NodeKind): Node {
+    const retired = kind === 'file' ? this.#retired.get(retiredKey(folder, name)) : undefined;
+    // Only once the kernel has forgotten it.
+    const reused = retired !== undefined && !this.#nodes.has(retired);
+    const node = this.#create(reused ? retired : this.#next++, folder, name, kind);
+    this.#attach(node, folder, name);
+    if (!reused) this.#write(boundRecord(node.id, kind, folder.id, name));
+    return node;
+  }
+
+  /** Its name is gone, and no handle needs it: the kernel will forget it. */
+  unbind(node: Node): void {
+    this.#detach(node);
+    if (node.kind !== 'file') this.#write(goneRecord(node.id));
+    else this.#retire(node);
+    if (node.lookups === 0 && !node.inherited) this.#drop(node);
+  }
+
+  /** Its name is gone, and its data is kept for the handles that are open. */
+  orphan(file: RegularFile): void {
+    this.#detach(file);
+    file.orphan = true;
+    this.#write(orphanedRecord(file.id, file.path));
+  }
+
+  /** Removes an orphan whose data was deleted. */
+  end(file: RegularFile): void {
+    this.#write(goneRecord(file.id));
+    this.#drop(file);
+  }
+
+  /** `node` is now `name` in `folder`; the name must be free. New paths are set all the way down. */
+  move(node: Node, folder: Folder, name: string): void {
+    this.#detach(node);
+    node.nameless = false;
+    this.#attach(node, folder, name);
+    this.#write(boundRecord(node.id, node.kind, folder.id, name));
+  }
+
+  /** The kernel dropped `count` references. Returns the node if it has none left and no name either. */
+  forget(id: number, count: number): Node | undefined {
+    const node = this.#nodes.get(id);
+    if (node === undefined || id < FIRST_ID) return undefined;
+    node.lookups = Math.max(0, node.lookups - count);
+    if (node.lookups > 0 || !node.nameless) return undefined;
+    if (node.kind !== 'file' || !node.orphan) this.#drop(node);
+    return node;
+  }
+
+  /** All nodes at and below `node`, parents first. */
+  *below(node: Node): Generator<Node> {
+    yield node;
+    if (node.kind === 'folder') for (const child of node.children.values()) yield* this.below(child);
+  }
+
+  /** Takes back what an earlier process wrote; pass to `NodeLog.resume`. */
+  readonly records: NodeRecords = {
+    next: (id) => {
+      this.#next = Math.max(this.#next, id);
+    },
+    bound: (id, kind, parentId, name) => {
+      this.#next = Math.max(this.#next, id + 1);
+      const folder = this.#nodes.get(parentId);
+      if (folder?.kind !== 'folder') return;
+      const displaced = folder.children.get(name);
+      if (displaced !== undefined) this.#detach(displaced);
+      const node = this.#nodes.get(id) ?? this.#create(id, folder, name, kind);
+      if (node.parent?.children.get(node.name) === node) this.#detach(node);
+      node.nameless = false;
+      node.inherited = true;
+      this.#attach(node, folder, name);
+    },
+    orphaned: (id, path) => {
+      this.#next = Math.max(this.#next, id + 1);
+      const known = this.#nodes.get(id);
+      const file = known ?? this.#create(id, this.root, path, 'file');
+      if (file.kind !== 'file') return;
+      if (known !== undefined) this.#detach(file);
+      file.nameless = true;
+      file.inherited = true;
+      file.orphan = true;
+    },
+    gone: (id) => {
+      const node = this.#nodes.get(id);
+      if (node === undefined) return;
+      this.#detach(node);
+      this.#nodes.delete(id);
+    },
+  };
+
+  /** After `NodeLog.resume`: drops what was displaced and never named again. */
+  settle(): void {
+    for (const [id, node] of this.#nodes) {
+      if (node.nameless && !(node.kind === 'file' && node.orphan)) this.#nodes.delete(id);
+    }
+  }
+
+  #create(id: number, folder: Folder, name: string, kind: NodeKind): Node {
+    const node =
+      kind === 'file'
+        ? new RegularFile(id, folder, name, this.#opener)
+        : kind === 'folder'
+          ? new Folder(id, folder, name)
+          : kind === 'virtual'
+            ? new VirtualFile(id, folder, name)
+            : new OtherFile(id, folder, name);
+    this.#nodes.set(id, node);
+    return node;
+  }
+
+  #attach(node: Node, folder: Folder, name: string): void {
+    node.parent = folder;
+    node.name = name;
+    folder.children.set(name, node);
+    folder.changes++;
+    setPath(node);
+    this.#retired.delete(retiredKey(folder, name));
+  }
+
+  #detach(node: Node): void {
+    const folder = node.parent;
+    if (folder?.children.get(node.name) === node) {
+      folder.children.delete(node.name);
+      folder.changes++;
+    }
+    node.nameless = true;
+  }
+
+  #drop(node: Node): void {
+    this.#nodes.delete(node.id);
+  }
+
+  #retire(file: RegularFile): void {
+    if (file.inherited || file.parent === undefined) return;
+    if (this.#retired.size >= RETIRED_LIMIT) this.#retired.clear();
+    this.#retired.set(retiredKey(file.parent, file.name), file.id);
+  }
+
+  #write(records: string): void {
+    if (this.#log === undefined) return;
+    this.#log.append(records);
+    if (this.#log.crowded) this.#rewrite();
+  }
+
+  #rewrite(): void {
+    this.#retired.clear();
+    let records = nextRecord(this.#next);
+    for (const node of this.below(this.root)) {
+      if (node.parent !== undefined) records += boundRecord(node.id, node.kind, node.parent.id, node.name);
+    }
+    for (const node of this.#nodes.values()) {
+      if (node.kind === 'file' && node.orphan) records += orphanedRecord(node.id, node.path);
+    }
+    this.#log?.rewrite(records);
+  }
+}
+
+const retiredKey = (folder: Folder, name: string): string => `${folder.id}/${name}`;
+
+function childPath(folder: Folder, name: string): string {
+  return folder.path === '' ? name : `${folder.path}/${name}`;
+}
+
+function setPath(node: Node): void {
+  node.path = node.parent === undefined ? node.name : childPath(node.parent, node.name);
+  if (node.kind === 'folder') for (const child of node.children.values()) setPath(child);
+}
