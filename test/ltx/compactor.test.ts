@@ -135,6 +135,13 @@ test('refuses damaged inputs, also where nothing of them is used', () => {
   old[old.length - 1]! ^= 1;
   const newer = file({ minTxid: 5, maxTxid: 5 }, [1, 2], 1);
   throwsLtx(() => compact([old, newer]), 'LTX_CHECKSUM');
+  const page = new Uint8Array(512); // so many that the end of the index comes with another read than the pages
+  const long = encodeLtx(
+    headerOf({ commit: 50_000 }),
+    upTo(50_000).map((pgno) => ({ pgno, data: page })),
+  );
+  long[long.length - 1]! ^= 1;
+  throwsLtx(() => compactLtx([bytesSource(long)], () => undefined), 'LTX_CHECKSUM');
   throwsLtx(() => compact([newer.subarray(0, 110)]), 'LTX_TRUNCATED');
   throwsLtx(() => compact([newer.subarray(0, 8)]), 'LTX_TRUNCATED');
 });

@@ -1,7 +1,15 @@
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { encodeLtx, LtxEncoder, type LtxHeader, type LtxPage, type LtxSummary, lockPage } from '../../src/ltx/index.js';
+import {
+  encodeLtx,
+  LtxEncoder,
+  type LtxHeader,
+  type LtxPage,
+  type LtxSummary,
+  lockPage,
+  snapshotPages,
+} from '../../src/ltx/index.js';
 import { PageOrder } from '../../src/ltx/page-frame.js';
 import { checksumOf, headerOf, makePages, readAll, throwsLtx, upTo } from './support.js';
 

@@ -138,10 +138,14 @@ test('LZ4 frames: no frame, a dictionary, another version, endless blocks', () =
     '00224d186440a7',
     '04224d186540a7',
     '04224d18a440a7',
-    `04224d186440a7${'0000000100'.repeat(0)}${'0100008000'.repeat(40)}`,
+    `04224d186440a7${'0100008000'.repeat(40)}`,
   ]) {
     refused(Buffer.concat([header(), hex('000000020000'), hex(start), zeros(64)]), 'LTX_PAGE');
   }
+  const decoder = new LtxStreamDecoder();
+  decoder.push(header());
+  decoder.push(hex(`00000002000004224d186440a7${'0100008000'.repeat(16)}`));
+  throwsLtx(() => decoder.push(hex('0100008000')), 'LTX_PAGE', /too long/);
 });
 
 test('page numbers that may not be', () => {
@@ -168,6 +172,7 @@ test('an index that disagrees, although every checksum is right', () => {
   ]) {
     refused(oneFrame(HEAD, PAGE, BLOCK, index), 'LTX_INDEX');
   }
+  throwsLtx(() => readPageIndex(bytesSource(oneFrame(HEAD, PAGE, BLOCK, '00'))), 'LTX_INDEX', /ends elsewhere/);
   const good = oneFrame(HEAD, PAGE, BLOCK);
   refused(changed(good, good.length - 24, '0000000000000005'), 'LTX_INDEX');
   refused(changed(good, good.length - 24, 'ffffffffffffffff'), 'LTX_INDEX');
