@@ -36,10 +36,12 @@ export class FileStoreRoot implements StoreRoot {
   constructor(
     readonly url: string,
     private readonly path: string,
+    private readonly abandonedMs: number = ABANDONED_MS,
   ) {}
 
   database(name: string): Store {
-    return new FileStore(databaseUrl(this.url, name), name === '' ? this.path : join(this.path, ...name.split('/')));
+    const path = name === '' ? this.path : join(this.path, ...name.split('/'));
+    return new FileStore(databaseUrl(this.url, name), path, this.abandonedMs);
   }
 
   async databaseNames(limit: number): Promise<string[]> {
@@ -67,6 +69,7 @@ export class FileStore implements Store {
   constructor(
     readonly url: string,
     private readonly path: string,
+    private readonly abandonedMs: number,
   ) {}
 
   async *list(level: number, afterMinTxid = 0): AsyncGenerator<StoreFile, void, undefined> {
@@ -137,7 +140,7 @@ export class FileStore implements Store {
     for (const entry of await readFolder(folder)) {
       if (!entry.name.endsWith(TEMPORARY_SUFFIX)) continue;
       const info = await statIfThere(join(folder, entry.name));
-      if (info !== undefined && Date.now() - info.ctimeMs > ABANDONED_MS) await unlink(join(folder, entry.name));
+      if (info !== undefined && Date.now() - info.ctimeMs >= this.abandonedMs) await unlink(join(folder, entry.name));
     }
     this.preparedLevels.add(level);
   }

@@ -1,6 +1,6 @@
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
-import type { S3Connection } from './s3-client.js';
+import { type S3Connection, s3Error } from './s3-client.js';
 import { STORE_CHUNK_BYTES, type StoreBody } from './store.js';
 
 /** A body of at most this goes up in one request; a larger one in parts of at least this. S3's own minimum is 5 MiB. */
@@ -19,11 +19,15 @@ export interface S3Upload {
 
 /** Writes an object, whole or not at all. Holds one part in memory at a time. */
 export async function uploadObject(connection: S3Connection, upload: S3Upload, body: StoreBody): Promise<void> {
-  const parts = splitParts(body, partBytes(await bodySize(body, upload.sizeEstimateBytes)));
-  const first = await parts.next();
-  const firstPart = first.done === true ? EMPTY_PART : first.value;
-  if (firstPart.last) await putObject(connection, upload, firstPart.bytes);
-  else await putParts(connection, upload, firstPart.bytes, parts);
+  try {
+    const parts = splitParts(body, partBytes(await bodySize(body, upload.sizeEstimateBytes)));
+    const first = await parts.next();
+    const firstPart = first.done === true ? EMPTY_PART : first.value;
+    if (firstPart.last) await putObject(connection, upload, firstPart.bytes);
+    else await putParts(connection, upload, firstPart.bytes, parts);
+  } catch (error) {
+    throw s3Error(error, `cannot write s3://${connection.bucket}/${upload.key}`);
+  }
 }
 
 /** The size of each part but the last: the same for all, since some servers insist on that. */

@@ -29,7 +29,9 @@ export async function startGateway(folder: string): Promise<Gateway | undefined>
   const port = await freePort();
   const args = ['--port', `127.0.0.1:${port}`, '--access', 'tester', '--secret', 'testing-secret', '--quiet'];
   const child = spawn(program, [...args, 'posix', '--sidecar', sidecar, root], { stdio: 'ignore' });
-  process.once('exit', () => child.kill('SIGKILL'));
+  const killAtExit = (): void => void child.kill('SIGKILL');
+  process.once('exit', killAtExit);
+  child.once('exit', () => process.removeListener('exit', killAtExit));
   await waitForPort(port, child);
   return {
     endpoint: `http://127.0.0.1:${port}`,

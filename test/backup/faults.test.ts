@@ -1,0 +1,202 @@
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import type { IncomingMessage } from 'node:http';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { type Backup, openStore, restore } from '../../src/backup/index.js';
+import { readAll } from '../../src/backup/store.js';
+import type { FakeDatabase } from './fake-databases.js';
+import { type Fault, FaultProxy } from './fault-proxy.js';
+import { bucketPlace, CREATE, insert, newSet, type Place, startBackup, untilStored } from './scenario.js';
+import { filesBelow, until, type Workbench, withWorkbench } from './workbench.js';
+
+const SHORT = { connectMs: 500, idleMs: 300, requestMs: 1000, attempts: 1 };
+
+interface Bucket {
+  readonly place: Place;
+  readonly proxy: FaultProxy;
+}
+
+/** A bucket behind a proxy; undefined if versitygw is not installed. */
+async function faultyBucket(bench: Workbench): Promise<Bucket | undefined> {
+  let proxy: FaultProxy | undefined;
+  const through = async (endpoint: string): Promise<string> => {
+    proxy = new FaultProxy(endpoint);
+    await proxy.start();
+    return proxy.endpoint;
+  };
+  const place = await bucketPlace(bench, through, SHORT);
+  if (place === undefined || proxy === undefined) return undefined;
+  const started = proxy;
+  bench.onEnd(() => started.stop());
+  return { place, proxy };
+}
+
+async function expectRestored(bench: Workbench, place: Place, app: FakeDatabase): Promise<void> {
+  const output = join(bench.folder, 'restored.db');
+  const result = await restore({ store: place.open().database('app.db'), output });
+  assert.is(result.txid, app.position.txid);
+  assert.ok(readFileSync(output).equals(app.image), 'nothing is missing');
+}
+
+function isPut(request: IncomingMessage): boolean {
+  return request.method === 'PUT';
+}
+
+async function untilFailing(backup: Backup, message: RegExp): Promise<void> {
+  await until(`status shows ${message}: ${backup.status().lastError}`, () =>
+    message.test(backup.status().lastError ?? ''),
+  );
+  assert.is(backup.problems()[0]?.code, 'BACKUP_FAILING');
+  assert.is(backup.problems()[0]?.subject, 'app.db');
+}
+
+const FAULTS: [Fault, RegExp][] = [
+  ['error', /cannot write s3:\/\/backups\/some\/path\/app\.db\/0000\/0{15}2-0{15}2\.ltx: InternalError: .*HTTP 500/],
+  ['hang', /cannot write s3:.*TimeoutError/],
+  ['reset', /cannot write s3:.*(ECONNRESET|socket hang up)/],
+  ['denied', /cannot write s3:.*ExpiredToken.*Check AWS_ACCESS_KEY_ID/],
+  ['lost-answer', /cannot write s3:.*(ECONNRESET|socket hang up)/],
+];
+
+for (const [fault, message] of FAULTS) {
+  test(`a bucket with the fault "${fault}": status shows it, then nothing is missing`, () =>
+    withWorkbench(async (bench) => {
+      const bucket = await faultyBucket(bench);
+      if (bucket === undefined) return;
+      const { place, proxy } = bucket;
+      const set = newSet(bench);
+      const app = set.create('app.db');
+      app.write(CREATE);
+      const backup = startBackup(bench, set, place);
+      await untilStored(backup, 'app.db', 1);
+      assert.is(backup.status().lastError, null);
+      proxy.set(fault, Number.POSITIVE_INFINITY, isPut);
+      app.write(insert(10));
+      await untilFailing(backup, message);
+      app.write(insert(10));
+      assert.ok(backup.status().databases[0]!.lagMs >= 0);
+      assert.is(await backup.flush(2000), false, 'a flush ends, and says that it failed');
+      proxy.set('pass');
+      await untilStored(backup, 'app.db', 3);
+      assert.is(backup.status().lastError, null);
+      assert.equal(backup.problems(), []);
+      await expectRestored(bench, place, app);
+    }));
+}
+
+test('a bucket that is out of reach from the start', () =>
+  withWorkbench(async (bench) => {
+    const bucket = await faultyBucket(bench);
+    if (bucket === undefined) return;
+    const { place, proxy } = bucket;
+    proxy.set('reset');
+    const set = newSet(bench);
+    const app = set.create('app.db');
+    app.write(CREATE);
+    const backup = startBackup(bench, set, place);
+    await untilFailing(backup, /cannot list s3:/);
+    app.write(insert(10));
+    proxy.set('pass');
+    await untilStored(backup, 'app.db', 2);
+    await expectRestored(bench, place, app);
+  }));
+
+test('a bucket that does not exist', () =>
+  withWorkbench(async (bench) => {
+    const bucket = await faultyBucket(bench);
+    if (bucket === undefined) return;
+    const url = bucket.place.url.replace('backups', 'no-such-bucket');
+    const credentials = { accessKeyId: 'tester', secretAccessKey: 'testing-secret' };
+    const set = newSet(bench);
+    set.create('app.db').write(CREATE);
+    const backup = startBackup(bench, set, { ...bucket.place, url, open: () => openStore(url, { credentials }) });
+    await untilFailing(backup, /no such bucket\. Create the bucket, or correct the address/);
+  }));
+
+test('wrong credentials', () =>
+  withWorkbench(async (bench) => {
+    const bucket = await faultyBucket(bench);
+    if (bucket === undefined) return;
+    const credentials = { accessKeyId: 'tester', secretAccessKey: 'another-secret' };
+    const store = openStore(bucket.place.url, { credentials }).database('app.db');
+    try {
+      await store.listAll();
+      assert.unreachable();
+    } catch (error) {
+      assert.is((error as { code: string }).code, 'STORE_ACCESS');
+      assert.match((error as Error).message, 'SignatureDoesNotMatch');
+      assert.not.match((error as Error).message, 'another-secret');
+    }
+  }));
+
+test('a snapshot in parts: a part fails, nothing half is published, then it is there', () =>
+  withWorkbench(async (bench) => {
+    const bucket = await faultyBucket(bench);
+    if (bucket === undefined) return;
+    const { place, proxy } = bucket;
+    const set = newSet(bench);
+    const app = set.create('app.db');
+    app.write(CREATE);
+    app.write(insert(250_000));
+    proxy.set('error', Number.POSITIVE_INFINITY, (request) => /partNumber=2/.test(request.url ?? ''));
+    const backup = startBackup(bench, set, place);
+    await untilFailing(backup, /cannot write s3:.*InternalError/);
+    assert.equal(filesBelow(place.folder, '.ltx'), []);
+    assert.ok(proxy.requests.some((request) => request.startsWith('DELETE') && request.includes('uploadId')));
+    proxy.set('pass');
+    await untilStored(backup, 'app.db', 2);
+    assert.ok(proxy.requests.filter((request) => /partNumber=3/.test(request)).length > 0, 'it had several parts');
+    proxy.set('cut', 2, (request) => request.method === 'GET' && /\.ltx/.test(request.url ?? ''));
+    await expectRestored(bench, place, app);
+    assert.is(proxy.faulted, 2, 'a download that breaks off is taken up again');
+  }));
+
+test('a download that always breaks off ends with an error', () =>
+  withWorkbench(async (bench) => {
+    const bucket = await faultyBucket(bench);
+    if (bucket === undefined) return;
+    const { place, proxy } = bucket;
+    const store = place.open().database('app.db');
+    const file = { level: 0, minTxid: 2, maxTxid: 2 };
+    await store.put({ ...file, timestampMs: 0 }, new Uint8Array(1000));
+    proxy.set('reset', Number.POSITIVE_INFINITY, (request) => request.method === 'GET');
+    try {
+      await readAll(store.get(file), 2000);
+      assert.unreachable();
+    } catch (error) {
+      assert.is((error as { code: string }).code, 'STORE_FAILED');
+      assert.match((error as Error).message, 'cannot read s3://backups/some/path/app.db/0000/');
+    }
+  }));
+
+test('a folder on a full disk: status shows it, and it goes on when there is room', () =>
+  withWorkbench(async (bench) => {
+    const folder = join(bench.folder, 'small');
+    mkdirSync(folder);
+    try {
+      execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', folder], { stdio: 'ignore' });
+    } catch {
+      console.log('skipped: a tmpfs cannot be mounted here');
+      return;
+    }
+    bench.onEnd(() => execFileSync('umount', ['-l', folder]));
+    const url = pathToFileURL(folder).href;
+    const place: Place = { url, folder, env: {}, open: () => openStore(url) };
+    const set = newSet(bench);
+    const app = set.create('app.db');
+    app.write(CREATE);
+    const backup = startBackup(bench, set, place);
+    await untilStored(backup, 'app.db', 1);
+    writeFileSync(join(folder, 'filler'), Buffer.alloc(200 * 1024));
+    app.write(insert(1000));
+    await untilFailing(backup, /cannot write .*the disk is full\. Make room/);
+    assert.equal(filesBelow(folder, '.tmp'), []);
+    rmSync(join(folder, 'filler'));
+    await untilStored(backup, 'app.db', 2);
+    await expectRestored(bench, place, app);
+  }));
+
+test.run();
