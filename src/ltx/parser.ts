@@ -48,11 +48,6 @@ export class LtxParser {
     return this.headerFound;
   }
 
-  /** Undefined until the file was read to its end and found whole. */
-  get summary(): LtxSummary | undefined {
-    return this.summaryFound;
-  }
-
   /** True when all pages were read. */
   get pagesDone(): boolean {
     return this.state !== 'header' && this.state !== 'pages';
@@ -60,7 +55,7 @@ export class LtxParser {
 
   /** Consumes bytes from `start` until `end`, but stops after the header and after a page; returns where. */
   feed(chunk: Uint8Array, start: number, end: number): number {
-    if (this.failed) throw new LtxError('LTX_STATE', 'this LTX file was already found to be bad');
+    this.checkUsable();
     this.failed = true; // until this call is through
     const view = new DataView(chunk.buffer, chunk.byteOffset, chunk.byteLength);
     const inHeader = this.state === 'header';
@@ -77,10 +72,15 @@ export class LtxParser {
 
   /** Throws `LTX_TRUNCATED` unless the end of the file was read. */
   end(): LtxSummary {
+    this.checkUsable();
     if (this.summaryFound === undefined) {
       throw new LtxError('LTX_TRUNCATED', `LTX file is cut: it ends at byte ${this.offset + this.pendingBytes}`);
     }
     return this.summaryFound;
+  }
+
+  private checkUsable(): void {
+    if (this.failed) throw new LtxError('LTX_STATE', 'this LTX file was already found to be bad');
   }
 
   /** Takes the unit of `need` bytes at `at`, and returns how many it consumed: 0 if it has to see more of them first. */

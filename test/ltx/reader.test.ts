@@ -127,7 +127,7 @@ test('an absurd size is refused before its bytes come', () => {
   decoder.push(header());
   throwsLtx(() => decoder.push(hex('000000020001ffffffff')), 'LTX_PAGE', /4294967295 compressed bytes/);
   throwsLtx(() => decoder.push(zeros(1)), 'LTX_STATE');
-  throwsLtx(() => decoder.end(), 'LTX_TRUNCATED');
+  throwsLtx(() => decoder.end(), 'LTX_STATE');
   const frames = new LtxStreamDecoder();
   frames.push(header());
   throwsLtx(() => frames.push(hex('00000002000004224d186440a7ffffff7f')), 'LTX_PAGE', /too long/);
@@ -321,6 +321,14 @@ test('reads are bounded whatever the size', () => {
   };
   assert.is(verifyLtx(source).pages, 60);
   assert.ok(largest <= 1024 * 1024);
+});
+
+test('bytes after the end are not forgiven', () => {
+  const decoder = new LtxStreamDecoder();
+  decoder.push(SMALL);
+  assert.is(decoder.end().pages, 3);
+  throwsLtx(() => decoder.push(zeros(1)), 'LTX_TRAILER');
+  throwsLtx(() => decoder.end(), 'LTX_STATE');
 });
 
 test('some pages, then finish', () => {
