@@ -1,7 +1,7 @@
-import { existsSync, readSync } from 'node:fs';
-import { join } from 'node:path';
+import { readSync } from 'node:fs';
 import { DEFER, type FileNode, PROCEED, type Verdict, type Watcher } from '../fuse/index.js';
 import { companionOf, HEADER_SIZE, hasDatabaseMagic } from '../sqlite/index.js';
+import { PinFlags } from './pin-flags.js';
 import type { SharedState } from './shared.js';
 import type { TrackedDatabase } from './tracked-database.js';
 import { TrackedDatabases } from './tracked-databases.js';
@@ -83,7 +83,7 @@ export class CaptureWatcher implements Watcher {
     node.tag = { kind: companion.kind, database } satisfies Tag;
     if (companion.kind === 'wal' && database !== undefined) {
       database.walNode = node;
-      if (created) database.wal.clear();
+      if (created) this.clearWal(database);
     }
   }
 
@@ -207,8 +207,11 @@ export class CaptureWatcher implements Watcher {
     const database = tag.database;
     if (database === undefined) return;
     if (tag.kind === 'wal') {
-      if (size === 0) database.wal.clear();
-      else if (size < database.wal.committedEnd) database.wal.load();
+      if (size === 0) this.clearWal(database);
+      else if (size < database.wal.committedEnd) {
+        database.wal.load();
+        this.publishWal(database);
+      }
     } else if (tag.kind === 'journal') {
       if (size === 0) this.journalEnded(database);
     } else if (tag.kind === 'main' && !database.checkpointing) {
@@ -266,6 +269,10 @@ export class CaptureWatcher implements Watcher {
     start: number,
     length: number,
   ): Verdict {
+    if (database.waitingPins.length > 0) {
+      this.grantPins(database);
+      if (database.waitingPins.length > 0 && !database.journalOpen) return DEFER;
+    }
     if (position < 32) return database.wal.header === undefined ? PROCEED : this.mayLoseWal(database);
     if (!database.wal.overwritesCommitted(position)) return PROCEED;
     if (this.isSame(node, position, data, start, Math.min(length, database.wal.committedEnd - position))) return PROCEED;
@@ -305,6 +312,11 @@ export class CaptureWatcher implements Watcher {
 
   private publishWal(database: TrackedDatabase): void {
     this.shared.publishWal(database.slot, database.wal.generation, database.wal.committedFrames);
+  }
+
+  private clearWal(database: TrackedDatabase): void {
+    database.wal.clear();
+    this.shared.beginWal(database.slot, database.wal.generation);
   }
 
   private isLogged(database: TrackedDatabase): boolean {
@@ -412,7 +424,7 @@ export class CaptureWatcher implements Watcher {
 
   private companionGone(kind: Kind, database: TrackedDatabase, node: FileNode): void {
     if (kind === 'wal' && database.walNode === node) {
-      database.wal.clear();
+      this.clearWal(database);
       database.walNode = undefined;
     } else if (kind === 'journal') {
       this.journalEnded(database);
@@ -449,21 +461,24 @@ export class CaptureWatcher implements Watcher {
     this.options.send({ kind: 'pin-failed', slot, pin, reason });
   }
 
+  /** Grants what waits, if the database is between two transactions and main has logged all of them. */
   private grantPins(database: TrackedDatabase): void {
     if (database.waitingPins.length === 0) return;
-    if (database.journalOpen || database.pending !== undefined || (database.changed && !database.checkpointing)) return;
-    this.pinWaiters.delete(database);
     const { slot, wal } = database;
-    for (const waiting of database.waitingPins.splice(0)) {
-      if (database.pageSize === 0 || !existsSync(join(this.options.backing, database.name))) {
-        this.refusePin(slot, waiting.pin, 'the database is gone');
+    if (database.journalOpen || database.pending !== undefined) return;
+    if (database.changed && !database.checkpointing) return;
+    if (!this.isLogged(database)) return;
+    this.pinWaiters.delete(database);
+    const frames = wal.header === undefined ? 0 : wal.committedFrames;
+    const position = this.shared.position(slot);
+    for (const { pin, path } of database.waitingPins.splice(0)) {
+      if (database.pageSize === 0 || position.pageCount === 0) {
+        this.refusePin(slot, pin, 'the database is gone');
         continue;
       }
-      const frames = wal.header === undefined ? 0 : wal.committedFrames;
-      database.pins.push(
-        new WorkerPin(waiting.pin, waiting.flags, waiting.path, database.pageSize, database.walPath, frames),
-      );
-      this.options.send({ kind: 'pinned', slot, pin: waiting.pin, generation: wal.generation, frames });
+      const flags = new PinFlags({ pages: position.pageCount });
+      database.pins.push(new WorkerPin(pin, flags, path, database.pageSize, database.walPath, frames));
+      this.options.send({ kind: 'pinned', slot, pin, flags: flags.buffer, frames, ...position });
     }
   }
 }

@@ -12,7 +12,7 @@ const GLOBALS = 16;
 /** Int32 words per slot. */
 const SLOT_WORDS = 8;
 /** 64-bit words per slot. */
-const SLOT_LONGS = 2;
+const SLOT_LONGS = 3;
 
 /** Global Int32 fields. */
 const enum Global {
@@ -42,6 +42,13 @@ const enum Slot {
   LogFd = 6,
   /** 1 if the worker holds back a request until main has logged more. */
   Waiting = 7,
+}
+
+/** 64-bit fields of a slot. */
+const enum Long {
+  Txid = 0,
+  Checksum = 1,
+  PageCount = 2,
 }
 
 export class SharedState {
@@ -171,17 +178,21 @@ export class SharedState {
     return Atomics.load(this.words, this.at(slot, Slot.LogFd));
   }
 
-  setPosition(slot: number, txid: number, checksum: bigint): void {
-    Atomics.store(this.longs, slot * SLOT_LONGS + 1, checksum);
-    Atomics.store(this.longs, slot * SLOT_LONGS, BigInt(txid));
+  /** Main: before `publishLogged` and `settle` of the transaction that led there. */
+  setPosition(slot: number, txid: number, checksum: bigint, pageCount: number): void {
+    const at = slot * SLOT_LONGS;
+    Atomics.store(this.longs, at + Long.PageCount, BigInt(pageCount));
+    Atomics.store(this.longs, at + Long.Checksum, checksum);
+    Atomics.store(this.longs, at + Long.Txid, BigInt(txid));
   }
 
-  positionTxid(slot: number): bigint {
-    return Atomics.load(this.longs, slot * SLOT_LONGS);
-  }
-
-  positionChecksum(slot: number): bigint {
-    return Atomics.load(this.longs, slot * SLOT_LONGS + 1);
+  position(slot: number): { readonly txid: number; readonly checksum: bigint; readonly pageCount: number } {
+    const at = slot * SLOT_LONGS;
+    return {
+      txid: Number(Atomics.load(this.longs, at + Long.Txid)),
+      checksum: Atomics.load(this.longs, at + Long.Checksum),
+      pageCount: Number(Atomics.load(this.longs, at + Long.PageCount)),
+    };
   }
 
   setApplierPid(pid: number): void {

@@ -13,7 +13,6 @@ export type Pending =
 /** A pin that waits for the end of a rollback transaction. */
 export interface WaitingPin {
   readonly pin: number;
-  readonly flags: SharedArrayBuffer;
   readonly path: string;
 }
 

@@ -85,6 +85,13 @@ export class SegmentedLog implements TransactionLog {
     return entry instanceof Entry ? entry.header : undefined;
   }
 
+  /** Where a transaction's bytes are, for another process to read. */
+  location(txid: Txid): { readonly path: string; readonly offset: number; readonly size: number } | undefined {
+    const segment = this.segments.findLast((candidate) => txid >= candidate.firstTxid && txid <= candidate.lastTxid);
+    if (segment === undefined) return undefined;
+    return { path: segment.path, offset: segment.offsetOf(txid), size: segment.sizeOf(txid) };
+  }
+
   append(txid: Txid, ltx: Uint8Array): void {
     this.segmentFor(txid).append(ltx);
   }

@@ -1,4 +1,4 @@
-import { formatChecksum, formatTxid } from '../ltx/index.js';
+import { formatPosition } from '../ltx/index.js';
 import type { SharedState } from './shared.js';
 
 const POSITION_SUFFIX = '-pos';
@@ -25,9 +25,8 @@ export class VirtualFiles {
     if (!path.endsWith(POSITION_SUFFIX)) return undefined;
     const slot = this.slotOf(path.slice(0, -POSITION_SUFFIX.length));
     if (slot === undefined) return undefined;
-    const txid = this.shared.positionTxid(slot);
-    if (txid === 0n) return undefined;
-    return Buffer.from(`${formatTxid(Number(txid))}/${formatChecksum(this.shared.positionChecksum(slot))}\n`);
+    const position = this.shared.position(slot);
+    return position.txid === 0 ? undefined : Buffer.from(`${formatPosition(position)}\n`);
   }
 
   /** Whether an application may not make a file of this path, because the name is ours. */

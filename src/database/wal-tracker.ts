@@ -21,7 +21,7 @@ export type WalRead = (target: Buffer, length: number, position: number) => numb
  */
 export class WalTracker {
   header: WalHeader | undefined;
-  /** Counts the WAL headers seen. */
+  /** Counts the beginnings and ends of WALs. */
   generation = 0;
   /** Frames up to and including the last commit. */
   committedFrames = 0;
@@ -54,6 +54,7 @@ export class WalTracker {
 
   /** The file was cut to nothing or removed. */
   clear(): void {
+    this.generation++;
     this.header = undefined;
     this.committedFrames = 0;
     this.verifiedFrames = 0;
@@ -129,7 +130,6 @@ export class WalTracker {
 
   private begin(): void {
     this.clear();
-    this.generation++;
     if (this.read(this.headerBytes, WAL_HEADER_SIZE, 0) < WAL_HEADER_SIZE) return;
     const header = parseWalHeader(this.headerBytes);
     if (header === undefined) return;

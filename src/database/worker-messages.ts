@@ -13,8 +13,17 @@ export type FromWorker =
   | { readonly kind: 'undo'; readonly slot: number; readonly sequence: number; readonly generation: number; readonly frames: number }
   /** The database file was removed, or has another name now. */
   | { readonly kind: 'dropped'; readonly slot: number; readonly sequence: number }
-  /** A pin holds: the image at `frames` of `generation` (frames 0: the database file alone). */
-  | { readonly kind: 'pinned'; readonly slot: number; readonly pin: number; readonly generation: number; readonly frames: number }
+  /** A pin holds: the image is at this position, in the database file and `frames` of the WAL of `generation`. */
+  | {
+      readonly kind: 'pinned';
+      readonly slot: number;
+      readonly pin: number;
+      readonly flags: SharedArrayBuffer;
+      readonly frames: number;
+      readonly txid: number;
+      readonly checksum: bigint;
+      readonly pageCount: number;
+    }
   | { readonly kind: 'pin-failed'; readonly slot: number; readonly pin: number; readonly reason: string }
   /** Rare, worth a line. */
   | { readonly kind: 'log'; readonly message: string }
@@ -24,7 +33,7 @@ export type FromWorker =
   | { readonly kind: 'ended'; readonly error: string | undefined };
 
 export type ToWorker =
-  | { readonly kind: 'pin'; readonly slot: number; readonly pin: number; readonly flags: SharedArrayBuffer; readonly path: string }
+  | { readonly kind: 'pin'; readonly slot: number; readonly pin: number; readonly path: string }
   | { readonly kind: 'unpin'; readonly slot: number; readonly pin: number }
   /** On a replica main gives the slots. */
   | { readonly kind: 'slot'; readonly slot: number; readonly name: string }

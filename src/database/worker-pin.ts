@@ -6,14 +6,13 @@ export const SAVED_PAGE_HEADER_SIZE = 4;
 
 /** The worker's side of a pin: saves old pages and the old WAL before they are overwritten. */
 export class WorkerPin {
-  private readonly flags: PinFlags;
   private fd = -1;
   private saved = 0;
   private readonly record: Buffer;
 
   constructor(
     readonly id: number,
-    flags: SharedArrayBuffer,
+    private readonly flags: PinFlags,
     /** Where saved pages go; the WAL's copy gets `-wal` behind it. */
     private readonly path: string,
     private readonly pageSize: number,
@@ -21,7 +20,6 @@ export class WorkerPin {
     /** Frames of the WAL that belong to the image. */
     private readonly walFrames: number,
   ) {
-    this.flags = new PinFlags(flags);
     this.record = Buffer.alloc(SAVED_PAGE_HEADER_SIZE + pageSize);
   }
 

@@ -1,0 +1,205 @@
+import { statSync } from 'node:fs';
+import { join } from 'node:path';
+import { SluiceError } from '../errors.js';
+import { DatabaseSums, type Position, ZERO_POSITION } from '../ltx/index.js';
+import type { DataFolder } from './data-folder.js';
+import { databaseFileFacts } from './page-images.js';
+import type { SharedState } from './shared.js';
+import { type DatabaseState, INITIAL_STATE, StateFile } from './state-file.js';
+import { SumsFile } from './sums-file.js';
+import { SegmentedLog } from './transaction-log.js';
+import type { ReplicatedDatabase, Snapshot } from './types.js';
+
+/** What a step forward changes in the state. */
+export interface Advance {
+  readonly position: Position;
+  readonly pageSize: number;
+  readonly pageCount: number;
+  readonly timeMs: number;
+  /** Pages whose checksums changed, ascending; undefined: all. */
+  readonly pages: ArrayLike<number> | undefined;
+  readonly wal?: { readonly salt1: number; readonly salt2: number; readonly frames: number } | undefined;
+}
+
+/** One database of this node: its position, page checksums, log, and their files. Main thread. */
+export class Database implements ReplicatedDatabase {
+  readonly log: SegmentedLog;
+  readonly path: string;
+  readonly walPath: string;
+  sums = new DatabaseSums(4096);
+  state: DatabaseState;
+  /** The state as the last process left it, before anything else. */
+  readonly found: DatabaseState | undefined;
+  readonly sameBoot: boolean;
+  /** What is wrong with it now; its trouble is its own. */
+  problem: { readonly error: SluiceError; readonly sinceMs: number } | undefined;
+  private readonly stateFile: StateFile;
+  private readonly sumsFile: SumsFile;
+  private sumsOnDisk = true;
+
+  constructor(
+    readonly name: string,
+    readonly slot: number,
+    folder: DataFolder,
+    private readonly shared: SharedState,
+    private readonly makeSnapshot: (db: Database) => Promise<Snapshot>,
+  ) {
+    const meta = folder.metaOf(name);
+    this.path = join(folder.files, name);
+    this.walPath = `${this.path}-wal`;
+    this.stateFile = new StateFile(join(meta, 'state'));
+    this.sumsFile = new SumsFile(join(meta, 'sums'));
+    this.found = this.stateFile.found;
+    this.sameBoot = this.stateFile.sameBoot;
+    this.state = this.found ?? INITIAL_STATE;
+    this.log = new SegmentedLog(meta, !this.state.clean);
+  }
+
+  get position(): Position {
+    const { txid, checksum } = this.state;
+    return txid === 0 ? ZERO_POSITION : { txid, checksum };
+  }
+
+  get positionTimeMs(): number {
+    return this.state.timeMs;
+  }
+
+  get pageSize(): number {
+    return this.state.pageSize;
+  }
+
+  get pageCount(): number {
+    return this.state.pageCount;
+  }
+
+  /** Whether there is a database now: it has a transaction and was not dropped. */
+  get live(): boolean {
+    return this.state.txid > 0 && !this.state.dropped;
+  }
+
+  /** Whether its next opener uses a WAL: what the file says. */
+  isWal(): boolean {
+    return databaseFileFacts(this.path)?.header.readVersion === 2;
+  }
+
+  snapshot(): Promise<Snapshot> {
+    return this.makeSnapshot(this);
+  }
+
+  /** The page checksums as the last process left them, if the file has all of them. */
+  loadSums(pageSize: number, pageCount: number): DatabaseSums | undefined {
+    return this.sumsFile.load(pageSize, pageCount);
+  }
+
+  /** Goes to a new position whose transaction is in the log already (or cut off from it). */
+  advance(step: Advance): void {
+    this.writeSums(step.pages);
+    const wal = step.wal;
+    this.state = {
+      ...INITIAL_STATE,
+      txid: step.position.txid,
+      checksum: step.position.checksum,
+      pageSize: step.pageSize,
+      pageCount: step.pageCount,
+      walSalt1: wal?.salt1 ?? 0,
+      walSalt2: wal?.salt2 ?? 0,
+      walFrames: wal?.frames ?? 0,
+      timeMs: step.timeMs,
+      untrusted: !this.sumsOnDisk,
+    };
+    this.writeState();
+  }
+
+  /** Takes up a position that recovery found to be right. `rebuilt`: the table was made anew, not read from its file. */
+  adopt(sums: DatabaseSums, step: Omit<Advance, 'pages'>, rebuilt: boolean): void {
+    this.sums = sums;
+    if (this.log.last !== step.position.txid) this.log.cut(step.position.txid);
+    this.advance({ ...step, pages: rebuilt ? undefined : [] });
+  }
+
+  /** Notes how far the WAL was looked at when that led to no transaction. */
+  noteWal(salt1: number, salt2: number, frames: number): void {
+    this.state = { ...this.state, walSalt1: salt1, walSalt2: salt2, walFrames: frames };
+    this.writeState();
+  }
+
+  /** Before something that changes the files in more than one step: a crash in it makes them be read whole. */
+  distrust(): void {
+    this.state = { ...this.state, untrusted: true, clean: false };
+    this.writeState();
+    this.stateFile.sync();
+  }
+
+  /** The application deleted the file. The position stays, so that TXIDs go on if the name comes back. */
+  markDropped(): void {
+    this.log.cut(this.state.txid);
+    this.sums = new DatabaseSums(this.sums.pageSize);
+    this.state = { ...this.state, dropped: true, pageCount: 0, walFrames: 0, untrusted: true };
+    this.writeState();
+  }
+
+  /** At a clean stop: makes all of it durable and notes the files as they are. */
+  saveClean(): void {
+    const file = fileFacts(this.path);
+    const wal = fileFacts(this.walPath);
+    if (this.sumsOnDisk) this.sumsFile.sync();
+    this.log.sync();
+    this.state = {
+      ...this.state,
+      clean: !this.state.untrusted,
+      fileSize: file.size,
+      fileTimeMs: file.timeMs,
+      walSize: wal.size,
+      walTimeMs: wal.timeMs,
+    };
+    this.writeState();
+    this.stateFile.sync();
+  }
+
+  /** Whether the files are as they were at the clean stop. */
+  filesAsLeft(): boolean {
+    const state = this.found;
+    if (state === undefined) return false;
+    const file = fileFacts(this.path);
+    const wal = fileFacts(this.walPath);
+    if (file.size !== state.fileSize || file.timeMs !== state.fileTimeMs) return false;
+    return wal.size === state.walSize && wal.timeMs === state.walTimeMs;
+  }
+
+  fail(error: unknown, code: string, hint: string): void {
+    const text = error instanceof Error ? error.message : String(error);
+    this.problem = {
+      error: new SluiceError(code, `${this.name}: ${text}`, hint, { cause: error }),
+      sinceMs: this.problem?.sinceMs ?? Date.now(),
+    };
+  }
+
+  close(): void {
+    this.log.close();
+    this.stateFile.close();
+    this.sumsFile.close();
+  }
+
+  private writeSums(pages: ArrayLike<number> | undefined): void {
+    try {
+      if (pages === undefined || !this.sumsOnDisk) this.sumsFile.writeAll(this.sums);
+      else this.sumsFile.write(this.sums, pages);
+      this.sumsOnDisk = true;
+    } catch {
+      // A full disk: the next start reads the database instead. The next transaction tries again.
+      this.sumsOnDisk = false;
+    }
+  }
+
+  private writeState(): void {
+    this.stateFile.write(this.state);
+    const { txid, checksum, pageCount } = this.state;
+    this.shared.setPosition(this.slot, txid, checksum, pageCount);
+    this.shared.setLogFd(this.slot, this.log.fd);
+  }
+}
+
+function fileFacts(path: string): { readonly size: number; readonly timeMs: number } {
+  const stat = statSync(path, { throwIfNoEntry: false });
+  return { size: stat?.size ?? 0, timeMs: stat?.mtimeMs ?? 0 };
+}

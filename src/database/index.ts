@@ -1,0 +1,10 @@
+export { DataFolder } from './data-folder.js';
+export type { Database } from './database.js';
+export { MountWorker } from './mount-worker.js';
+export { checkName } from './names.js';
+export { PrimaryDatabases } from './primary-databases.js';
+export type { Recovered } from './recovery.js';
+export { ReplicaDatabases } from './replica-sink.js';
+export { SharedState } from './shared.js';
+export type { Retention } from './transaction-log.js';
+export type * from './types.js';

@@ -1,0 +1,67 @@
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import {
+  type DatabaseHeader,
+  databasePageCount,
+  HEADER_SIZE,
+  parseDatabaseHeader,
+} from '../sqlite/index.js';
+import type { WalFile } from './wal-file.js';
+
+/** The pages of a database as they are now: its file, with the newest frames of a WAL laid over it. */
+export class PageImages {
+  readonly fd: number;
+
+  constructor(
+    path: string,
+    readonly pageSize: number,
+    private readonly wal?: { readonly file: WalFile; readonly newest: ReadonlyMap<number, number> } | undefined,
+  ) {
+    this.fd = openSync(path, 'r');
+  }
+
+  /** Reads one page; what lies behind the end of the file is zeros, as for SQLite. */
+  read(pageNumber: number, target: Buffer, targetOffset: number): void {
+    const frame = this.wal?.newest.get(pageNumber);
+    if (frame !== undefined) this.wal!.file.readPage(target, targetOffset, frame);
+    else readFilePage(this.fd, this.pageSize, pageNumber, target, targetOffset);
+  }
+
+  close(): void {
+    closeSync(this.fd);
+  }
+}
+
+export function readFilePage(
+  fd: number,
+  pageSize: number,
+  pageNumber: number,
+  target: Buffer,
+  targetOffset: number,
+): void {
+  const read = readSync(fd, target, targetOffset, pageSize, (pageNumber - 1) * pageSize);
+  if (read < pageSize) target.fill(0, targetOffset + read, targetOffset + pageSize);
+}
+
+export interface FileFacts {
+  readonly header: DatabaseHeader;
+  readonly pageCount: number;
+}
+
+/** What the database file itself says; undefined if there is none, or it is not a database. */
+export function databaseFileFacts(path: string): FileFacts | undefined {
+  let fd: number;
+  try {
+    fd = openSync(path, 'r');
+  } catch {
+    return undefined;
+  }
+  try {
+    const head = Buffer.alloc(HEADER_SIZE);
+    if (readSync(fd, head, 0, HEADER_SIZE, 0) < HEADER_SIZE) return undefined;
+    const header = parseDatabaseHeader(head);
+    if (header === undefined) return undefined;
+    return { header, pageCount: databasePageCount(header, fstatSync(fd).size) };
+  } finally {
+    closeSync(fd);
+  }
+}

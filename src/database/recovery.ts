@@ -1,0 +1,300 @@
+import { closeSync, ftruncateSync, fsyncSync, openSync, readSync, statSync, writeSync } from 'node:fs';
+import { type DatabaseSums, fileSource, LtxReader, pageChecksum, type Position } from '../ltx/index.js';
+import { hasJournalMagic } from '../sqlite/index.js';
+import type { Database } from './database.js';
+import { databaseFileFacts } from './page-images.js';
+import type { DatabaseState } from './state-file.js';
+import { WalFile } from './wal-file.js';
+import { WalTracker } from './wal-tracker.js';
+import { readWhole } from './whole-read.js';
+
+/** What recovery found, for the node's log. */
+export interface Recovered {
+  readonly name: string;
+  readonly outcome:
+    | 'clean'
+    | 'log replayed'
+    | 'read whole'
+    | 'redone from the log'
+    | 'changed while down'
+    | 'new'
+    | 'gone'
+    | 'not a database'
+    | 'no database';
+  /** The pages must be compared with their checksums once the node runs. */
+  readonly compare: boolean;
+}
+
+/** The WAL as it lies on disk: its commits verify from the first frame on. */
+interface WalOnDisk {
+  readonly salt1: number;
+  readonly salt2: number;
+  readonly frames: number;
+  readonly pageSize: number;
+}
+
+/**
+ * Brings a primary's database, its WAL or journal, and its log together before the mount answers.
+ * `live`: applications have it open (the node died, the mount did not), so its files must stay as they are.
+ */
+export async function recoverPrimary(db: Database, live: boolean): Promise<Recovered> {
+  const { name } = db;
+  if (databaseFileFacts(db.path) === undefined) return withoutDatabase(db);
+  const compare = !live && (await playBackJournal(db.path));
+  const wal = scanWal(db.walPath);
+  const trusted = compareTrust(db, wal);
+  if (trusted !== undefined) {
+    const replayed = replayLog(db, trusted, wal);
+    if (replayed !== undefined) return { name, outcome: replayed > 0 ? 'log replayed' : 'clean', compare };
+  }
+  if (live && hasHotJournal(db.path)) {
+    // In the middle of a transaction: the whole of it is read when the journal ends.
+    db.distrust();
+    return { name, outcome: 'read whole', compare: false };
+  }
+  return { name, outcome: await readAndDecide(db, wal, live), compare: false };
+}
+
+/**
+ * A replica's database: its position is what was applied last; what the log has beyond is applied again by the node.
+ * Files that match no position that it had get a checksum that the primary does not know, which it answers with a snapshot.
+ */
+export async function recoverReplica(db: Database): Promise<Recovered> {
+  const { name } = db;
+  if (databaseFileFacts(db.path) === undefined) return withoutDatabase(db);
+  const wal = scanWal(db.walPath);
+  const trusted = compareTrust(db, wal);
+  if (trusted !== undefined) {
+    const sums = db.loadSums(trusted.pageSize, trusted.pageCount);
+    if (sums?.checksum() === trusted.checksum) {
+      db.sums = sums;
+      db.state = { ...db.state, clean: false };
+      return { name, outcome: 'clean', compare: false };
+    }
+  }
+  const { sums, pageSize, pageCount } = await readFiles(db, wal);
+  const checksum = sums.checksum();
+  const position = knownPosition(db, checksum) ?? { txid: Math.max(db.position.txid, db.log.last), checksum };
+  db.sums = sums;
+  if (position.txid > db.log.last || position.txid < db.log.first - 1) db.log.cut(position.txid);
+  db.advance({ position, pageSize, pageCount, timeMs: db.state.timeMs, pages: undefined });
+  return { name, outcome: 'read whole', compare: false };
+}
+
+function withoutDatabase(db: Database): Recovered {
+  const { name } = db;
+  const size = statSync(db.path, { throwIfNoEntry: false })?.size;
+  if (size === undefined || size === 0) {
+    const had = db.live;
+    if (had) db.markDropped();
+    return { name, outcome: had ? 'gone' : 'no database', compare: false };
+  }
+  if (!db.live) return { name, outcome: 'no database', compare: false };
+  db.fail(
+    new Error('the file is not a SQLite database (any more)'),
+    'DATABASE_DAMAGED',
+    'Its history is kept: restore it from a backup (sluice restore), or remove it under the mount',
+  );
+  return { name, outcome: 'not a database', compare: false };
+}
+
+/** The state that may be believed, or undefined. */
+function compareTrust(db: Database, wal: WalOnDisk | undefined): DatabaseState | undefined {
+  const { found } = db;
+  if (found === undefined || found.untrusted || found.dropped || found.txid === 0) return undefined;
+  if (!db.sameBoot && !(found.clean && db.filesAsLeft())) return undefined;
+  const sameWal = wal !== undefined && wal.salt1 === found.walSalt1 && wal.salt2 === found.walSalt2;
+  if (sameWal && wal.frames < found.walFrames) return undefined;
+  return found;
+}
+
+/** Takes the log's transactions behind the state into the table; how many, or undefined if it does not come out right. */
+function replayLog(db: Database, state: DatabaseState, wal: WalOnDisk | undefined): number | undefined {
+  const sums = db.loadSums(state.pageSize, state.pageCount);
+  if (sums === undefined) return undefined;
+  let position: Position = { txid: state.txid, checksum: state.checksum };
+  let { walSalt1: salt1, walSalt2: salt2, walFrames: frames, pageCount, timeMs } = state;
+  let replayed = 0;
+  const page = Buffer.allocUnsafeSlow(state.pageSize);
+  const sum = { high: 0, low: 0 };
+  for (let txid = state.txid + 1; txid <= db.log.last; txid++) {
+    const entry = db.log.get(txid);
+    if (entry === undefined) return undefined;
+    const { source, close } = entry.open();
+    try {
+      const reader = new LtxReader(source);
+      const { header } = reader;
+      if (header.pageSize !== state.pageSize) return undefined;
+      for (let pgno = reader.nextPage(page); pgno !== 0; pgno = reader.nextPage(page)) {
+        pageChecksum(pgno, page, 0, state.pageSize, sum);
+        sums.set(pgno, sum.high, sum.low);
+      }
+      reader.finish();
+      sums.truncate(header.commit);
+      pageCount = header.commit;
+      timeMs = header.timestampMs;
+      position = { txid, checksum: header.postApply };
+      if (header.wal !== undefined && header.wal.offset > 0) {
+        ({ salt1, salt2 } = header.wal);
+        frames = (header.wal.offset + header.wal.size - 32) / (24 + state.pageSize);
+      }
+      replayed++;
+    } finally {
+      close();
+    }
+  }
+  if (sums.checksum() !== position.checksum) return undefined;
+  const sameWal = wal !== undefined && wal.salt1 === salt1 && wal.salt2 === salt2;
+  if (sameWal && frames > wal.frames) return undefined;
+  const { pageSize } = state;
+  db.adopt(sums, { position, pageSize, pageCount, timeMs, wal: { salt1, salt2, frames } }, replayed > 0);
+  return replayed;
+}
+
+async function readAndDecide(db: Database, wal: WalOnDisk | undefined, live: boolean): Promise<Recovered['outcome']> {
+  let { sums, pageSize, pageCount } = await readFiles(db, wal);
+  const had = db.position.txid > 0 || db.log.last > 0;
+  if (!had) {
+    // Left to capture, which also logs it.
+    return 'new';
+  }
+  let outcome: Recovered['outcome'] = 'read whole';
+  let position = knownPosition(db, sums.checksum());
+  let walState = wal;
+  if (position !== undefined && position.txid < db.log.last && !live) {
+    await redo(db, position.txid + 1);
+    walState = undefined;
+    ({ sums, pageSize, pageCount } = await readFiles(db, undefined));
+    position = knownPosition(db, sums.checksum());
+    outcome = 'redone from the log';
+  }
+  if (position === undefined || position.txid !== Math.max(db.log.last, position.txid)) {
+    position = { txid: Math.max(db.log.last, db.position.txid) + 1, checksum: sums.checksum() };
+    outcome = 'changed while down';
+  }
+  const step = { position, pageSize, pageCount, timeMs: Date.now() };
+  const { salt1, salt2, frames } = walState ?? { salt1: 0, salt2: 0, frames: 0 };
+  db.adopt(sums, { ...step, wal: { salt1, salt2, frames } }, true);
+  return outcome;
+}
+
+/** The position that this checksum belongs to: the newest one in the log, or the state's. */
+function knownPosition(db: Database, checksum: bigint): Position | undefined {
+  const { found } = db;
+  for (let txid = db.log.last; txid >= db.log.first; txid--) {
+    const header = db.log.header(txid);
+    if (header?.postApply === checksum) return { txid, checksum };
+    if (txid === db.log.first && header?.preApply === checksum && txid > 1) return { txid: txid - 1, checksum };
+  }
+  if (found !== undefined && !found.dropped && found.checksum === checksum) return { txid: found.txid, checksum };
+  return undefined;
+}
+
+/** Writes the log's transactions from `first` on into the database file again. Nobody has it open. */
+async function redo(db: Database, first: number): Promise<void> {
+  await checkpointOffline(db.path);
+  const fd = openSync(db.path, 'r+');
+  try {
+    for (let txid = first; txid <= db.log.last; txid++) {
+      const { source, close } = db.log.get(txid)!.open();
+      try {
+        const reader = new LtxReader(source);
+        const { pageSize, commit } = reader.header;
+        const page = Buffer.allocUnsafeSlow(pageSize);
+        for (let pgno = reader.nextPage(page); pgno !== 0; pgno = reader.nextPage(page)) {
+          writeSync(fd, page, 0, pageSize, (pgno - 1) * pageSize);
+        }
+        reader.finish();
+        ftruncateSync(fd, commit * pageSize);
+      } finally {
+        close();
+      }
+    }
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+async function readFiles(
+  db: Database,
+  wal: WalOnDisk | undefined,
+): Promise<{ sums: DatabaseSums; pageSize: number; pageCount: number }> {
+  const facts = databaseFileFacts(db.path)!;
+  const file = wal === undefined || wal.frames === 0 ? undefined : WalFile.open(db.walPath);
+  if (file === undefined) {
+    const { pageSize } = facts.header;
+    const { pageCount } = facts;
+    return { sums: await readWhole(db.path, pageSize, pageCount), pageSize, pageCount };
+  }
+  try {
+    const { pageSize } = file.header;
+    const pageCount = file.frameHeader(wal!.frames - 1).commitSize;
+    const newest = await file.newestFrames(0, wal!.frames);
+    return { sums: await readWhole(db.path, pageSize, pageCount, { file, newest }), pageSize, pageCount };
+  } finally {
+    file.close();
+  }
+}
+
+function scanWal(path: string): WalOnDisk | undefined {
+  let fd: number;
+  try {
+    fd = openSync(path, 'r');
+  } catch {
+    return undefined;
+  }
+  try {
+    const source = fileSource(fd, 0, Number.MAX_SAFE_INTEGER);
+    const tracker = new WalTracker((target, length, position) => source.read(target, 0, length, position));
+    tracker.load();
+    const { header } = tracker;
+    if (header === undefined) return undefined;
+    return {
+      salt1: header.salt1,
+      salt2: header.salt2,
+      frames: tracker.committedFrames,
+      pageSize: header.pageSize,
+    };
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function hasHotJournal(path: string): boolean {
+  let fd: number;
+  try {
+    fd = openSync(`${path}-journal`, 'r');
+  } catch {
+    return false;
+  }
+  try {
+    const head = Buffer.alloc(8);
+    return readSync(fd, head, 0, 8, 0) === 8 && hasJournalMagic(head);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Lets SQLite itself roll back a transaction whose writer died, before anyone opens the mount. */
+async function playBackJournal(path: string): Promise<boolean> {
+  if (!hasHotJournal(path)) return false;
+  const { default: Sqlite } = await import('better-sqlite3');
+  const db = new Sqlite(path);
+  try {
+    db.pragma('schema_version');
+  } finally {
+    db.close();
+  }
+  return true;
+}
+
+async function checkpointOffline(path: string): Promise<void> {
+  const { default: Sqlite } = await import('better-sqlite3');
+  const db = new Sqlite(path);
+  try {
+    db.pragma('wal_checkpoint(TRUNCATE)');
+  } finally {
+    db.close();
+  }
+}

@@ -1,0 +1,158 @@
+import { encodeLtx, LtxEncoder, lockPage, type LtxHeader, type LtxPage, pageChecksum } from '../ltx/index.js';
+import type { Advance, Database } from './database.js';
+import { nextTurn } from './wal-file.js';
+
+/** LTX files up to this size are kept in memory and given to listeners. */
+export const SMALL_LTX_BYTES = 256 * 1024;
+/** Pages between two turns of the event loop in a large transaction. */
+const SLICE_PAGES = 128;
+
+export interface TransactionFacts {
+  /** Pages of the database afterwards. */
+  readonly commit: number;
+  readonly timeMs: number;
+  readonly wal?: {
+    /** For the LTX header: where in the WAL the frames stand. */
+    readonly offset: number;
+    readonly size: number;
+    readonly salt1: number;
+    readonly salt2: number;
+    /** For the state: frames of the WAL that are in the log now. */
+    readonly frames: number;
+  };
+}
+
+/** Reads a page's new image into `target` at `targetOffset`. */
+export type ReadPage = (pageNumber: number, target: Buffer, targetOffset: number) => void;
+
+/**
+ * Turns changed pages into the database's next transaction: page checksums, LTX, log, position. Says by its result
+ * whether there was anything to log: pages equal to what they were are no transaction.
+ */
+export class TransactionWriter {
+  private readonly sum = { high: 0, low: 0 };
+
+  constructor(
+    private readonly database: Database,
+    private readonly onLogged: (ltx: Uint8Array | undefined, pages: number) => void,
+    private readonly onLogFailed: (error: unknown) => void,
+  ) {}
+
+  /** A transaction that fits memory: pages ascending, all at or below the commit, none of them the lock page. */
+  writeSmall(pages: readonly LtxPage[], facts: TransactionFacts): boolean {
+    const { database } = this;
+    const numbers = new Uint32Array(pages.length);
+    let changed = facts.commit !== database.pageCount;
+    for (let i = 0; i < pages.length; i++) {
+      const { pgno, data } = pages[i]!;
+      numbers[i] = pgno;
+      if (this.takeChecksum(pgno, data, 0)) changed = true;
+    }
+    if (!changed) return false;
+    const header = this.headerFor(facts);
+    const ltx = encodeLtx(header, pages);
+    try {
+      database.log.append(header.maxTxid, ltx);
+    } catch (error) {
+      this.logFailed(header, facts, numbers, error);
+      return true;
+    }
+    database.advance(stepOf(header, facts, numbers));
+    this.onLogged(ltx.length <= SMALL_LTX_BYTES ? ltx : undefined, pages.length);
+    return true;
+  }
+
+  /** One of any size, in bounded memory and in slices. `numbers` as above; `changedOnly`: leaves out what is as it was. */
+  async writeLarge(
+    numbers: Uint32Array,
+    read: ReadPage,
+    facts: TransactionFacts,
+    changedOnly: boolean,
+  ): Promise<boolean> {
+    const { database } = this;
+    const pageSize = database.sums.pageSize;
+    const page = Buffer.allocUnsafeSlow(pageSize);
+    let changed = facts.commit !== database.pageCount;
+    let kept = 0;
+    for (let i = 0; i < numbers.length; i++) {
+      const pgno = numbers[i]!;
+      read(pgno, page, 0);
+      const differs = this.takeChecksum(pgno, page, 0);
+      if (differs) changed = true;
+      if (differs || !changedOnly || pgno > database.pageCount) numbers[kept++] = pgno;
+      if (i % SLICE_PAGES === SLICE_PAGES - 1) await nextTurn();
+    }
+    if (!changed) return false;
+    const written = numbers.subarray(0, kept);
+    const header = this.headerFor(facts);
+    try {
+      const append = database.log.appendLarge(header.maxTxid);
+      const encoder = new LtxEncoder((bytes) => append.write(bytes), header);
+      for (let i = 0; i < written.length; i++) {
+        read(written[i]!, page, 0);
+        encoder.writePage(written[i]!, page);
+        if (i % SLICE_PAGES === SLICE_PAGES - 1) await nextTurn();
+      }
+      encoder.finish();
+      append.finish();
+    } catch (error) {
+      this.logFailed(header, facts, written, error);
+      return true;
+    }
+    database.advance(stepOf(header, facts, written));
+    this.onLogged(undefined, kept);
+    return true;
+  }
+
+  /** Sets the page's checksum in the table; says whether it was another before. */
+  private takeChecksum(pgno: number, data: Uint8Array, start: number): boolean {
+    const { sums } = this.database;
+    pageChecksum(pgno, data, start, sums.pageSize, this.sum);
+    const { high, low } = this.sum;
+    if (pgno <= sums.pageCount && sums.getHigh(pgno) === high && sums.getLow(pgno) === low) return false;
+    sums.set(pgno, high, low);
+    return true;
+  }
+
+  private headerFor(facts: TransactionFacts): LtxHeader {
+    const { database } = this;
+    const { sums } = database;
+    if (facts.commit > sums.pageCount) {
+      // Only the lock page may be left to count: all others have an image in the transaction.
+      sums.set(lockPage(sums.pageSize), 0, 0);
+    }
+    sums.truncate(facts.commit);
+    const { position } = database;
+    const { wal } = facts;
+    const header = {
+      pageSize: sums.pageSize,
+      commit: facts.commit,
+      minTxid: position.txid + 1,
+      maxTxid: position.txid + 1,
+      timestampMs: facts.timeMs,
+      preApply: position.txid === 0 ? 0n : position.checksum,
+      postApply: sums.checksum(),
+    };
+    if (wal === undefined) return header;
+    return { ...header, wal: { offset: wal.offset, size: wal.size, salt1: wal.salt1, salt2: wal.salt2 } };
+  }
+
+  /** The transaction is in the database and must count, though the log could not take it: who follows needs a snapshot. */
+  private logFailed(header: LtxHeader, facts: TransactionFacts, pages: ArrayLike<number>, error: unknown): void {
+    this.database.log.cut(header.maxTxid);
+    this.database.advance(stepOf(header, facts, pages));
+    this.onLogFailed(error);
+  }
+}
+
+function stepOf(header: LtxHeader, facts: TransactionFacts, pages: ArrayLike<number>): Advance {
+  const { wal } = facts;
+  return {
+    position: { txid: header.maxTxid, checksum: header.postApply },
+    pageSize: header.pageSize,
+    pageCount: facts.commit,
+    timeMs: facts.timeMs,
+    pages,
+    wal: wal === undefined ? undefined : { salt1: wal.salt1, salt2: wal.salt2, frames: wal.frames },
+  };
+}

@@ -1,0 +1,27 @@
+import type { Database, MountWorker, Recovered } from './database/index.js';
+import type { FromWorker } from './database/worker-messages.js';
+import type { BackupStatus, Problem, ReplicaStatus, UpstreamStatus } from './status.js';
+
+/** What a node does that depends on its being primary or replica. In the order in which the node calls it. */
+export interface NodeRole {
+  readonly role: 'primary' | 'replica';
+  /** Before the mount answers. `live`: applications may have files open. */
+  recover(live: boolean): Promise<readonly Recovered[]>;
+  /** Names and slots for the fuse worker. */
+  slots(): { name: string; slot: number }[];
+  /** The mount answers from now on. Resolves when applications may start. */
+  begin(worker: MountWorker): Promise<void>;
+  onMessage(message: FromWorker): void;
+  /** Nothing of ours stays open on the mount. */
+  drain(): Promise<void>;
+  /** After the unmount. */
+  finish(): Promise<void>;
+
+  databases(): readonly Database[];
+  lagMs(name?: string): number | null;
+  primaryAddress(): string | null;
+  replicas(): ReplicaStatus[];
+  upstream(): UpstreamStatus | null;
+  backups(): BackupStatus[];
+  problems(): Problem[];
+}

@@ -1,0 +1,132 @@
+import { mkdirSync, rmSync } from 'node:fs';
+import { DataFolder, MountWorker, SharedState } from './database/index.js';
+import { SluiceError } from './errors.js';
+import { createShared, measureWakeup, WakeupsTimer, whenServing } from './fuse/index.js';
+import { scanFolder } from './database/folder-scan.js';
+import type { NodeRole } from './node-role.js';
+import { databaseProblems, databaseStatus, listedFiles } from './node-status.js';
+import type { RunningNode, StartNodeOptions } from './node-types.js';
+import { PrimaryRole } from './primary-role.js';
+import { ReplicaRole } from './replica-role.js';
+import type { NodeStatus } from './status.js';
+import { VERSION } from './version.js';
+
+const SERVING_LIMIT_MS = 30_000;
+
+/** Starts a node on a mount whose device descriptor is open: recovers, serves, then joins the others. */
+export async function startNode(options: StartNodeOptions): Promise<RunningNode> {
+  const { config, log, takeover } = options;
+  const startedAt = new Date();
+  const folder = new DataFolder(config.data);
+  rmSync(folder.spool, { recursive: true, force: true });
+  mkdirSync(folder.spool);
+  const shared = new SharedState();
+  const role: NodeRole =
+    config.lease.role === 'primary'
+      ? new PrimaryRole(options, folder, shared)
+      : new ReplicaRole(options, folder, shared);
+
+  for (const { name, outcome, compare } of await role.recover(takeover)) {
+    const level = outcome === 'clean' || outcome === 'no database' ? 'debug' : 'info';
+    log[level]({ database: name, outcome, journal: compare ? 'played back' : undefined }, 'recovered');
+  }
+
+  const locks = config.mount.locks === 'sluice' ? 'sluice' : 'kernel';
+  const fuseShared = createShared(config.mount.wakeups);
+  const worker = new MountWorker({
+    deviceFd: options.deviceFd,
+    mountPath: config.mount.path,
+    backing: folder.files,
+    run: folder.run,
+    locks,
+    takeover,
+    role: role.role,
+    fuseShared,
+    state: shared.buffer,
+    databases: role.slots(),
+    onMessage: (message) => {
+      if (message.kind === 'log') log.warn(message.message);
+      else role.onMessage(message);
+    },
+  });
+  const serving = await Promise.race([whenServing(fuseShared, SERVING_LIMIT_MS), worker.ended.then(() => false)]);
+  if (!serving) {
+    throw new SluiceError('MOUNT_FAILED', `${config.mount.path} is mounted but does not answer`, 'See sluice doctor');
+  }
+  worker.waker.start();
+  const wakeups = new WakeupsTimer(fuseShared);
+  const hint = wakeups.start();
+  if (hint !== undefined) log.warn(hint);
+
+  let ready = false;
+  let stopping = false;
+  const failed = new Promise<never>((_, reject) => {
+    const lost = (error: unknown) => {
+      if (!stopping) reject(error);
+    };
+    worker.ended.then(
+      () => lost(new SluiceError('UNMOUNTED', `${config.mount.path} was unmounted by someone else`)),
+      lost,
+    );
+    role.begin(worker).then(() => {
+      ready = true;
+      log.info({ role: role.role, mount: config.mount.path }, 'ready');
+      options.onReady();
+    }, lost);
+  });
+  failed.catch(() => {});
+  if (!takeover) void reportWakeup(options);
+
+  return {
+    status: () => statusOf(options, role, folder, { startedAt, ready, locks }),
+    async drain() {
+      stopping = true;
+      await role.drain();
+    },
+    async finish() {
+      wakeups.close();
+      await role.finish();
+      worker.waker.close();
+    },
+    failed,
+  };
+}
+
+function statusOf(
+  options: StartNodeOptions,
+  role: NodeRole,
+  folder: DataFolder,
+  facts: { readonly startedAt: Date; readonly ready: boolean; readonly locks: 'kernel' | 'sluice' },
+): NodeStatus {
+  const { config } = options;
+  const databases = role.databases();
+  const { others } = scanFolder(folder.files);
+  return {
+    version: VERSION,
+    nodeId: folder.nodeId,
+    role: role.role,
+    primary: role.primaryAddress(),
+    ready: facts.ready,
+    startedAt: facts.startedAt.toISOString(),
+    mount: config.mount.path,
+    data: config.data,
+    locks: facts.locks,
+    databases: databases.filter((db) => db.live).map((db) => databaseStatus(db, role.lagMs(db.name))),
+    replicas: role.replicas(),
+    upstream: role.upstream(),
+    backups: role.backups(),
+    localFiles: listedFiles(others),
+    localFileCount: others.length,
+    problems: [...databaseProblems(databases), ...role.problems()],
+  };
+}
+
+/** Says in the log what a request costs on this machine. */
+async function reportWakeup({ config, log }: StartNodeOptions): Promise<void> {
+  try {
+    const { idleUs, busyUs } = await measureWakeup(config.mount.path);
+    log.info({ idleUs: Math.round(idleUs), busyUs: Math.round(busyUs), wakeups: config.mount.wakeups }, 'request round trip');
+  } catch (error) {
+    log.debug({ err: error }, 'the request round trip could not be measured');
+  }
+}

@@ -1,0 +1,144 @@
+import { Backup, openStore } from './backup/index.js';
+import type { BackupConfig } from './config/index.js';
+import { type DataFolder, type MountWorker, PrimaryDatabases, type Recovered, type SharedState } from './database/index.js';
+import type { FromWorker } from './database/worker-messages.js';
+import type { NodeRole } from './node-role.js';
+import type { StartNodeOptions } from './node-types.js';
+import { ReplicationServer } from './replication/index.js';
+
+const PRUNE_INTERVAL_MS = 10_000;
+const FLUSH_LIMIT_MS = 10_000;
+
+/** A primary: captures what applications write, streams it to replicas, backs it up. */
+export class PrimaryRole implements NodeRole {
+  readonly role = 'primary';
+  private readonly set: PrimaryDatabases;
+  private worker: MountWorker | undefined;
+  private outcomes: readonly Recovered[] = [];
+  private server: ReplicationServer | undefined;
+  private address: string | null = null;
+  private readonly stores: Backup[] = [];
+  private pruning: NodeJS.Timeout | undefined;
+
+  constructor(
+    private readonly options: StartNodeOptions,
+    private readonly folder: DataFolder,
+    shared: SharedState,
+  ) {
+    const { log, metrics } = options;
+    this.set = new PrimaryDatabases({
+      folder,
+      shared,
+      send: (message) => this.worker?.send(message),
+      wakeWorker: () => this.worker?.waker.wake(),
+      onLogged: (db, pages, bytes) => metrics.transaction(db.name, pages, bytes),
+      warn: (database, text, error) => {
+        metrics.error('database');
+        log.warn({ database, err: error }, text);
+      },
+    });
+    shared.setLagMs(0);
+  }
+
+  async recover(live: boolean): Promise<readonly Recovered[]> {
+    this.outcomes = await this.set.recover(live);
+    return this.outcomes;
+  }
+
+  slots(): { name: string; slot: number }[] {
+    return this.set.slots();
+  }
+
+  onMessage(message: FromWorker): void {
+    this.set.handle(message);
+  }
+
+  async begin(worker: MountWorker): Promise<void> {
+    this.worker = worker;
+    this.set.begin(this.outcomes);
+    const { config } = this.options;
+    this.address = config.lease.advertise;
+    if (config.replication.listen !== null) await this.listen(config.replication.listen);
+    for (const backup of config.backup) this.startBackup(backup);
+    this.pruning = setInterval(() => this.set.prune(config.replication.retain), PRUNE_INTERVAL_MS);
+    this.pruning.unref();
+  }
+
+  async drain(): Promise<void> {
+    // Streams and backups go on until the mount is gone, for what applications still commit.
+  }
+
+  async finish(): Promise<void> {
+    clearInterval(this.pruning);
+    await this.set.idle();
+    const flushed = this.stores.map(async (backup) => {
+      if (!(await backup.flush(FLUSH_LIMIT_MS))) {
+        this.options.log.warn({ store: backup.status().url }, 'the last transactions are not in the store yet');
+      }
+      await backup.stop();
+    });
+    await Promise.all([...flushed, this.server?.close()]);
+    await this.set.saveClean();
+  }
+
+  databases() {
+    return this.set.every();
+  }
+
+  lagMs(): null {
+    return null;
+  }
+
+  primaryAddress(): string | null {
+    return this.address;
+  }
+
+  replicas() {
+    return this.server?.followers() ?? [];
+  }
+
+  upstream(): null {
+    return null;
+  }
+
+  backups() {
+    return this.stores.map((backup) => backup.status());
+  }
+
+  problems() {
+    return this.stores.flatMap((backup) => backup.problems());
+  }
+
+  private async listen(address: { host: string; port: number }): Promise<void> {
+    const { config, log } = this.options;
+    const url = (host: string, port: number) => `ws://${host.includes(':') ? `[${host}]` : host}:${port}`;
+    this.server = new ReplicationServer({
+      databases: this.set,
+      nodeId: this.folder.nodeId,
+      token: config.replication.token ?? undefined,
+      advertise: config.lease.advertise ?? url(address.host, address.port),
+      heartbeatMs: config.replication.heartbeatMs,
+      log,
+    });
+    const bound = await this.server.listen(address.host, address.port);
+    this.address ??= url(bound.host, bound.port);
+    log.info({ address: this.address }, 'replicas can connect');
+  }
+
+  private startBackup(config: BackupConfig): void {
+    const { log, metrics } = this.options;
+    const { url, intervalMs, ...s3 } = config;
+    const backup = new Backup({
+      databases: this.set,
+      store: openStore(url, s3),
+      intervalMs,
+      log,
+      hooks: {
+        uploaded: (event) => metrics.uploaded(url, event.sizeBytes),
+        failed: () => metrics.error('backup'),
+      },
+    });
+    backup.start();
+    this.stores.push(backup);
+  }
+}

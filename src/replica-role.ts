@@ -1,0 +1,156 @@
+import { type Applier, createApplier } from './apply/index.js';
+import { type DataFolder, type MountWorker, type Recovered, ReplicaDatabases, type SharedState } from './database/index.js';
+import { SluiceError } from './errors.js';
+import type { NodeRole } from './node-role.js';
+import type { StartNodeOptions } from './node-types.js';
+import { ReplicationClient } from './replication/index.js';
+
+const PRUNE_INTERVAL_MS = 10_000;
+/** How often `.lag` is brought up to date. */
+const LAG_INTERVAL_MS = 250;
+
+/** A replica: follows the primary's stream, and has the applier write what comes. */
+export class ReplicaRole implements NodeRole {
+  readonly role = 'replica';
+  private readonly applier: Applier;
+  private readonly sink: ReplicaDatabases;
+  private readonly client: ReplicationClient;
+  private worker: MountWorker | undefined;
+  private readonly timers: NodeJS.Timeout[] = [];
+  private draining = false;
+
+  constructor(
+    private readonly options: StartNodeOptions,
+    folder: DataFolder,
+    private readonly shared: SharedState,
+  ) {
+    const { config, log, metrics } = options;
+    const url = config.lease.primary;
+    if (url === null) throw new SluiceError('CONFIG', 'a replica needs lease.primary', 'Set it to ws://HOST:PORT');
+    this.applier = createApplier({
+      mount: config.mount.path,
+      onPid: (pid) => shared.setApplierPid(pid),
+      onRestart: () => void this.reopen(),
+      log,
+    });
+    this.sink = new ReplicaDatabases({
+      folder,
+      shared,
+      applier: this.applier,
+      send: (message) => this.worker?.post(message),
+      onApplied: (db, pages, bytes) => metrics.transaction(db.name, pages, bytes),
+      warn: (database, text, error) => {
+        metrics.error('apply');
+        log.warn({ database, err: error }, text);
+      },
+    });
+    this.client = new ReplicationClient({
+      url,
+      sink: this.sink,
+      nodeId: folder.nodeId,
+      token: config.replication.token ?? undefined,
+      heartbeatMs: config.replication.heartbeatMs,
+      log,
+      hooks: {
+        applied: (_name, _position, lagMs) => metrics.visible(lagMs),
+        connected: (connected) => {
+          log.info({ primary: url, connected }, connected ? 'following the primary' : 'lost the primary');
+          this.tellPrimary();
+        },
+        failed: () => metrics.error('replication'),
+      },
+    });
+  }
+
+  recover(): Promise<readonly Recovered[]> {
+    return this.sink.recover();
+  }
+
+  slots(): { name: string; slot: number }[] {
+    return this.sink.slots();
+  }
+
+  onMessage(): void {}
+
+  async begin(worker: MountWorker): Promise<void> {
+    this.worker = worker;
+    this.tellPrimary();
+    await this.applier.start();
+    await this.sink.resume();
+    this.client.start();
+    const { retain } = this.options.config.replication;
+    this.timers.push(
+      setInterval(() => this.shared.setLagMs(Math.round(this.client.lagMs() ?? -1)), LAG_INTERVAL_MS),
+      setInterval(() => this.sink.prune(retain), PRUNE_INTERVAL_MS),
+    );
+    for (const timer of this.timers) timer.unref();
+    await this.client.caughtUp;
+    this.shared.setLagMs(Math.round(this.client.lagMs() ?? -1));
+  }
+
+  async drain(): Promise<void> {
+    this.draining = true;
+    for (const timer of this.timers) clearInterval(timer);
+    await this.client.stop();
+    await this.applier.stop();
+  }
+
+  async finish(): Promise<void> {
+    this.sink.saveClean();
+  }
+
+  databases() {
+    return this.sink.every();
+  }
+
+  lagMs(name?: string): number | null {
+    return this.client.lagMs(name);
+  }
+
+  primaryAddress(): string | null {
+    return this.client.primary();
+  }
+
+  replicas(): [] {
+    return [];
+  }
+
+  upstream() {
+    return this.client.status();
+  }
+
+  backups(): [] {
+    return [];
+  }
+
+  problems() {
+    const problems = this.client.problems().map(({ name, code, message, hint, sinceMs }) => ({
+      code,
+      subject: name,
+      message,
+      hint,
+      since: new Date(sinceMs).toISOString(),
+    }));
+    const { connected, lastError, url } = this.client.status();
+    if (!connected && lastError !== null) {
+      problems.push({
+        code: 'UPSTREAM_LOST',
+        subject: url,
+        message: lastError,
+        hint: 'Reads go on with what is here; it connects again by itself',
+        since: new Date().toISOString(),
+      });
+    }
+    return problems;
+  }
+
+  /** A new applier process has nothing open. */
+  private async reopen(): Promise<void> {
+    if (!this.draining) await this.sink.resume();
+  }
+
+  private tellPrimary(): void {
+    const address = this.client.primary() ?? this.options.config.lease.primary ?? undefined;
+    this.worker?.post({ kind: 'primary', address });
+  }
+}
