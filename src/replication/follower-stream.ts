@@ -1,0 +1,52 @@
+import type { DatabaseSet } from '../database/types.js';
+import { DatabaseFlow } from './follower-state.js';
+import type { ServerLimits } from './limits.js';
+import type { Outgoing } from './outgoing.js';
+import type { ReplicationLog, ServerHooks } from './types.js';
+
+/** What a follower shares with the others of its server. */
+export interface FollowerContext {
+  readonly databases: DatabaseSet;
+  readonly limits: ServerLimits;
+  readonly log: ReplicationLog;
+  readonly hooks: ServerHooks;
+  /** Snapshots being read now, of all followers. */
+  readonly slots: { used: number };
+  /** A slot is free again. */
+  slotFreed(): void;
+  now(): number;
+}
+
+/** One database on its way to one replica: what is decided (the flow), and what is being done about it. */
+export interface Stream {
+  readonly flow: DatabaseFlow;
+  outgoing: Outgoing | null;
+  /** `large-begin` was sent. */
+  begun: boolean;
+  /** To be answered with `restart` before anything else. */
+  restart: number | null;
+  /** Given up because the replica did not take it: starts again when it has acknowledged what it got. */
+  parked: boolean;
+  failures: number;
+  retry: NodeJS.Timeout | null;
+}
+
+export function newStream(name: string): Stream {
+  return {
+    flow: new DatabaseFlow(name),
+    outgoing: null,
+    begun: false,
+    restart: null,
+    parked: false,
+    failures: 0,
+    retry: null,
+  };
+}
+
+/** Forgets what was to be done next. What is being sent is not touched. */
+export function forgetPlans(stream: Stream): void {
+  if (stream.retry !== null) clearTimeout(stream.retry);
+  stream.retry = null;
+  stream.restart = null;
+  stream.parked = false;
+}
