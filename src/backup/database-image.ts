@@ -3,8 +3,9 @@ import { SluiceError } from '../errors.js';
 import {
   type Checksum,
   type ChecksumHalves,
-  DatabaseSums,
   formatChecksum,
+  isSnapshot,
+  joinChecksum,
   type LtxHeader,
   LtxStreamDecoder,
   pageChecksum,
@@ -16,15 +17,21 @@ import { PageSink } from './page-sink.js';
 
 /**
  * A database file being put together from LTX files in order. Each file's own checksum is verified as it comes; the
- * database checksum is verified after each file that names one, and so are the links between files.
- * Memory: 8 bytes and a bit per page, and 1 MiB.
+ * database checksum is verified after each file that names one, and so are the links between files. A snapshot's is
+ * verified by the decoder. After that it is kept up by taking out what each page was, which is read back, and putting in
+ * what it is: so there is no table of page checksums. Memory: a bit per page, and 1 MiB.
  */
 export class DatabaseImage {
   private sink: PageSink | undefined;
-  /** Undefined as soon as a file does not name its checksum: from there on sums are not kept. */
-  private sums: DatabaseSums | undefined;
-  private postApply: Checksum = 0n;
   private lastHeader: LtxHeader | undefined;
+  /** The last file's; 0n if it names none. */
+  private postApply: Checksum = 0n;
+  /** Of the pages as they are now, if `summed`: from the first file on that names its checksum. */
+  private summed = false;
+  private high = 0;
+  private low = 0;
+  private readonly sum: ChecksumHalves = { high: 0, low: 0 };
+  private oldPage = new Uint8Array(0);
 
   constructor(private readonly fd: number) {}
 
@@ -47,28 +54,25 @@ export class DatabaseImage {
 
   /** The database's checksum, verified; 0n where the files do not name one. */
   get checksum(): Checksum {
-    return this.sums === undefined ? 0n : this.postApply;
+    return this.summed ? this.postApply : 0n;
   }
 
   /** Starts the next file. Push its bytes, then call `end`; both throw LtxError, `RESTORE_CHAIN` or a system error. */
   next(file: FileKey): ImageWriter {
-    const sum: ChecksumHalves = { high: 0, low: 0 };
-    let pageSize = 0;
+    let increment = false;
     const decoder = new LtxStreamDecoder({
       header: (header) => {
+        increment = !isSnapshot(header);
         this.begin(file, header);
-        pageSize = header.pageSize;
       },
       page: (pgno, data) => {
+        if (increment && this.summed) this.exchange(pgno, data);
         this.sink!.write(pgno, data);
-        if (this.sums === undefined) return;
-        pageChecksum(pgno, data, 0, pageSize, sum);
-        this.sums.set(pgno, sum.high, sum.low);
       },
     });
     return {
       push: (chunk) => decoder.push(chunk),
-      end: () => this.finishFile(decoder.end().postApply),
+      end: () => this.finishFile(decoder.end().postApply, increment),
     };
   }
 
@@ -98,9 +102,15 @@ export class DatabaseImage {
     this.lastHeader = header;
     if (previous === undefined) {
       this.sink = new PageSink(this.fd, header.pageSize);
-      this.sums = new DatabaseSums(header.pageSize);
-      return;
+      this.oldPage = new Uint8Array(header.pageSize);
+    } else {
+      this.checkLink(previous, header);
+      for (let pgno = header.commit + 1; this.summed && pgno <= previous.commit; pgno++) this.takeOut(pgno);
     }
+    this.sink!.truncate(header.commit);
+  }
+
+  private checkLink(previous: LtxHeader, header: LtxHeader): void {
     if (header.pageSize !== previous.pageSize) {
       throw chainError(`its page size is ${header.pageSize}, the one before it has ${previous.pageSize}`);
     }
@@ -112,16 +122,37 @@ export class DatabaseImage {
     }
   }
 
-  private finishFile(postApply: Checksum): void {
-    const pageCount = this.pageCount;
-    this.sink!.truncate(pageCount);
-    this.sums?.truncate(pageCount);
+  /** In the checksum, a page's new image for its old one. */
+  private exchange(pgno: number, data: Uint8Array): void {
+    this.takeOut(pgno);
+    this.addPage(pgno, data);
+  }
+
+  private takeOut(pgno: number): void {
+    if (!this.sink!.has(pgno)) return;
+    this.sink!.read(pgno, this.oldPage);
+    this.addPage(pgno, this.oldPage);
+  }
+
+  /** Or takes it out: XOR does both. */
+  private addPage(pgno: number, data: Uint8Array): void {
+    pageChecksum(pgno, data, 0, this.oldPage.length, this.sum);
+    this.high ^= this.sum.high;
+    this.low ^= this.sum.low;
+  }
+
+  private finishFile(postApply: Checksum, increment: boolean): void {
+    this.sink!.flush();
     this.postApply = postApply;
-    if (postApply === 0n) this.sums = undefined;
-    if (this.sums !== undefined && this.sums.checksum() !== postApply) {
-      throw chainError(
-        `the database's checksum is ${formatChecksum(this.sums.checksum())} after it instead of ${formatChecksum(postApply)}`,
-      );
+    if (postApply === 0n) {
+      this.summed = false;
+    } else if (!increment) {
+      this.summed = true;
+      this.high = Number(postApply >> 32n) | 0;
+      this.low = Number(postApply & 0xffffffffn) | 0;
+    } else if (this.summed && joinChecksum(this.high, this.low) !== postApply) {
+      const found = formatChecksum(joinChecksum(this.high, this.low));
+      throw chainError(`the database's checksum is ${found} after it instead of ${formatChecksum(postApply)}`);
     }
   }
 }

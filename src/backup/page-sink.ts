@@ -1,4 +1,4 @@
-import { fdatasync, writeSync } from 'node:fs';
+import { fdatasync, readSync, writeSync } from 'node:fs';
 import { promisify } from 'node:util';
 
 /** Pages that follow each other are written together, up to this. */
@@ -15,6 +15,7 @@ export class PageSink {
   /** One bit a page. */
   private present = new Uint8Array(1024);
   private presentCount = 0;
+  private highestPgno = 0;
   /** The page that the buffer begins with, and how many it holds. */
   private firstPgno = 0;
   private pages = 0;
@@ -46,13 +47,21 @@ export class PageSink {
   /** Forgets the pages above `pageCount`: the database shrank. */
   truncate(pageCount: number): void {
     this.flush();
-    for (let pgno = pageCount + 1; pgno <= this.present.length * 8; pgno++) {
-      const bit = 1 << (pgno & 7);
-      const byte = pgno >>> 3;
-      if (byte < this.present.length && (this.present[byte]! & bit) !== 0) {
-        this.present[byte]! &= ~bit;
-        this.presentCount--;
-      }
+    for (let pgno = pageCount + 1; pgno <= this.highestPgno; pgno++) {
+      if (!this.has(pgno)) continue;
+      this.present[pgno >>> 3]! &= ~(1 << (pgno & 7));
+      this.presentCount--;
+    }
+    this.highestPgno = Math.min(this.highestPgno, pageCount);
+  }
+
+  /** Reads back a page that is there and was flushed, to the start of `target`. */
+  read(pgno: number, target: Uint8Array): void {
+    let done = 0;
+    while (done < this.pageSize) {
+      const read = readSync(this.fd, target, done, this.pageSize - done, (pgno - 1) * this.pageSize + done);
+      if (read === 0) throw new Error(`page ${pgno} cannot be read back`);
+      done += read;
     }
   }
 
@@ -87,6 +96,7 @@ export class PageSink {
   }
 
   private mark(pgno: number): void {
+    if (pgno > this.highestPgno) this.highestPgno = pgno;
     const byte = pgno >>> 3;
     if (byte >= this.present.length) {
       const larger = new Uint8Array(Math.max(byte + 1, this.present.length * 2));
