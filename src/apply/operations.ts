@@ -122,11 +122,19 @@ export class DatabaseOperations {
       return undefined;
     }
     try {
-      return await this.opened(true);
+      const client = await this.opened(true);
+      if (client.fileSize() === 0) await this.beginEmpty(client);
+      return client;
     } catch (error) {
       if (errorCode(error) !== 'SQLITE_NOTADB') throw error;
       return undefined;
     }
+  }
+
+  /** Makes a file of 0 bytes a database of one page: SQLite's locks do nothing but that as long as it is none. */
+  private async beginEmpty(client: DatabaseClient): Promise<void> {
+    while (!client.tryBegin()) await this.shared.turn.wait(LAST_RETRY_MS);
+    client.end();
   }
 
   /** Another page size cannot come by way of the WAL. Waits until nobody else has the database open. */

@@ -1,5 +1,6 @@
 import { fsync, ftruncateSync } from 'node:fs';
 import { promisify } from 'node:util';
+import { SluiceError } from '../errors.js';
 import { type DatabaseClient, WAL_VERSION } from './client.js';
 import type { ExclusiveLock } from './exclusive-lock.js';
 import type { LtxFile } from './ltx-file.js';
@@ -26,6 +27,9 @@ export async function applyToRollback(
   lock: ExclusiveLock,
   turn: Turn,
 ): Promise<boolean> {
+  // On an empty file BEGIN would make a database of its own, and COMMIT write it over ours.
+  if (client.fileSize() === 0)
+    throw new SluiceError('APPLY_FAILED', `${client.path} is empty, so it is not a database`);
   await lock.take(client, turn);
   let touched = false;
   try {
