@@ -1,14 +1,14 @@
 import { closeSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Config } from '../config/index.js';
-import { describeError } from '../errors.js';
-import { cleanStaleMount, mountKernel, openDevice, unmount } from '../fuse/mount.js';
+import { describeError, SluiceError } from '../errors.js';
+import { cleanStaleMount, mountKernel, openDevice, prepareMountPoint } from '../fuse/mount.js';
 import { Command, PASSED_SIGNALS, type PassedSignal } from './command.js';
 import { COMMAND_LIMIT_MS, DRAIN_LIMIT_MS, FINISH_LIMIT_MS, SAME_SIGNAL_MS } from './limits.js';
 import { NodeDied, NodeFailed, NodeProcess } from './node-process.js';
 import { RestartPolicy } from './restart-policy.js';
 import { HASTEN, KILL, STOP, StopRequest } from './stop-request.js';
-import { unmountGently } from './unmount.js';
+import { takeAway, unmountGently } from './unmount.js';
 import { within } from './wait.js';
 
 const MOUNT_NAME = 'sluice';
@@ -36,7 +36,8 @@ export class Keeper {
   readonly #policy = new RestartPolicy();
   #config: Config | null = null;
   #deviceFd: number | undefined;
-  #mounted = false;
+  /** Where the mount is; undefined while there is none. */
+  #mountedAt: string | undefined;
   /** A node has answered the kernel on this mount: its successors take over. */
   #served = false;
   #command: Command | undefined;
@@ -55,7 +56,7 @@ export class Keeper {
       await this.#superviseNodes();
       return this.#exitCode;
     } finally {
-      await this.#removeMount(0);
+      await this.#removeMount();
       if (this.#deviceFd !== undefined) closeSync(this.#deviceFd);
       for (const [signal, listener] of listeners) process.off(signal, listener);
     }
@@ -78,7 +79,7 @@ export class Keeper {
   async #newNode(): Promise<NodeProcess> {
     // Before a first node has served, nothing depends on the mount: what is left of it is thrown away.
     if (!this.#served) {
-      await this.#removeMount(0);
+      await this.#removeMount();
       if (this.#deviceFd !== undefined) closeSync(this.#deviceFd);
       this.#deviceFd = undefined;
       this.#deviceFd = openDevice();
@@ -95,26 +96,28 @@ export class Keeper {
       await Promise.race([this.#serve(node), killed]);
       return undefined;
     } catch (error) {
-      const again = error instanceof NodeDied || (error instanceof NodeFailed && this.#served);
-      if (!again) {
-        await node.kill();
-        throw error;
-      }
-      return describeError(error);
+      const again = this.#served || (error instanceof NodeDied && this.#config !== null);
+      if (again && (error instanceof NodeDied || error instanceof NodeFailed)) return describeError(error);
+      await node.kill();
+      if (!(error instanceof NodeDied)) throw error;
+      throw new SluiceError('NODE_FAILED', `the node cannot be started (${error.message})`, 'Look at the lines above');
     }
   }
 
   async #serve(node: NodeProcess): Promise<void> {
     const { config } = await node.expect('locked');
     this.#config ??= config;
-    if (!this.#mounted) {
-      if (cleanStaleMount(config.mount.path)) this.#report(`removed a stale mount at ${config.mount.path}`);
-      mountKernel({ deviceFd: this.#deviceFd!, path: config.mount.path, name: MOUNT_NAME });
-      this.#mounted = true;
-    }
+    if (this.#mountedAt === undefined) await this.#mount(config.mount.path);
     node.send({ kind: 'mounted', takeover: this.#served });
     await node.expect('serving');
     this.#served = true;
+  }
+
+  async #mount(path: string): Promise<void> {
+    if (await cleanStaleMount(path)) this.#report(`removed a stale mount at ${path}`);
+    const realPath = prepareMountPoint(path);
+    mountKernel({ deviceFd: this.#deviceFd!, path: realPath, name: MOUNT_NAME });
+    this.#mountedAt = realPath;
   }
 
   async #afterDeath(node: NodeProcess, death: string): Promise<void> {
@@ -132,7 +135,7 @@ export class Keeper {
     this.#stop.raiseTo(STOP);
     if (this.#command === undefined) return;
     // Its files are gone with the node: what waits for them gets an error and can end.
-    await this.#removeMount(0);
+    await this.#removeMount();
     this.#command.signal('SIGTERM');
     await within(COMMAND_LIMIT_MS, this.#command.ended, this.#stop.reached(HASTEN));
   }
@@ -145,12 +148,11 @@ export class Keeper {
       () => false,
     );
     await within(DRAIN_LIMIT_MS, drained, this.#stop.reached(HASTEN));
-    if (node.alive) {
-      await unmountGently(this.#config!.mount.path, this.#stop, new Set([process.pid, node.pid ?? 0]), (m) =>
-        this.#report(m),
-      );
+    if (node.alive && this.#mountedAt !== undefined) {
+      const ours = new Set([process.pid, node.pid ?? 0]);
+      await unmountGently(this.#mountedAt, this.#stop, ours, (message) => this.#report(message));
     }
-    await this.#removeMount(0);
+    await this.#removeMount();
     node.send({ kind: 'unmounted' });
     await within(FINISH_LIMIT_MS, node.ended, this.#stop.reached(KILL));
     const end = node.alive ? 'it did not end' : await node.ended;
@@ -161,10 +163,10 @@ export class Keeper {
     }
   }
 
-  async #removeMount(timeoutMs: number): Promise<void> {
-    if (!this.#mounted || this.#config === null) return;
-    this.#mounted = false;
-    await unmount(this.#config.mount.path, timeoutMs);
+  async #removeMount(): Promise<void> {
+    const path = this.#mountedAt;
+    this.#mountedAt = undefined;
+    if (path !== undefined) await takeAway(path);
   }
 
   #startCommandWhenReady(node: NodeProcess): void {

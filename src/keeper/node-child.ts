@@ -1,6 +1,5 @@
 import { loadConfig } from '../config/index.js';
 import { describeError, errorCode, SluiceError } from '../errors.js';
-import { unmount } from '../fuse/mount.js';
 import { Metrics, startHttp } from '../http/index.js';
 import { createLogger, type Logger } from '../log.js';
 import type { RunningNode, StartNode } from '../node-types.js';
@@ -8,11 +7,11 @@ import { type DataLock, lockDataFolder } from './data-lock.js';
 import { Inbox } from './inbox.js';
 import type { FailureText, ToKeeper } from './messages.js';
 import { DEVICE_FD } from './node-process.js';
+import { StopRequest } from './stop-request.js';
+import { takeAway, unmountGently } from './unmount.js';
 
 /** How long the message of a failure may take to the keeper. */
 const SEND_LIMIT_MS = 1_000;
-/** Without a keeper: how long applications may keep the mount. */
-const ORPHAN_UNMOUNT_MS = 2_000;
 
 /** The life of a node process, from the keeper's first message to its own end. Never resolves: it ends the process. */
 export async function runNode(startNode: StartNode): Promise<never> {
@@ -65,7 +64,8 @@ async function unmounted(inbox: Inbox): Promise<void> {
 /** The keeper is gone, and with it whoever could start a successor: a clean stop is all that is left to do. */
 async function leaveOrphaned(mount: string, log: Logger): Promise<void> {
   log.warn('the keeper of this node died; stopping');
-  await unmount(mount, ORPHAN_UNMOUNT_MS);
+  await unmountGently(mount, new StopRequest(), new Set([process.pid]), (message) => log.warn(message));
+  await takeAway(mount);
 }
 
 function end(lock: DataLock, log: Logger): never {

@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { abortMount, unmount } from '../fuse/mount.js';
 import { findHolders } from './holders.js';
 import { BUSY_LIMIT_MS, BUSY_RETRY_MS } from './limits.js';
 import { HASTEN, type StopRequest } from './stop-request.js';
@@ -6,7 +7,7 @@ import { within } from './wait.js';
 
 /**
  * Unmounts as soon as no application has anything open there; says who has. Returns after the limit, or when the stop
- * is hastened, also if it is still mounted: `unmount` of the file system then takes it away.
+ * is hastened, also if it is still mounted: then it has to be taken away.
  */
 export async function unmountGently(
   path: string,
@@ -23,6 +24,15 @@ export async function unmountGently(
   }
 }
 
+/**
+ * Removes a mount whatever uses it. Its connection is ended first: after a lazy unmount alone, who has files open could
+ * go on writing to a node that has saved its last state.
+ */
+export async function takeAway(path: string): Promise<void> {
+  abortMount(path);
+  await unmount(path, 0);
+}
+
 function busyMessage(path: string, except: ReadonlySet<number>): string {
   const holders = findHolders(path, except).map(({ pid, name }) => `${name} (pid ${pid})`);
   const who = holders.length === 0 ? 'a process' : holders.join(', ');
@@ -32,7 +42,7 @@ function busyMessage(path: string, except: ReadonlySet<number>): string {
 /** True when it is gone; false when it is busy. */
 function tryUnmount(path: string): Promise<boolean> {
   return new Promise((resolve) => {
-    const child = spawn('umount', ['--no-canonicalize', path], { stdio: 'ignore' });
+    const child = spawn('umount', ['--no-canonicalize', path], { stdio: 'ignore', cwd: '/' });
     child.once('error', () => resolve(true)); // no umount program: leave it to the file system's own way
     child.once('exit', (code) => resolve(code === 0));
   });
