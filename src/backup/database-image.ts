@@ -72,16 +72,14 @@ export class DatabaseImage {
     });
     return {
       push: (chunk) => decoder.push(chunk),
-      end: () => this.finishFile(decoder.end().postApply, increment),
+      end: async () => this.finishFile(decoder.end().postApply, increment),
     };
   }
 
-  /** After the last file: every page must be there. Flushes and sets the file's length; does not fsync. */
-  async finish(): Promise<void> {
+  /** After the last file: every page must be there. Sets the file's length; does not fsync. */
+  finish(): void {
     const { sink, lastHeader } = this;
     if (sink === undefined || lastHeader === undefined) throw chainError('there was no file');
-    sink.flush();
-    await sink.settle();
     const expected = snapshotPages(lastHeader.pageSize, lastHeader.commit);
     if (sink.pageCount !== expected) {
       throw chainError(`${expected - sink.pageCount} of ${expected} pages are in none of the files`);
@@ -89,9 +87,9 @@ export class DatabaseImage {
     ftruncateSync(this.fd, lastHeader.commit * lastHeader.pageSize);
   }
 
-  /** Waits until the descriptor is no longer in use: call before closing it early. */
-  async settle(): Promise<void> {
-    await this.sink?.settle();
+  /** Waits until the descriptor is no longer in use: before it is closed. */
+  async release(): Promise<void> {
+    await this.sink?.release();
   }
 
   private begin(file: FileKey, header: LtxHeader): void {
@@ -141,8 +139,9 @@ export class DatabaseImage {
     this.low ^= this.sum.low;
   }
 
-  private finishFile(postApply: Checksum, increment: boolean): void {
+  private async finishFile(postApply: Checksum, increment: boolean): Promise<void> {
     this.sink!.flush();
+    await this.sink!.settle();
     this.postApply = postApply;
     if (postApply === 0n) {
       this.summed = false;
@@ -160,7 +159,8 @@ export class DatabaseImage {
 /** Takes one file's bytes. */
 export interface ImageWriter {
   push(chunk: Uint8Array): void;
-  end(): void;
+  /** Resolves when its pages are written. */
+  end(): Promise<void>;
 }
 
 function chainError(message: string): SluiceError {

@@ -1,16 +1,30 @@
-import { fdatasync, readSync, writeSync } from 'node:fs';
+import { fdatasync, readSync, write, writeSync } from 'node:fs';
 import { promisify } from 'node:util';
 
 /** Pages that follow each other are written together, up to this. */
 const WRITE_BYTES = 1024 * 1024;
+/** Buffers that may be on their way to the disk, besides the one being filled; then writes wait. */
+const SPARE_BUFFERS = 3;
 /** The disk starts on what was written every so often, so that the last fsync has little left to wait for. */
 const SYNC_EVERY_BYTES = 32 * 1024 * 1024;
 
 const syncData: (fd: number) => Promise<void> = promisify(fdatasync);
+const writeAt: (
+  fd: number,
+  bytes: Uint8Array,
+  offset: number,
+  length: number,
+  position: number,
+) => Promise<{ bytesWritten: number }> = promisify(write);
 
-/** Writes database pages to their places in a file, and remembers which are there. */
+/**
+ * Writes database pages to their places in a file, behind the back of whoever makes them, and remembers which are there.
+ */
 export class PageSink {
-  private readonly buffer: Uint8Array;
+  private buffer: Uint8Array;
+  private readonly spares: Uint8Array[] = [];
+  private readonly writing = new Set<Promise<void>>();
+  private failure: unknown;
   private readonly pagesPerWrite: number;
   /** One bit a page. */
   private present = new Uint8Array(1024);
@@ -28,6 +42,7 @@ export class PageSink {
   ) {
     this.pagesPerWrite = Math.max(1, Math.floor(WRITE_BYTES / pageSize));
     this.buffer = Buffer.allocUnsafeSlow(this.pagesPerWrite * pageSize);
+    for (let i = 0; i < SPARE_BUFFERS; i++) this.spares.push(Buffer.allocUnsafeSlow(this.pagesPerWrite * pageSize));
   }
 
   /** How many different pages were written and not dropped since. */
@@ -55,7 +70,7 @@ export class PageSink {
     this.highestPgno = Math.min(this.highestPgno, pageCount);
   }
 
-  /** Reads back a page that is there and was flushed, to the start of `target`. */
+  /** Reads back a page that is there and was settled, to the start of `target`. */
   read(pgno: number, target: Uint8Array): void {
     let done = 0;
     while (done < this.pageSize) {
@@ -69,26 +84,61 @@ export class PageSink {
     return ((this.present[pgno >>> 3] ?? 0) & (1 << (pgno & 7))) !== 0;
   }
 
+  /** Hands on what was gathered. Throws what an earlier write failed with. */
   flush(): void {
+    if (this.failure !== undefined) throw this.failure;
     const length = this.pages * this.pageSize;
-    let done = 0;
-    while (done < length) {
-      done += writeSync(this.fd, this.buffer, done, length - done, (this.firstPgno - 1) * this.pageSize + done);
-    }
+    if (length === 0) return;
+    const position = (this.firstPgno - 1) * this.pageSize;
     this.pages = 0;
     this.unsyncedBytes += length;
-    if (this.unsyncedBytes < SYNC_EVERY_BYTES || this.syncing !== undefined) return;
+    const spare = this.spares.pop();
+    if (spare === undefined) {
+      writeFully(this.fd, this.buffer, length, position);
+    } else {
+      this.startWrite(this.buffer, length, position);
+      this.buffer = spare;
+    }
+    if (this.unsyncedBytes >= SYNC_EVERY_BYTES && this.syncing === undefined) this.startSync();
+  }
+
+  /** Waits until all that was flushed can be read back. Throws what a write failed with. */
+  async settle(): Promise<void> {
+    await Promise.all(this.writing);
+    if (this.failure !== undefined) throw this.failure;
+  }
+
+  /** Waits until the descriptor is no longer in use here. */
+  async release(): Promise<void> {
+    await Promise.all(this.writing);
+    await this.syncing;
+  }
+
+  private startWrite(buffer: Uint8Array, length: number, position: number): void {
+    const done = this.writeBehind(buffer, length, position).finally(() => {
+      this.writing.delete(done);
+      this.spares.push(buffer);
+    });
+    this.writing.add(done);
+  }
+
+  private async writeBehind(buffer: Uint8Array, length: number, position: number): Promise<void> {
+    try {
+      for (let at = 0; at < length; ) {
+        at += (await writeAt(this.fd, buffer, at, length - at, position + at)).bytesWritten;
+      }
+    } catch (error) {
+      this.failure ??= error;
+    }
+  }
+
+  /** Errors come up again in the last fsync or as a failed write. */
+  private startSync(): void {
     this.unsyncedBytes = 0;
-    // Errors come up again in the last fsync or as a failed write.
     this.syncing = syncData(this.fd).then(
       () => this.endSync(),
       () => this.endSync(),
     );
-  }
-
-  /** Waits until the descriptor is no longer in use here. */
-  async settle(): Promise<void> {
-    await this.syncing;
   }
 
   private endSync(): void {
@@ -108,4 +158,8 @@ export class PageSink {
     this.present[byte]! |= bit;
     this.presentCount++;
   }
+}
+
+function writeFully(fd: number, bytes: Uint8Array, length: number, position: number): void {
+  for (let at = 0; at < length; ) at += writeSync(fd, bytes, at, length - at, position + at);
 }

@@ -97,11 +97,11 @@ async function build(options: RestoreOptions, temporary: string): Promise<Omit<R
     const image = new DatabaseImage(handle.fd);
     try {
       const readBytes = await applyFiles(options, plan.files, image);
-      await image.finish();
+      image.finish();
       await handle.sync();
       return describeResult(plan, image, readBytes, options.txid);
     } finally {
-      await image.settle();
+      await image.release();
     }
   } finally {
     await handle.close();
@@ -120,7 +120,7 @@ async function applyFiles(options: RestoreOptions, files: readonly StoreFile[], 
         doneBytes += piece.length;
         options.onProgress?.({ doneBytes, totalBytes });
       }
-      writer.end();
+      await writer.end();
     } catch (error) {
       throw fileError(error, options.store, file);
     }
