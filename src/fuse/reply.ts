@@ -84,6 +84,9 @@ export function writeNegativeEntry(out: Buffer, timeoutS: number): number {
   return ENTRY_BYTES;
 }
 
+/** The low half of the node id in an entry that was just written. */
+export const entryId = (out: Buffer): number => out.readUInt32LE(OUT_HEADER);
+
 /** fuse_open_out `at` bytes into the body: 0 u64 fh  8 u32 open_flags  12 u32 */
 export function writeOpen(out: Buffer, at: number, handle: number, flags: number): number {
   putU64(out, OUT_HEADER + at, handle);

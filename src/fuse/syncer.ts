@@ -1,8 +1,8 @@
 import { closeSync, constants, fdatasyncSync, fsyncSync, openSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { errnoOf } from './errno.js';
+import type { Sync } from './file-requests.js';
 import type { RegularFile } from './nodes.js';
-import type { Sync } from './session.js';
 import * as ring from './sync-ring.js';
 import type { SyncThreadData } from './sync-thread.js';
 

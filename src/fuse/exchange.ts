@@ -1,0 +1,59 @@
+import type { Backing, Result } from './backing.js';
+import { EINVAL } from './errno.js';
+import type { Negotiated } from './negotiation.js';
+import type { Folder, Node } from './nodes.js';
+import * as p from './protocol.js';
+import * as r from './request.js';
+
+/** Entries and attributes stay valid in the kernel: nothing changes but through it. */
+export const LONG_S = 86_400;
+/** What the kernel must ask for each time. */
+export const NEVER_CACHED_S = 0;
+
+/** The request that is being answered, and the reply being written. */
+export class Exchange {
+  readonly backing: Backing;
+  /** Which process of the mount this is, from 1; it is the handle of all files that it opens. */
+  readonly incarnation: number;
+  readonly out = Buffer.alloc(p.REPLY_BUFFER_BYTES);
+  /** Undefined before INIT. */
+  negotiated: Negotiated | undefined;
+  length = 0;
+  uniqueLow = 0;
+  uniqueHigh = 0;
+
+  constructor(backing: Backing, incarnation: number, negotiated: Negotiated | undefined) {
+    this.backing = backing;
+    this.incarnation = incarnation;
+    this.negotiated = negotiated;
+  }
+
+  /** The node that the request is about. */
+  node(request: Buffer): Node | undefined {
+    return this.backing.table.get(r.headerNodeId(request));
+  }
+
+  folder(request: Buffer): Folder | undefined {
+    const node = this.node(request);
+    return node?.kind === 'folder' ? node : undefined;
+  }
+
+  /** The name at `start`, or a negative errno. */
+  name(request: Buffer, start: number): string | Result {
+    const end = r.nameEnd(request, start, this.length);
+    if (end < 0) return -EINVAL;
+    const errno = r.checkName(request, start, end);
+    return errno !== 0 ? -errno : request.toString('utf8', start, end);
+  }
+
+  /** The kernel sent this request before, to a process that died. */
+  get again(): boolean {
+    return this.uniqueHigh >= p.UNIQUE_RESEND_HIGH;
+  }
+
+  /** For the reply to OPEN and CREATE. Where locks are the kernel's, a close has nothing to tell us. */
+  openFlags(node: Node): number {
+    if (node.kind === 'virtual') return p.FOPEN_DIRECT_IO;
+    return this.negotiated?.locks === 'sluice' ? p.FOPEN_KEEP_CACHE : p.FOPEN_KEEP_CACHE | p.FOPEN_NOFLUSH;
+  }
+}

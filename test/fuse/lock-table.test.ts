@@ -1,0 +1,103 @@
+import fc from 'fast-check';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { F_RDLCK, F_UNLCK, F_WRLCK, LockTable } from '../../src/fuse/lock-table.js';
+
+const BYTES = 24;
+const OWNERS = 4;
+const END = Number.MAX_SAFE_INTEGER;
+
+/** fcntl's rules, byte by byte: for each owner and byte, the type held or F_UNLCK. The last byte stands for all after it. */
+class ByteModel {
+  readonly held = Array.from({ length: OWNERS }, () => new Array<number>(BYTES).fill(F_UNLCK));
+
+  conflicts(owner: number, type: number, start: number, end: number): boolean {
+    for (let other = 0; other < OWNERS; other++) {
+      if (other === owner) continue;
+      for (let byte = start; byte <= end; byte++) {
+        const held = this.held[other]![byte]!;
+        if (held === F_WRLCK || (held === F_RDLCK && type === F_WRLCK)) return true;
+      }
+    }
+    return false;
+  }
+
+  set(owner: number, type: number, start: number, end: number): boolean {
+    if (type !== F_UNLCK && this.conflicts(owner, type, start, end)) return false;
+    for (let byte = start; byte <= end; byte++) this.held[owner]![byte] = type;
+    return true;
+  }
+}
+
+/** Owners whose halves are each other's swapped, so that comparing only one half fails. */
+const low = (owner: number): number => [1, 2, 1, 2][owner]!;
+const high = (owner: number): number => [2, 1, 1, 2][owner]!;
+
+const command = fc.record({
+  kind: fc.constantFrom('set', 'set', 'set', 'get', 'drop'),
+  owner: fc.nat({ max: OWNERS - 1 }),
+  type: fc.constantFrom(F_RDLCK, F_WRLCK, F_UNLCK),
+  a: fc.nat({ max: BYTES - 1 }),
+  b: fc.nat({ max: BYTES - 1 }),
+});
+
+test('agrees with a model that keeps each byte', () => {
+  fc.assert(
+    fc.property(fc.array(command, { maxLength: 60 }), (commands) => {
+      const table = new LockTable();
+      const model = new ByteModel();
+      for (const { kind, owner, type, a, b } of commands) {
+        const start = Math.min(a, b);
+        const last = Math.max(a, b);
+        const end = last === BYTES - 1 ? END : last;
+        if (kind === 'drop') {
+          const had = model.held[owner]!.some((held) => held !== F_UNLCK);
+          model.held[owner]!.fill(F_UNLCK);
+          assert.is(table.dropOwner(1, low(owner), high(owner)), had);
+        } else if (kind === 'set') {
+          const errno = table.set(1, low(owner), high(owner), type, start, end, 100 + owner);
+          assert.is(errno, model.set(owner, type, start, last) ? 0 : 11);
+        } else if (type !== F_UNLCK) {
+          const found = table.conflict(1, low(owner), high(owner), type, start, end);
+          assert.is(found !== undefined, model.conflicts(owner, type, start, last));
+          if (found !== undefined) assert.ok(found.start <= end && found.end >= start);
+        }
+        agree(table, model);
+      }
+    }),
+    { numRuns: 500 },
+  );
+});
+
+/** Same bytes, and each owner's ranges disjoint and merged. */
+function agree(table: LockTable, model: ByteModel): void {
+  for (let owner = 0; owner < OWNERS; owner++) {
+    const bytes = new Array<number>(BYTES).fill(F_UNLCK);
+    const mine = table.held(1).filter((l) => l.ownerLow === low(owner) && l.ownerHigh === high(owner));
+    for (const lock of mine) {
+      assert.is(lock.pid, 100 + owner);
+      for (let byte = lock.start; byte <= Math.min(lock.end, BYTES - 1); byte++) {
+        assert.is(bytes[byte], F_UNLCK, 'ranges overlap');
+        bytes[byte] = lock.type;
+      }
+    }
+    assert.equal(bytes, model.held[owner]);
+    for (const one of mine) {
+      for (const other of mine) {
+        assert.not.ok(one.type === other.type && one.end + 1 === other.start, 'touching ranges are not merged');
+      }
+    }
+  }
+}
+
+test('files are apart from each other', () => {
+  const table = new LockTable();
+  assert.is(table.set(1, 1, 1, F_WRLCK, 0, 9, 5), 0);
+  assert.is(table.set(2, 2, 2, F_WRLCK, 0, 9, 6), 0);
+  assert.is(table.set(1, 2, 2, F_RDLCK, 9, 9, 6), 11);
+  assert.is(table.conflict(1, 2, 2, F_RDLCK, 9, 20)?.pid, 5);
+  table.dropFile(1);
+  assert.is(table.set(1, 2, 2, F_RDLCK, 9, 9, 6), 0);
+});
+
+test.run();

@@ -1,0 +1,382 @@
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import fc from 'fast-check';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { DEFERRED_LIMIT } from '../../src/fuse/deferrals.js';
+import { DEFER, type FileNode, PROCEED, type Verdict } from '../../src/fuse/index.js';
+import * as p from '../../src/fuse/protocol.js';
+import { PassiveWatcher } from './support/passive-watcher.js';
+import {
+  createBody,
+  initBody,
+  lockBody,
+  nameBody,
+  openBody,
+  readBody,
+  renameBody,
+  SyntheticKernel,
+  writeBody,
+} from './support/synthetic-kernel.js';
+
+const TO_THE_END = 0x7fff_ffff_ffff_ffffn;
+
+/** Runs with a kernel that is closed afterwards; the log must stay empty unless the test empties it. */
+function scenario(
+  name: string,
+  run: (kernel: SyntheticKernel) => void,
+  make: () => SyntheticKernel = () => new SyntheticKernel(),
+): void {
+  test(name, () => {
+    const kernel = make();
+    try {
+      run(kernel);
+      assert.equal(kernel.logged, []);
+    } finally {
+      kernel.close();
+    }
+  });
+}
+
+scenario('INIT takes what it needs and no write-back cache', (k) => {
+  const body = k.init();
+  assert.is(body.readUInt32LE(4), 41);
+  const flags = body.readUInt32LE(12);
+  assert.is(flags & (1 << 16), 0, 'WRITEBACK_CACHE');
+  assert.is(flags & p.POSIX_LOCKS, 0);
+  assert.is(flags & p.EXPLICIT_INVAL_DATA, p.EXPLICIT_INVAL_DATA);
+  assert.is(body.readUInt32LE(32) & p.HAS_RESEND, p.HAS_RESEND);
+  assert.is(body.readUInt32LE(20), 1 << 20);
+  assert.is(k.errno(p.FUSE_INIT, 0, initBody()), 22, 'only once');
+});
+
+scenario(
+  'INIT with locks: sluice asks for them; an older kernel is answered its own minor; a very old one is refused',
+  (k) => {
+    assert.is(k.errno(p.FUSE_INIT, 0, initBody(7, 12)), 38);
+    assert.is(k.errno(p.FUSE_INIT, 0, initBody(8, 40)), 38);
+    assert.is(k.logged.splice(0).length, 2);
+    const body = k.ok(p.FUSE_INIT, 0, initBody(7, 36));
+    assert.is(body.readUInt32LE(4), 36);
+    assert.is(body.readUInt32LE(12) & p.POSIX_LOCKS, p.POSIX_LOCKS);
+  },
+  () => new SyntheticKernel('sluice'),
+);
+
+scenario('a file is made, written, read, kept while open after unlink, and gone at the end', (k) => {
+  k.init();
+  const id = k.create('a');
+  assert.is(k.write(id, 0, 'hello'), 0);
+  assert.is(k.read(id), 'hello');
+  assert.is(readFileSync(`${k.folder}/backing/a`, 'utf8'), 'hello');
+  k.ok(p.FUSE_UNLINK, 1, nameBody('a'));
+  assert.is(k.lookup('a'), 0);
+  assert.is(k.read(id), 'hello');
+  assert.equal(readdirSync(`${k.folder}/orphans`), [String(id)]);
+  assert.is(k.ok(p.FUSE_GETATTR, id, Buffer.alloc(16)).readUInt32LE(16 + 64), 0, 'no links');
+  k.release(id);
+  assert.equal(readdirSync(`${k.folder}/orphans`), []);
+  k.forget(id, 1);
+  assert.is(k.table.get(id), undefined);
+});
+
+scenario('a rename over an open file keeps its data for the handle', (k) => {
+  k.init();
+  const old = k.create('target');
+  k.write(old, 0, 'old');
+  const fresh = k.create('fresh');
+  k.write(fresh, 0, 'new');
+  k.ok(p.FUSE_RENAME2, 1, renameBody(1, 'fresh', 'target'));
+  assert.is(k.read(old), 'old');
+  assert.is(k.read(fresh), 'new');
+  assert.is(k.lookup('target'), fresh);
+  assert.is(k.errno(p.FUSE_RENAME2, 1, renameBody(1, 'target', 'x', 2)), 22, 'RENAME_EXCHANGE');
+  k.create('other');
+  assert.is(k.errno(p.FUSE_RENAME2, 1, renameBody(1, 'target', 'other', 1)), 17, 'RENAME_NOREPLACE');
+});
+
+scenario('a journal that comes and goes keeps its node id and adds nothing to the log', (k) => {
+  k.init();
+  const first = k.create('db-journal');
+  k.release(first);
+  const sizeBytes = statSync(`${k.folder}/nodes`).size;
+  for (let i = 0; i < 20; i++) {
+    k.ok(p.FUSE_UNLINK, 1, nameBody('db-journal'));
+    k.forget(first, 1);
+    assert.is(k.create('db-journal'), first);
+    k.release(first);
+  }
+  assert.is(statSync(`${k.folder}/nodes`).size, sizeBytes);
+});
+
+scenario('a name whose node the kernel still knows gets a new id', (k) => {
+  k.init();
+  const first = k.create('x');
+  k.release(first);
+  k.ok(p.FUSE_UNLINK, 1, nameBody('x'));
+  const second = k.create('x');
+  assert.is.not(second, first);
+  k.forget(first, 1);
+  assert.is(k.lookup('x'), second);
+  assert.is(k.errno(p.FUSE_OPEN, first, openBody()), 116);
+});
+
+scenario('names that would leave the folder are refused', (k) => {
+  k.init();
+  for (const name of ['..', '.', '', 'a/b', '../x']) {
+    assert.is(k.errno(p.FUSE_LOOKUP, 1, nameBody(name)), 22, name);
+    assert.is(k.errno(p.FUSE_CREATE, 1, createBody(name)), 22, name);
+    assert.is(k.errno(p.FUSE_UNLINK, 1, nameBody(name)), 22, name);
+  }
+  assert.is(k.errno(p.FUSE_CREATE, 1, createBody('n'.repeat(300))), 36);
+});
+
+scenario('folders: made, moved with all below, removed only when empty', (k) => {
+  k.init();
+  const mkdir = (name: string, folder = 1): number => {
+    const fields = Buffer.alloc(8);
+    fields.writeUInt32LE(0o755, 0);
+    return Number(k.ok(p.FUSE_MKDIR, folder, Buffer.concat([fields, nameBody(name)])).readBigUInt64LE(0));
+  };
+  const a = mkdir('a');
+  const b = mkdir('b', a);
+  const file = k.create('f', b);
+  k.write(file, 0, 'deep');
+  k.ok(p.FUSE_RENAME2, 1, renameBody(1, 'a', 'z'));
+  assert.is(k.table.get(file)?.path, 'z/b/f');
+  assert.is(k.read(file), 'deep');
+  assert.is(k.errno(p.FUSE_RMDIR, 1, nameBody('z')), 39);
+  k.ok(p.FUSE_UNLINK, b, nameBody('f'));
+  k.ok(p.FUSE_RMDIR, a, nameBody('b'));
+  k.ok(p.FUSE_RMDIR, 1, nameBody('z'));
+  assert.is(k.lookup('z'), 0);
+});
+
+scenario('a request that is sent again after a process died does no harm', (k) => {
+  k.init();
+  const again = (unique: bigint): bigint => unique | (1n << 63n);
+  writeFileSync(`${k.folder}/backing/made`, '');
+  const created = k.send(p.FUSE_CREATE, 1, createBody('made', 0o302), again(7n));
+  assert.is(created?.errno, 0, 'O_EXCL of a file that the dead process made');
+  assert.is(created?.unique, again(7n));
+  assert.is(k.errno(p.FUSE_CREATE, 1, createBody('made', 0o302)), 17);
+  assert.is(k.send(p.FUSE_UNLINK, 1, nameBody('gone'), again(8n))?.errno, 0);
+  assert.is(k.errno(p.FUSE_UNLINK, 1, nameBody('gone')), 2);
+});
+
+scenario('a new process knows the ids, the paths, and the orphans of the old one', (k) => {
+  k.init();
+  const kept = k.create('kept');
+  k.write(kept, 0, 'kept');
+  const moved = k.create('before');
+  k.ok(p.FUSE_RENAME2, 1, renameBody(1, 'before', 'after\t\n\\'));
+  const orphan = k.create('orphan');
+  k.write(orphan, 0, 'orphan');
+  k.ok(p.FUSE_UNLINK, 1, nameBody('orphan'));
+  const next = new SyntheticKernel('kernel', new PassiveWatcher(), undefined, k);
+  try {
+    assert.is(next.table.get(kept)?.path, 'kept');
+    assert.is(next.table.get(moved)?.path, 'after\t\n\\');
+    assert.is(next.read(kept), 'kept');
+    assert.is(next.read(orphan), 'orphan');
+    next.release(kept, 1);
+    next.ok(p.FUSE_UNLINK, 1, nameBody('kept'));
+    assert.is(next.read(kept), 'kept', 'it may be open since before');
+    next.forget(kept, 1);
+    next.forget(orphan, 1);
+    assert.equal(readdirSync(`${k.folder}/orphans`), []);
+    assert.ok(next.create('new') > orphan, 'no id is given out twice');
+  } finally {
+    next.close();
+  }
+});
+
+class Deferring extends PassiveWatcher {
+  verdict: Verdict = DEFER;
+  readonly wrote_: string[] = [];
+  override mayWrite(_node: FileNode): Verdict {
+    return this.verdict;
+  }
+  override wrote(node: FileNode, position: number, data: Buffer, start: number, length: number): void {
+    this.wrote_.push(`${node.path}@${position}:${data.toString('utf8', start, start + length)}`);
+  }
+  override mayUnlink(): Verdict {
+    return 30;
+  }
+}
+
+const deferring = new Deferring();
+scenario(
+  'deferred requests are answered in order after a wake-up, and refusals carry their errno',
+  (k) => {
+    k.init();
+    const id = k.create('a');
+    assert.is(k.write(id, 0, 'one'), undefined);
+    assert.is(k.write(id, 1, 'two'), undefined);
+    assert.is(k.session.waiting, 2);
+    assert.is(k.send(p.FUSE_NOTIFY_REPLY, 2, Buffer.alloc(40)), undefined);
+    assert.is(k.session.waiting, 2, 'deferred once more');
+    deferring.verdict = PROCEED;
+    const before = k.replies.length;
+    k.send(p.FUSE_NOTIFY_REPLY, 2, Buffer.alloc(40));
+    assert.is(k.replies.length, before + 2);
+    assert.equal(deferring.wrote_, ['a@0:one', 'a@1:two']);
+    assert.is(k.read(id), 'otwo');
+    assert.is(k.errno(p.FUSE_UNLINK, 1, nameBody('a')), 30);
+    assert.ok(existsSync(`${k.folder}/backing/a`));
+    deferring.verdict = DEFER;
+    for (let i = 0; i < DEFERRED_LIMIT; i++) assert.is(k.write(id, 0, 'x'), undefined);
+    assert.is(k.write(id, 0, 'x'), 11, 'no room');
+    assert.is(k.session.waiting, DEFERRED_LIMIT);
+    deferring.verdict = 28;
+    k.session.wake();
+    assert.is(k.session.waiting, 0);
+    assert.is(k.replies.at(-1)?.errno, 28);
+  },
+  () => new SyntheticKernel('kernel', deferring),
+);
+
+scenario('a look-up of the wake file is a wake-up, and it is in no listing', (k) => {
+  k.init();
+  assert.is(k.lookup('.sluice-wake'), 2);
+  k.create('seen');
+  const listing = k.ok(p.FUSE_READDIR, 1, readBody(0, 4096)).toString('latin1');
+  assert.ok(listing.includes('seen'));
+  assert.not.ok(listing.includes('wake'));
+  assert.is(k.errno(p.FUSE_UNLINK, 1, nameBody('.sluice-wake')), 1);
+  assert.is(k.errno(p.FUSE_CREATE, 1, createBody('.sluice-wake')), 1);
+  assert.is(k.errno(p.FUSE_RENAME2, 1, renameBody(1, 'seen', '.sluice-wake')), 1);
+});
+
+scenario(
+  'locks: a waiter gets the lock when it is free, a signal ends the wait, a close drops all',
+  (k) => {
+    k.init();
+    const id = k.create('a');
+    const set = (owner: bigint, type: number): number | undefined =>
+      k.errno(p.FUSE_SETLK, id, lockBody(owner, type, 0n, 9n));
+    assert.is(set(1n, 1), 0);
+    assert.is(set(2n, 0), 11);
+    const held = k.ok(p.FUSE_GETLK, id, lockBody(2n, 1, 5n, TO_THE_END));
+    assert.equal([held.readUInt32LE(16), held.readUInt32LE(20)], [1, 5]);
+    assert.is(k.send(p.FUSE_SETLKW, id, lockBody(2n, 1, 0n, 9n), 900n), undefined);
+    assert.is(k.send(p.FUSE_SETLKW, id, lockBody(3n, 1, 0n, 9n), 902n), undefined);
+    const interrupt = Buffer.alloc(8);
+    interrupt.writeBigUInt64LE(902n, 0);
+    k.send(p.FUSE_INTERRUPT, 0, interrupt, 903n);
+    assert.equal([k.replies.at(-1)?.unique, k.replies.at(-1)?.errno], [902n, 4]);
+    const flush = Buffer.alloc(24);
+    flush.writeBigUInt64LE(1n, 16);
+    k.ok(p.FUSE_FLUSH, id, flush);
+    assert.equal([k.replies.at(-1)?.unique, k.replies.at(-1)?.errno], [900n, 0]);
+    assert.is(set(1n, 1), 11);
+    assert.is(k.session.waiting, 0);
+    assert.is(k.errno(p.FUSE_SETLK, id, lockBody(1n, 7, 0n, 9n)), 22);
+    assert.is(k.errno(p.FUSE_SETLK, id, lockBody(1n, 1, 9n, 0n)), 22);
+  },
+  () => new SyntheticKernel('sluice'),
+);
+
+scenario('without locks of its own, a close costs one request ever', (k) => {
+  k.init();
+  assert.is(k.errno(p.FUSE_FLUSH, k.create('a'), Buffer.alloc(24)), 38);
+});
+
+/** Requests that the mutations start from: each opcode once, on things that exist. */
+function realRequests(k: SyntheticKernel, file: number): Buffer[] {
+  const bodies: [number, number, Buffer][] = [
+    [p.FUSE_LOOKUP, 1, nameBody('file')],
+    [p.FUSE_FORGET, file, Buffer.alloc(8, 1)],
+    [p.FUSE_GETATTR, file, Buffer.alloc(16)],
+    [p.FUSE_SETATTR, file, Buffer.alloc(88)],
+    [p.FUSE_READLINK, file, Buffer.alloc(0)],
+    [p.FUSE_SYMLINK, 1, nameBody('a', 'b')],
+    [p.FUSE_MKNOD, 1, Buffer.concat([Buffer.alloc(16), nameBody('node')])],
+    [p.FUSE_MKDIR, 1, Buffer.concat([Buffer.alloc(8, 1), nameBody('folder')])],
+    [p.FUSE_UNLINK, 1, nameBody('file')],
+    [p.FUSE_RMDIR, 1, nameBody('folder')],
+    [p.FUSE_RENAME2, 1, renameBody(1, 'file', 'other')],
+    [p.FUSE_OPEN, file, openBody()],
+    [p.FUSE_READ, file, readBody(0, 4096)],
+    [p.FUSE_WRITE, file, writeBody(0, Buffer.from('data'))],
+    [p.FUSE_STATFS, 1, Buffer.alloc(0)],
+    [p.FUSE_RELEASE, file, Buffer.alloc(24)],
+    [p.FUSE_FSYNC, file, Buffer.alloc(16)],
+    [p.FUSE_GETXATTR, file, Buffer.alloc(16)],
+    [p.FUSE_FLUSH, file, Buffer.alloc(24)],
+    [p.FUSE_INIT, 0, initBody()],
+    [p.FUSE_OPENDIR, 1, Buffer.alloc(8)],
+    [p.FUSE_READDIR, 1, readBody(0, 4096)],
+    [p.FUSE_FSYNCDIR, 1, Buffer.alloc(16)],
+    [p.FUSE_GETLK, file, lockBody(1n, 1, 0n, 9n)],
+    [p.FUSE_SETLK, file, lockBody(1n, 1, 0n, 9n)],
+    [p.FUSE_CREATE, 1, createBody('created')],
+    [p.FUSE_INTERRUPT, 0, Buffer.alloc(8)],
+    [p.FUSE_DESTROY, 0, Buffer.alloc(0)],
+    [p.FUSE_NOTIFY_REPLY, 2, Buffer.alloc(40)],
+    [p.FUSE_BATCH_FORGET, 0, Buffer.alloc(24, 1)],
+    [p.FUSE_FALLOCATE, file, Buffer.alloc(32)],
+  ];
+  return bodies.map(([opcode, node, body]) => k.request(opcode, node, body));
+}
+
+const SILENT = new Set([p.FUSE_FORGET, p.FUSE_BATCH_FORGET, p.FUSE_INTERRUPT, p.FUSE_NOTIFY_REPLY]);
+
+const hostile = fc.oneof(
+  fc.record({ kind: fc.constant('random' as const), bytes: fc.uint8Array({ maxLength: 200 }) }),
+  fc.record({
+    kind: fc.constant('mutated' as const),
+    which: fc.nat(),
+    cut: fc.option(fc.nat({ max: 200 })),
+    honest: fc.boolean(),
+    flips: fc.array(fc.tuple(fc.nat({ max: 250 }), fc.nat({ max: 255 })), { maxLength: 6 }),
+  }),
+);
+
+test('hostile bytes: never an exception, never two replies, always one where one is due', () => {
+  fc.assert(
+    fc.property(fc.array(hostile, { maxLength: 30 }), fc.boolean(), (inputs, sluice) => {
+      const k = new SyntheticKernel(sluice ? 'sluice' : 'kernel');
+      try {
+        k.init();
+        const file = k.create('file');
+        const real = realRequests(k, file);
+        for (const input of inputs) present(k, real, input);
+        assert.equal(k.logged, [], 'no mistake of ours was caught');
+        assert.equal(readdirSync(k.folder).sort(), ['backing', 'nodes', 'orphans'], 'nothing left the folder');
+      } finally {
+        k.close();
+      }
+    }),
+    { numRuns: 300 },
+  );
+});
+
+type Hostile = typeof hostile extends fc.Arbitrary<infer T> ? T : never;
+
+function present(k: SyntheticKernel, real: readonly Buffer[], input: Hostile): void {
+  let bytes: Buffer;
+  if (input.kind === 'random') bytes = Buffer.from(input.bytes);
+  else {
+    bytes = Buffer.from(real[input.which % real.length]!);
+    for (const [at, value] of input.flips) if (at < bytes.length) bytes[at] = value;
+    if (input.cut !== null) bytes = bytes.subarray(0, input.cut);
+    if (input.honest && bytes.length >= 4) bytes.writeUInt32LE(bytes.length, 0);
+  }
+  // As the kernel does it: a large buffer with old bytes behind the request.
+  const buffer = Buffer.alloc(4096, 0x41);
+  bytes.copy(buffer);
+  const before = k.replies.length;
+  const waiting = k.session.waiting;
+  k.session.handle(buffer, bytes.length);
+  const replies = k.replies.length - before;
+  const opcode = bytes.length >= 40 ? bytes.readUInt32LE(4) : 0;
+  if (bytes.length < 40 || SILENT.has(opcode)) assert.is(replies, 0, `opcode ${opcode}`);
+  else assert.is(replies + k.session.waiting - waiting, 1, `opcode ${opcode}`);
+  for (const reply of k.replies.slice(before)) {
+    assert.is(reply.unique, bytes.readBigUInt64LE(8));
+    assert.ok(reply.errno >= 0 && reply.errno <= 133);
+    if (reply.errno !== 0) assert.is(reply.body.length, 0);
+  }
+}
+
+test.run();
