@@ -1,0 +1,108 @@
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { startLitefs, startNode } from './places.js';
+import { client, type Server } from './processes.js';
+import { median, microseconds, ratio, table } from './stats.js';
+
+interface Timing {
+  readonly meanUs: number;
+  readonly p50Us: number;
+  readonly p99Us: number;
+}
+
+interface Result {
+  readonly commit: Timing;
+  readonly read: Timing;
+  readonly integrity: string;
+}
+
+interface Place {
+  readonly name: string;
+  readonly folder: string;
+}
+
+const MODES = [
+  ['wal', 'normal'],
+  ['wal', 'full'],
+  ['delete', 'full'],
+] as const;
+
+/** Single-row commits and point reads: ext4, Sluice in its variants, LiteFS where it is given. */
+export async function benchCommits(root: string, count: number, rounds: number): Promise<string> {
+  const servers: Server[] = [];
+  try {
+    const places = await startPlaces(root, servers);
+    const commits: string[][] = [];
+    const reads: string[][] = [];
+    for (const [journal, synchronous] of MODES) {
+      const results = await measure(places, journal, synchronous, count, rounds);
+      const label = `${journal.toUpperCase()}, synchronous=${synchronous.toUpperCase()}`;
+      commits.push([label, ...cells(places, results, ({ commit }) => commit)]);
+      reads.push([label, ...cells(places, results, ({ read }) => read)]);
+    }
+    const head = ['', ...places.map(({ name }) => name)];
+    return [
+      `Single-row commits (insert into a table with one index), one process, ${count} each; mean of a run, median of ${rounds} runs in turn, and the median of the ratios to ext4 in the same round.`,
+      '',
+      table(head, commits),
+      '',
+      `Point reads by primary key from a cached database of 20,000 rows, ${count} each.`,
+      '',
+      table(head, reads),
+    ].join('\n');
+  } finally {
+    for (const server of servers.reverse()) await server.stop();
+  }
+}
+
+async function startPlaces(root: string, servers: Server[]): Promise<Place[]> {
+  const plain = join(root, 'ext4');
+  mkdirSync(plain, { recursive: true });
+  const places: Place[] = [{ name: 'ext4', folder: plain }];
+  const variants = [
+    ['Sluice, kernel locks, wakeups auto', { locks: 'kernel', wakeups: 'auto' }],
+    ['Sluice, kernel locks, wakeups off', { locks: 'kernel', wakeups: 'off' }],
+    ['Sluice, sluice locks, wakeups auto', { locks: 'sluice', wakeups: 'auto' }],
+  ] as const;
+  for (const [index, [name, options]] of variants.entries()) {
+    const node = await startNode(root, `commits-${index}`, options);
+    servers.push(node.server);
+    places.push({ name, folder: node.mount });
+  }
+  const binary = process.env.LITEFS_BIN;
+  if (binary !== undefined) {
+    const litefs = await startLitefs(binary, root, 'litefs-commits');
+    servers.push(litefs.server);
+    places.push({ name: 'LiteFS', folder: litefs.mount });
+  }
+  return places;
+}
+
+async function measure(places: readonly Place[], journal: string, synchronous: string, count: number, rounds: number) {
+  const results = new Map<Place, Result[]>(places.map((place) => [place, []]));
+  for (let round = 0; round < rounds; round++) {
+    for (const place of places) {
+      const result = await client<Result>('commits', place.folder, journal, synchronous, count);
+      if (result.integrity !== 'ok') throw new Error(`${place.name}: integrity_check: ${result.integrity}`);
+      results.get(place)!.push(result);
+      process.stderr.write(
+        `  ${journal}/${synchronous} round ${round + 1}: ${place.name}: commit ${microseconds(result.commit.meanUs)}, read ${microseconds(result.read.meanUs)}\n`,
+      );
+    }
+  }
+  return results;
+}
+
+function cells(
+  places: readonly Place[],
+  results: ReadonlyMap<Place, readonly Result[]>,
+  pick: (result: Result) => Timing,
+): string[] {
+  const base = results.get(places[0]!)!.map(pick);
+  return places.map((place, index) => {
+    const runs = results.get(place)!.map(pick);
+    const mean = microseconds(median(runs.map(({ meanUs }) => meanUs)));
+    if (index === 0) return mean;
+    return `${mean} (**${ratio(median(runs.map(({ meanUs }, i) => meanUs / base[i]!.meanUs)))}**)`;
+  });
+}

@@ -1,0 +1,41 @@
+/** `npm run bench`: all figures of docs/benchmarks.md in one run. `npm run bench -- commits lag` measures some of them. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpus, release, tmpdir, totalmem } from 'node:os';
+import { join } from 'node:path';
+import { benchCommits } from './commits.js';
+import { benchMixed, benchVisibility } from './replicas.js';
+import { megabytes } from './stats.js';
+import { benchMemory, benchRestore } from './storage.js';
+
+const COUNT = 5000;
+const ROUNDS = 3;
+const MIXED_SECONDS = 5;
+const RESTORE_MEGABYTES = 200;
+const MEMORY_MEGABYTES = 1024;
+
+const parts: Record<string, { title: string; run: (root: string) => Promise<string> }> = {
+  commits: { title: 'Commits and point reads', run: (root) => benchCommits(root, COUNT, ROUNDS) },
+  lag: { title: 'Visibility on a replica', run: (root) => benchVisibility(root, COUNT) },
+  mixed: { title: 'Mixed load', run: (root) => benchMixed(root, MIXED_SECONDS, ROUNDS) },
+  restore: { title: 'Restore', run: (root) => benchRestore(root, RESTORE_MEGABYTES, ROUNDS) },
+  memory: { title: 'Memory', run: (root) => benchMemory(root, MEMORY_MEGABYTES) },
+};
+
+const wanted = process.argv.slice(2).filter((name) => name in parts);
+const chosen = wanted.length > 0 ? wanted : Object.keys(parts);
+const root = mkdtempSync(join(process.env.BENCH_DIR ?? tmpdir(), 'sluice-bench-'));
+const sections: string[] = [];
+try {
+  for (const name of chosen) {
+    const { title, run } = parts[name]!;
+    process.stderr.write(`${title}\n`);
+    sections.push(`## ${title}\n\n${await run(root)}\n`);
+  }
+} finally {
+  rmSync(root, { recursive: true, force: true });
+}
+const cpu = cpus()[0]?.model ?? 'unknown';
+const machine = `${cpus().length} cores (${cpu}), ${megabytes(totalmem())}, Linux ${release()}, Node.js ${process.version}, ${new Date().toISOString().slice(0, 10)}`;
+const text = `Machine: ${machine}.\n\n${sections.join('\n')}`;
+console.log(text);
+if (process.env.BENCH_OUT !== undefined) writeFileSync(process.env.BENCH_OUT, text);
