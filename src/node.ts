@@ -1,8 +1,8 @@
 import { mkdirSync, rmSync } from 'node:fs';
+import { scanFolder } from './database/folder-scan.js';
 import { DataFolder, MountWorker, SharedState } from './database/index.js';
 import { SluiceError } from './errors.js';
 import { createShared, measureWakeup, WakeupsTimer, whenServing } from './fuse/index.js';
-import { scanFolder } from './database/folder-scan.js';
 import type { NodeRole } from './node-role.js';
 import { databaseProblems, databaseStatus, listedFiles } from './node-status.js';
 import type { RunningNode, StartNodeOptions } from './node-types.js';
@@ -125,7 +125,10 @@ function statusOf(
 async function reportWakeup({ config, log }: StartNodeOptions): Promise<void> {
   try {
     const { idleUs, busyUs } = await measureWakeup(config.mount.path);
-    log.info({ idleUs: Math.round(idleUs), busyUs: Math.round(busyUs), wakeups: config.mount.wakeups }, 'request round trip');
+    log.info(
+      { idleUs: Math.round(idleUs), busyUs: Math.round(busyUs), wakeups: config.mount.wakeups },
+      'request round trip',
+    );
   } catch (error) {
     log.debug({ err: error }, 'the request round trip could not be measured');
   }

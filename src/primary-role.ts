@@ -1,6 +1,12 @@
 import { Backup, openStore } from './backup/index.js';
 import type { BackupConfig } from './config/index.js';
-import { type DataFolder, type MountWorker, PrimaryDatabases, type Recovered, type SharedState } from './database/index.js';
+import {
+  type DataFolder,
+  type MountWorker,
+  PrimaryDatabases,
+  type Recovered,
+  type SharedState,
+} from './database/index.js';
 import type { FromWorker } from './database/worker-messages.js';
 import type { NodeRole } from './node-role.js';
 import type { StartNodeOptions } from './node-types.js';

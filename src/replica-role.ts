@@ -1,5 +1,11 @@
 import { type Applier, createApplier } from './apply/index.js';
-import { type DataFolder, type MountWorker, type Recovered, ReplicaDatabases, type SharedState } from './database/index.js';
+import {
+  type DataFolder,
+  type MountWorker,
+  type Recovered,
+  ReplicaDatabases,
+  type SharedState,
+} from './database/index.js';
 import { SluiceError } from './errors.js';
 import type { NodeRole } from './node-role.js';
 import type { StartNodeOptions } from './node-types.js';

@@ -275,7 +275,8 @@ export class CaptureWatcher implements Watcher {
     }
     if (position < 32) return database.wal.header === undefined ? PROCEED : this.mayLoseWal(database);
     if (!database.wal.overwritesCommitted(position)) return PROCEED;
-    if (this.isSame(node, position, data, start, Math.min(length, database.wal.committedEnd - position))) return PROCEED;
+    if (this.isSame(node, position, data, start, Math.min(length, database.wal.committedEnd - position)))
+      return PROCEED;
     if (database.pending !== undefined) return this.resolvePending(database) ? PROCEED : DEFER;
     if (!this.isLogged(database)) return DEFER;
     for (const pin of database.pins) pin.saveWal();

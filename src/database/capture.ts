@@ -74,7 +74,11 @@ export class Capture {
         this.events.transaction(database, ltx);
       },
       (error) => {
-        database.fail(error, 'LOG_WRITE', 'Free disk space on the data folder; replicas and backups go on with a snapshot');
+        database.fail(
+          error,
+          'LOG_WRITE',
+          'Free disk space on the data folder; replicas and backups go on with a snapshot',
+        );
         hooks.warn(database, 'the log could not take a transaction; replicas and backups need a snapshot', error);
         this.events.reset(database);
       },

@@ -1,10 +1,5 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
-import {
-  type DatabaseHeader,
-  databasePageCount,
-  HEADER_SIZE,
-  parseDatabaseHeader,
-} from '../sqlite/index.js';
+import { type DatabaseHeader, databasePageCount, HEADER_SIZE, parseDatabaseHeader } from '../sqlite/index.js';
 import type { WalFile } from './wal-file.js';
 
 /** The pages of a database as they are now: its file, with the newest frames of a WAL laid over it. */

@@ -5,7 +5,7 @@
  */
 const HEADER_WORDS = 4;
 
-const enum Field {
+enum Field {
   /** Pages below this number are done: no need to save them. */
   Cursor = 0,
   /** 1 once the WAL's frames were copied beside the saved pages, because the WAL starts afresh. */

@@ -132,7 +132,11 @@ export class PinnedSnapshot implements Snapshot {
     if (this.closed) throw new SluiceError('SNAPSHOT_CLOSED', `${this.facts.name}: the snapshot was closed`);
     if (this.facts.flags.failed) this.break('no room to keep pages that were overwritten meanwhile');
     if (this.broken !== undefined) {
-      throw new SluiceError('SNAPSHOT_FAILED', `${this.facts.name}: snapshot given up: ${this.broken}`, 'It is tried again');
+      throw new SluiceError(
+        'SNAPSHOT_FAILED',
+        `${this.facts.name}: snapshot given up: ${this.broken}`,
+        'It is tried again',
+      );
     }
   }
 

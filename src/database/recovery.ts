@@ -1,5 +1,5 @@
-import { closeSync, ftruncateSync, fsyncSync, openSync, readSync, statSync, writeSync } from 'node:fs';
-import { type DatabaseSums, fileSource, LtxReader, pageChecksum, type Position } from '../ltx/index.js';
+import { closeSync, fsyncSync, ftruncateSync, openSync, readSync, statSync, writeSync } from 'node:fs';
+import { type DatabaseSums, fileSource, LtxReader, type Position, pageChecksum } from '../ltx/index.js';
 import { hasJournalMagic } from '../sqlite/index.js';
 import type { Database } from './database.js';
 import { databaseFileFacts } from './page-images.js';

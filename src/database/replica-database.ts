@@ -63,7 +63,9 @@ export class ReplicaDatabase {
       const image = await withFile(path, (source, size) => this.checkImage(source).then((read) => ({ ...read, size })));
       if (reason === 'diverged') this.setAside('diverged');
       database.distrust();
-      await this.patiently(() => this.applier.replace(database.name, { kind: 'file', path, offset: 0, size: image.size }));
+      await this.patiently(() =>
+        this.applier.replace(database.name, { kind: 'file', path, offset: 0, size: image.size }),
+      );
       const { header, sums } = image;
       const position = { txid: header.maxTxid, checksum: header.postApply };
       database.sums = sums;
@@ -193,7 +195,8 @@ export class ReplicaDatabase {
     const countBefore = sums.pageCount;
     const revert = () => {
       if (sums !== before) return;
-      for (let i = 0; i < pages.length; i++) if (pages[i]! <= countBefore) sums.set(pages[i]!, old[2 * i]!, old[2 * i + 1]!);
+      for (let i = 0; i < pages.length; i++)
+        if (pages[i]! <= countBefore) sums.set(pages[i]!, old[2 * i]!, old[2 * i + 1]!);
       sums.truncate(countBefore);
     };
     const page = Buffer.allocUnsafeSlow(header.pageSize);

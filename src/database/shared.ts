@@ -15,7 +15,7 @@ const SLOT_WORDS = 8;
 const SLOT_LONGS = 3;
 
 /** Global Int32 fields. */
-const enum Global {
+enum Global {
   /** Counts up when the main thread should look at the attention ring. */
   Bell = 0,
   /** Ring positions: next to write (worker), next to read (main). Count up, wrap by masking. */
@@ -26,7 +26,7 @@ const enum Global {
   LagMs = 4,
 }
 
-const enum Slot {
+enum Slot {
   /** Counts up with each new WAL header that the worker saw. */
   WalGeneration = 0,
   /** Frames of that WAL up to and including its last commit. */
@@ -45,7 +45,7 @@ const enum Slot {
 }
 
 /** 64-bit fields of a slot. */
-const enum Long {
+enum Long {
   Txid = 0,
   Checksum = 1,
   PageCount = 2,

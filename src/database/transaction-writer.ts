@@ -1,4 +1,4 @@
-import { encodeLtx, LtxEncoder, lockPage, type LtxHeader, type LtxPage, pageChecksum } from '../ltx/index.js';
+import { encodeLtx, LtxEncoder, type LtxHeader, type LtxPage, lockPage, pageChecksum } from '../ltx/index.js';
 import type { Advance, Database } from './database.js';
 import { nextTurn } from './wal-file.js';
 

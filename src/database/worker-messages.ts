@@ -8,9 +8,20 @@ export type FromWorker =
    * without journal closed it. `pages` were written, or all may have been if undefined. Main settles `sequence`
    * when the transaction is logged; until then the file stays as it is.
    */
-  | { readonly kind: 'changed'; readonly slot: number; readonly sequence: number; readonly pages: Uint32Array | undefined }
+  | {
+      readonly kind: 'changed';
+      readonly slot: number;
+      readonly sequence: number;
+      readonly pages: Uint32Array | undefined;
+    }
   /** Commits behind `frames` of this WAL generation were never published and are being overwritten. */
-  | { readonly kind: 'undo'; readonly slot: number; readonly sequence: number; readonly generation: number; readonly frames: number }
+  | {
+      readonly kind: 'undo';
+      readonly slot: number;
+      readonly sequence: number;
+      readonly generation: number;
+      readonly frames: number;
+    }
   /** The database file was removed, or has another name now. */
   | { readonly kind: 'dropped'; readonly slot: number; readonly sequence: number }
   /** A pin holds: the image is at this position, in the database file and `frames` of the WAL of `generation`. */

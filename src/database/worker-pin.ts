@@ -1,5 +1,5 @@
 import { closeSync, copyFileSync, fstatSync, openSync, readSync, writeSync } from 'node:fs';
-import { PinFlags } from './pin-flags.js';
+import type { PinFlags } from './pin-flags.js';
 
 /** Bytes before each saved page: its number, big-endian. */
 export const SAVED_PAGE_HEADER_SIZE = 4;
@@ -60,13 +60,7 @@ export class WorkerPin {
     try {
       if (this.fd < 0) this.fd = openSync(this.path, 'w');
       this.record.writeUInt32BE(page, 0);
-      const read = readSync(
-        databaseFd,
-        this.record,
-        SAVED_PAGE_HEADER_SIZE,
-        this.pageSize,
-        (page - 1) * this.pageSize,
-      );
+      const read = readSync(databaseFd, this.record, SAVED_PAGE_HEADER_SIZE, this.pageSize, (page - 1) * this.pageSize);
       this.record.fill(0, SAVED_PAGE_HEADER_SIZE + read);
       writeSync(this.fd, this.record, 0, this.record.length, this.saved * this.record.length);
       this.saved++;
