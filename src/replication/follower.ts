@@ -277,8 +277,9 @@ export class Follower {
       this.endOutgoing(stream, false);
       return 0;
     }
-    this.send(stream, piece, piece.length + MESSAGE_COST_BYTES, outgoing.kind === 'transaction' ? 'log' : 'snapshot');
-    return piece.length;
+    const cost = piece.body.length + MESSAGE_COST_BYTES;
+    this.send(stream, piece.envelope, cost, outgoing.kind === 'transaction' ? 'log' : 'snapshot');
+    return cost;
   }
 
   /** Ends what is being sent, if anything is; `abort` tells the replica, unless it will be told to start over. */

@@ -5,7 +5,7 @@ import { chunkEnvelope, type LargeKind } from './messages.js';
 import type { SnapshotReason } from './replica-state.js';
 
 /** What a large stream gives: a `large-chunk` message to send, or that there is none now, or none any more. */
-export type Piece = Buffer | 'later' | 'end';
+export type Piece = { readonly envelope: Buffer; readonly body: Buffer } | 'later' | 'end';
 
 /** Something large being sent to one replica, piece by piece. */
 export interface Outgoing {
@@ -46,11 +46,11 @@ export class OutgoingEntry implements Outgoing {
     const { source } = this.opened;
     const length = Math.min(CHUNK_BYTES, source.size - this.offset);
     if (length === 0) return 'end';
-    const { envelope, body } = chunkEnvelope(this.name, length);
-    const done = source.read(body, 0, length, this.offset);
+    const piece = chunkEnvelope(this.name, length);
+    const done = source.read(piece.body, 0, length, this.offset);
     if (done !== length) throw new Error(`log of ${this.name} is cut: ${done} of ${length} bytes at ${this.offset}`);
     this.offset += length;
-    return envelope;
+    return piece;
   }
 
   close(): void {
@@ -108,9 +108,9 @@ export class OutgoingSnapshot implements Outgoing {
     const part = this.hand.subarray(this.handOffset, this.handOffset + CHUNK_BYTES);
     this.handOffset += part.length;
     if (this.handOffset >= this.hand.length) this.hand = undefined;
-    const { envelope, body } = chunkEnvelope(this.database.name, part.length);
-    body.set(part);
-    return envelope;
+    const piece = chunkEnvelope(this.database.name, part.length);
+    piece.body.set(part);
+    return piece;
   }
 
   close(): void {
