@@ -13,6 +13,8 @@ import type { StartNodeOptions } from './node-types.js';
 import { ReplicationServer } from './replication/index.js';
 
 const PRUNE_INTERVAL_MS = 10_000;
+/** How often the logs are made durable. */
+const SYNC_INTERVAL_MS = 250;
 const FLUSH_LIMIT_MS = 10_000;
 
 /** A primary: captures what applications write, streams it to replicas, backs it up. */
@@ -24,7 +26,7 @@ export class PrimaryRole implements NodeRole {
   private server: ReplicationServer | undefined;
   private address: string | null = null;
   private readonly stores: Backup[] = [];
-  private pruning: NodeJS.Timeout | undefined;
+  private readonly timers: NodeJS.Timeout[] = [];
 
   constructor(
     private readonly options: StartNodeOptions,
@@ -66,8 +68,11 @@ export class PrimaryRole implements NodeRole {
     this.address = config.lease.advertise;
     if (config.replication.listen !== null) await this.listen(config.replication.listen);
     for (const backup of config.backup) this.startBackup(backup);
-    this.pruning = setInterval(() => this.set.prune(config.replication.retain), PRUNE_INTERVAL_MS);
-    this.pruning.unref();
+    this.timers.push(
+      setInterval(() => this.set.prune(config.replication.retain), PRUNE_INTERVAL_MS),
+      setInterval(() => this.set.syncLogs(), SYNC_INTERVAL_MS),
+    );
+    for (const timer of this.timers) timer.unref();
   }
 
   async drain(): Promise<void> {
@@ -75,7 +80,7 @@ export class PrimaryRole implements NodeRole {
   }
 
   async finish(): Promise<void> {
-    clearInterval(this.pruning);
+    for (const timer of this.timers) clearInterval(timer);
     await this.set.idle();
     const flushed = this.stores.map(async (backup) => {
       if (!(await backup.flush(FLUSH_LIMIT_MS))) {

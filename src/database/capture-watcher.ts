@@ -41,8 +41,6 @@ export class CaptureWatcher implements Watcher {
   private readonly virtualFiles: VirtualFiles;
   /** Main files and candidates that the kernel knows, by path. */
   private readonly mains = new Map<string, FileNode>();
-  /** The database whose journal was removed last in a folder: its log is made durable with the folder. */
-  private readonly committedIn = new Map<string, TrackedDatabase>();
   private readonly pinWaiters = new Set<TrackedDatabase>();
   private readonly syncList: number[] = [-1];
   private sequence = 0;
@@ -229,16 +227,23 @@ export class CaptureWatcher implements Watcher {
 
   // --- durability -----------------------------------------------------------------------------------------------
 
+  /**
+   * A checkpoint makes the database file the durable copy of transactions instead of the WAL, so the log has to be
+   * durable too. In rollback modes the commit is durable before it is logged, and main syncs the log now and then.
+   */
   alsoSync(node: FileNode): readonly number[] {
     const tag = node.tag as Tag;
-    // The WAL is the durable copy of its own transactions; the log matters when the database file becomes it.
-    if (tag.database === undefined || tag.kind === 'wal' || tag.kind === 'shm') return NOTHING;
-    return this.logOf(tag.database);
+    const database = tag.database;
+    if (database === undefined || tag.kind !== 'main' || !database.checkpointing) return NOTHING;
+    if (!this.shared.takeLogDirty(database.slot)) return NOTHING;
+    const fd = this.shared.logFd(database.slot);
+    if (fd < 0) return NOTHING;
+    this.syncList[0] = fd;
+    return this.syncList;
   }
 
-  alsoSyncFolder(path: string): readonly number[] {
-    const database = this.committedIn.get(path);
-    return database === undefined ? NOTHING : this.logOf(database);
+  alsoSyncFolder(): readonly number[] {
+    return NOTHING;
   }
 
   // --- virtual files, wake-ups -----------------------------------------------------------------------------------
@@ -369,16 +374,7 @@ export class CaptureWatcher implements Watcher {
 
   private journalEnded(database: TrackedDatabase): void {
     database.journalOpen = false;
-    const slash = database.name.lastIndexOf('/');
-    this.committedIn.set(slash < 0 ? '' : database.name.slice(0, slash), database);
     this.grantPins(database);
-  }
-
-  private logOf(database: TrackedDatabase): readonly number[] {
-    const fd = this.shared.logFd(database.slot);
-    if (fd < 0) return NOTHING;
-    this.syncList[0] = fd;
-    return this.syncList;
   }
 
   // --- database file --------------------------------------------------------------------------------------------

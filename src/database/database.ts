@@ -108,6 +108,12 @@ export class Database implements ReplicatedDatabase {
       untrusted: !this.sumsOnDisk,
     };
     this.writeState();
+    this.shared.setLogDirty(this.slot);
+  }
+
+  /** Makes the log durable if it has something new; on another thread, without anybody waiting. */
+  syncLog(): void {
+    if (this.log.fd >= 0 && this.shared.takeLogDirty(this.slot)) this.log.syncSoon();
   }
 
   /** Takes up a position that recovery found to be right. `rebuilt`: the table was made anew, not read from its file. */

@@ -6,6 +6,8 @@ export const RECORD_HEADER_SIZE = 16;
 const RECORD_MAGIC = 0x534c4731; // "SLG1"
 /** An LTX may not be larger, since its size is a u32. */
 export const MAX_LTX_SIZE = 0xffff_ffff;
+/** How long a descriptor outlives its last use. */
+const CLOSE_AFTER_MS = 2000;
 const SCAN_SIZE = 1024 * 1024;
 
 /** One file of a log: LTX files one behind the other, with consecutive TXIDs. */
@@ -85,7 +87,9 @@ export class LogSegment {
   }
 
   release(): void {
-    if (--this.references === 0) closeSync(this.fd);
+    if (--this.references > 0) return;
+    // The worker may just have read the number from the shared memory, to have it synced.
+    setTimeout(() => closeSync(this.fd), CLOSE_AFTER_MS).unref();
   }
 
   remove(): void {

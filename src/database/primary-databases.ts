@@ -133,6 +133,11 @@ export class PrimaryDatabases implements DatabaseSet {
     }
   }
 
+  /** Makes the logs durable; called every now and then. */
+  syncLogs(): void {
+    for (const database of this.databases) database.syncLog();
+  }
+
   prune(retention: Retention): void {
     const nowMs = Date.now();
     for (const database of this.all()) (database as Database).log.prune(retention, nowMs);

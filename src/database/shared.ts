@@ -10,7 +10,7 @@ export const MAX_SLOTS = 8192;
 
 const GLOBALS = 16;
 /** Int32 words per slot. */
-const SLOT_WORDS = 8;
+const SLOT_WORDS = 9;
 /** 64-bit words per slot. */
 const SLOT_LONGS = 3;
 
@@ -42,6 +42,8 @@ enum Slot {
   LogFd = 6,
   /** 1 if the worker holds back a request until main has logged more. */
   Waiting = 7,
+  /** 1 if the log has something that was not synced. */
+  LogDirty = 8,
 }
 
 /** 64-bit fields of a slot. */
@@ -172,6 +174,16 @@ export class SharedState {
 
   setLogFd(slot: number, fd: number): void {
     Atomics.store(this.words, this.at(slot, Slot.LogFd), fd);
+  }
+
+  /** Main: after something was appended to the log. */
+  setLogDirty(slot: number): void {
+    Atomics.store(this.words, this.at(slot, Slot.LogDirty), 1);
+  }
+
+  /** Whoever syncs the log next. */
+  takeLogDirty(slot: number): boolean {
+    return Atomics.exchange(this.words, this.at(slot, Slot.LogDirty), 0) === 1;
   }
 
   logFd(slot: number): number {

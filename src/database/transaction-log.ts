@@ -1,4 +1,4 @@
-import { readdirSync, unlinkSync } from 'node:fs';
+import { fdatasync, readdirSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { SluiceError } from '../errors.js';
 import {
@@ -139,6 +139,14 @@ export class SegmentedLog implements TransactionLog {
 
   sync(): void {
     this.segments.at(-1)?.sync();
+  }
+
+  /** The same, on libuv's pool; a failure shows at the next write. */
+  syncSoon(): void {
+    const segment = this.segments.at(-1);
+    if (segment === undefined) return;
+    segment.retain();
+    fdatasync(segment.fd, () => segment.release());
   }
 
   close(): void {
