@@ -1,0 +1,40 @@
+import { mkdirSync } from 'node:fs';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { canMount, client, withMount } from './support/mounted.js';
+
+const PROCESSES = 3;
+const ROWS = 40;
+
+/** Several processes write one database; nothing may be lost. */
+async function writeTogether(path: string, mode: string, synchronous: string): Promise<string> {
+  // One first, so that the mode is set while nobody else has the database open.
+  await client('insert-client', [path, mode, synchronous, '1']);
+  const args = [path, mode, synchronous, String(ROWS)];
+  await Promise.all(Array.from({ length: PROCESSES }, () => client('insert-client', args)));
+  return client('check-client', [path]);
+}
+
+const WANTED = `${PROCESSES * ROWS + 1} ${PROCESSES * ROWS} ok\n`;
+
+if (canMount) {
+  for (const locks of ['kernel', 'sluice'] as const) {
+    test(`SQLite in all journal modes, several processes (locks: ${locks})`, () =>
+      withMount({ locks, wakeups: 'auto' }, async ({ path, backing }, server) => {
+        mkdirSync(`${backing}/sub`);
+        for (const mode of ['wal', 'delete', 'truncate', 'persist']) {
+          assert.is(await writeTogether(`${path}/sub/${mode}.db`, mode, 'full'), WANTED, mode);
+          assert.is(await client('check-client', [`${backing}/sub/${mode}.db`]), WANTED, `${mode}, the backing file`);
+        }
+        const { requests } = await server.status();
+        assert.is((requests.SETLK ?? 0) > 0, locks === 'sluice');
+      }));
+  }
+
+  test('WAL with exclusive locking and with mapped reads', () =>
+    withMount({ locks: 'sluice' }, async ({ path }) => {
+      assert.is(await client('pragma-client', [path]), 'exclusive 200 ok\nmapped 200 ok\nvacuum 4096 ok\n');
+    }));
+}
+
+test.run();
