@@ -31,7 +31,7 @@ export function checkMachine() {
 /** `npm ci` if the installed packages are not those of the lock file; a rebuild if they are another Node.js's. */
 export function install() {
   if (!isInstalled()) {
-    console.error('setup: installing dependencies (npm ci), a minute or two');
+    console.error('setup: installing dependencies (npm ci); compiling better-sqlite3 takes some minutes');
     run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'], 'npm ci failed');
   }
   if (loadsAddon()) return;

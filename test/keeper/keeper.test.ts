@@ -45,7 +45,7 @@ test('a node that dies is followed by another on the same mount, which takes ove
 test('a node that dies again and again is given up', async () => {
   const { ended } = fixture.start('die-always');
   assert.is(await ended, 1);
-  assert.is(fixture.notes().filter((note) => note.startsWith('start')).length, 10);
+  assert.is(fixture.notes().filter((note) => note.startsWith('start')).length, 10, fixture.stderr);
   assert.match(fixture.stderr, /the node died too often \(last: SIGKILL\); giving up/);
   assert.not.ok(fixture.isMounted());
 });
