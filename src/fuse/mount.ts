@@ -186,10 +186,13 @@ function abort(mounted: MountEntry): boolean {
   }
 }
 
-/** Resolves whether it worked; a program that hangs is left behind after the time-out. */
+/**
+ * Resolves whether it worked; a program that hangs is left behind after the time-out. `-c` keeps it from looking at
+ * the mount itself, which hangs if nobody serves it.
+ */
 function runUmount(args: readonly string[], timeoutMs: number): Promise<boolean> {
   return new Promise((resolved) => {
-    const program = spawn('umount', [...args], { stdio: 'ignore', cwd: '/' });
+    const program = spawn('umount', ['-c', ...args], { stdio: 'ignore', cwd: '/' });
     const timer = setTimeout(() => {
       program.kill('SIGKILL');
       program.unref();

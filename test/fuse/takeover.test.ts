@@ -1,5 +1,5 @@
 import { closeSync } from 'node:fs';
-import { open, readFile } from 'node:fs/promises';
+import { open, readFile, unlink } from 'node:fs/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { mountKernel, openDevice, prepareMountPoint } from '../../src/fuse/mount.js';
@@ -17,7 +17,6 @@ if (canMount) {
       let server = await TestServer.start([folders.mount()], deviceFd);
       const orphan = await open(`${folders.path}/orphan`, 'w+');
       await orphan.write('kept');
-      const { unlink } = await import('node:fs/promises');
       await unlink(`${folders.path}/orphan`);
       let running = true;
       const work = Promise.all([

@@ -112,7 +112,7 @@ export class TestFolders {
   }
 
   readonly #emergency = (): void => {
-    if (spawnSync('umount', ['-l', this.path], { timeout: 2000 }).status !== 0) abortMount(this.path);
+    if (spawnSync('umount', ['-c', '-l', this.path], { timeout: 2000 }).status !== 0) abortMount(this.path);
   };
 }
 
