@@ -1,4 +1,4 @@
-// `npm test`: sets a clone up, fetches the programs that judge ours, and runs the tests. Words after -- choose among
+// `npm test`: sets a clone up, fetches the programs that judge and use ours, and runs the tests. Words after -- choose among
 // them: `npm test -- ltx backup/restore`.
 import { spawnSync } from 'node:child_process';
 import { build, checkNode, install, ROOT, withSetup } from './setup.mjs';
@@ -10,6 +10,8 @@ await withSetup(() => {
   install();
   build();
 });
-const tools = spawnSync(process.execPath, ['scripts/tools.mjs', ...(inCi ? [] : ['--optional'])], { cwd: ROOT, stdio: 'inherit' });
-if (tools.status !== 0) process.exit(1);
+for (const script of ['scripts/tools.mjs', 'scripts/python-tools.mjs']) {
+  const tools = spawnSync(process.execPath, [script, ...(inCi ? [] : ['--optional'])], { cwd: ROOT, stdio: 'inherit' });
+  if (tools.status !== 0) process.exit(1);
+}
 await import('../dist/test/run.js');
