@@ -9,9 +9,11 @@ import { fail } from './failure.js';
  */
 
 const DATA = resolve('data');
-const PRIMARY_HTTP = '127.0.0.1:20202';
-const REPLICA_HTTP = '127.0.0.1:20212';
-const STREAM = '127.0.0.1:20203';
+/** For a machine on which the usual ports are taken. */
+const PORT = Number(process.env.SLUICE_DEMO_PORT || 20202);
+const PRIMARY_HTTP = `127.0.0.1:${PORT}`;
+const STREAM = `127.0.0.1:${PORT + 1}`;
+const REPLICA_HTTP = `127.0.0.1:${PORT + 10}`;
 /** npm passes a Ctrl-C on that the terminal has sent already: what follows so soon is the same one. */
 const SAME_SIGNAL_MS = 1_000;
 
@@ -86,7 +88,7 @@ In another terminal, here:
   sqlite3 data/primary/mnt/app.db "PRAGMA journal_mode = wal; CREATE TABLE IF NOT EXISTS t (x); INSERT INTO t VALUES (datetime())"
   sqlite3 data/replica/mnt/app.db "SELECT * FROM t"
   cat data/replica/mnt/app.db-pos
-  node dist/cmd/sluice.js status
+  node dist/cmd/sluice.js status -c data/primary.yml
   node dist/cmd/sluice.js restore -o /tmp/restored.db file://./data/backup/app.db
 
 Ctrl-C stops both nodes.
