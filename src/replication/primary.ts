@@ -152,11 +152,14 @@ export class ReplicationServer {
   private logged(database: ReplicatedDatabase, ltx: Uint8Array | undefined): void {
     this.moved.add(database.name);
     if (this.following.size === 0) return;
+    const position = ltx !== undefined && ltx.length <= CHUNK_BYTES ? positionOf(database, ltx) : undefined;
+    if (ltx === undefined || position === undefined) {
+      for (const follower of this.following) follower.push(database, database.position, 0, undefined);
+      return;
+    }
     let message: Buffer | undefined;
-    const small = ltx !== undefined && ltx.length <= CHUNK_BYTES;
-    const envelope = small ? () => (message ??= encodeTransaction(database.name, ltx)) : undefined;
-    const position = small ? positionOf(database, ltx) : database.position;
-    for (const follower of this.following) follower.push(database, position, ltx?.length ?? 0, envelope);
+    const envelope = () => (message ??= encodeTransaction(database.name, ltx));
+    for (const follower of this.following) follower.push(database, position, ltx.length, envelope);
   }
 
   private positions(): DatabasePosition[] {
@@ -172,7 +175,7 @@ export class ReplicationServer {
     const positions: DatabasePosition[] = [];
     for (const name of this.moved) {
       const database = this.options.databases.get(name);
-      if (database !== undefined) positions.push(databasePosition(database));
+      if (database !== undefined && isDatabaseName(name)) positions.push(databasePosition(database));
     }
     this.moved.clear();
     for (const connection of this.connections) connection.checkAlive();
@@ -216,10 +219,17 @@ function databasePosition({ name, position, positionTimeMs }: ReplicatedDatabase
   return { name, position, timeMs: Math.max(0, Math.round(positionTimeMs)) };
 }
 
-/** Where the database was after this transaction; it may already be further when several are told of at once. */
-function positionOf(database: ReplicatedDatabase, ltx: Uint8Array): Position {
-  const { maxTxid, postApply } = decodeHeader(ltx);
-  return maxTxid === database.position.txid ? database.position : { txid: maxTxid, checksum: postApply };
+/**
+ * Where the database was after this transaction; it may already be further when several are told of at once. Undefined
+ * if the bytes do not say, and what the log has will be sent.
+ */
+function positionOf(database: ReplicatedDatabase, ltx: Uint8Array): Position | undefined {
+  try {
+    const { maxTxid, postApply } = decodeHeader(ltx);
+    return maxTxid === database.position.txid ? database.position : { txid: maxTxid, checksum: postApply };
+  } catch {
+    return undefined;
+  }
 }
 
 async function resolve(host: string): Promise<string> {

@@ -85,6 +85,7 @@ export class ReplicaDatabase {
     const same = told !== undefined && samePosition(held, told.position);
     this.age.reset(same || (told !== undefined && held.txid < told.position.txid) ? held.txid : 0);
     if (told !== undefined) this.heard(told);
+    if (same) this.problem = null;
   }
 
   /** The connection is gone, and with it everything that was not begun. */

@@ -3,6 +3,7 @@ import { type Position, ZERO_POSITION } from '../ltx/index.js';
 import type { UpstreamStatus } from '../status.js';
 import { backoffMs } from './backoff.js';
 import { PrimaryClock } from './content-age.js';
+import { isDatabaseName } from './fields.js';
 import { CLIENT_LIMITS, type ClientLimits, MAX_DATABASES } from './limits.js';
 import { type Message, PROTOCOL_VERSION } from './messages.js';
 import { Pause } from './pause.js';
@@ -110,7 +111,7 @@ export class ReplicationClient {
     const upstream = new Upstream({ url, token, connectMs, silenceMs, heartbeatMs: this.heartbeatMs });
     this.upstream = upstream;
     upstream.onOpen = () => {
-      this.held = new Map(this.options.sink.positions());
+      this.held = new Map([...this.options.sink.positions()].filter(([database]) => isDatabaseName(database)));
       for (const database of this.databases.values()) database.helloSaid();
       upstream.send({ type: 'hello', version: PROTOCOL_VERSION, nodeId, name, positions: this.held });
     };

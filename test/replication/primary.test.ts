@@ -165,7 +165,7 @@ test('a socket that is not read: the primary’s buffer stays bounded, others go
       peer.pause();
       let most = 0;
       const paused = () => pair.server.followers().find(({ nodeId }) => nodeId === 'paused')!;
-      for (let i = 0; i < 300; i++) {
+      for (let i = 0; i < 120; i++) {
         pair.databases.commit('app.db', 1, 40);
         if (i % 10 === 0) await pair.same();
         most = Math.max(most, paused().bufferedBytes);
@@ -174,7 +174,7 @@ test('a socket that is not read: the primary’s buffer stays bounded, others go
       assert.ok(most > 0, 'the socket was full');
       assert.ok(most <= 1024 * KIB + 256 * KIB, `${most} bytes buffered`);
       peer.resume();
-      await eventually(() => peer.of('transaction').length === 300, 'all 300');
+      await eventually(() => peer.of('transaction').length === 120, 'all 120');
     },
     {
       limits: {
@@ -315,9 +315,9 @@ test('close waits for acknowledgements, up to its limit', () =>
 
 test('reconnect storms leave nothing behind', () =>
   withPair(async (pair) => {
-    pair.databases.commit('app.db', 5, 100).prune(6);
+    pair.databases.commit('app.db', 3, 70).prune(4);
     await pair.start();
-    for (let round = 0; round < 20; round++) {
+    for (let round = 0; round < 8; round++) {
       const peers = await Promise.all(Array.from({ length: 10 }, (_, i) => RawPeer.replica(pair.url, `storm ${i}`)));
       for (const peer of peers) peer.ws.terminate();
     }
