@@ -7,6 +7,7 @@ import {
   HEADER_SIZE,
   LtxEncoder,
   type LtxHeader,
+  LtxReader,
   type PageIndex,
   readPageAt,
   readPageIndex,
@@ -41,7 +42,7 @@ export async function mergeEntries(entries: readonly LogEntry[]): Promise<Merged
   }
   const header = mergedHeader(entries, readHeader(inputs.at(-1)!.source));
   const chunks: Uint8Array[] = [];
-  const encoder = new LtxEncoder((chunk) => chunks.push(chunk.slice()), header);
+  const encoder = new LtxEncoder((chunk) => chunks.push(Uint8Array.from(chunk)), header);
   const page = new Uint8Array(header.pageSize);
   // Pages that a later shrink cut off are left out; a growth after it has all of its pages again.
   const pgnos = Uint32Array.from(newest.keys()).sort();
@@ -53,7 +54,16 @@ export async function mergeEntries(entries: readonly LogEntry[]): Promise<Merged
     if (slices.over()) await slices.pause();
   }
   encoder.finish();
-  return { bytes: Buffer.concat(chunks), timestampMs: header.timestampMs };
+  const bytes = Buffer.concat(chunks);
+  await readBack(bytes, page, slices);
+  return { bytes, timestampMs: header.timestampMs };
+}
+
+/** Nothing goes to a store that could not be read back from it. Throws `LTX_*`. */
+async function readBack(bytes: Uint8Array, page: Uint8Array, slices: Slices): Promise<void> {
+  const reader = new LtxReader(bytesSource(bytes));
+  while (reader.nextPage(page) !== 0) if (slices.over()) await slices.pause();
+  reader.finish();
 }
 
 /** The header of a transaction in the log. */
