@@ -16,7 +16,8 @@ export function registerConfig(program: Command): void {
     .option('--json', 'print the effective configuration, or the problems, as JSON')
     .addHelpText('after', EXAMPLES)
     .action(async (options: { config?: string; json?: boolean }) => {
-      const { ConfigError, formatProblem, loadConfig, maskConfig } = await import('../src/config/index.js');
+      const { ConfigError, formatProblem, maskConfig } = await import('../src/config/index.js');
+      const { loadConfig } = await import('../src/config/load.js');
       try {
         const effective = loadConfig({ file: options.config });
         if (options.json) console.log(JSON.stringify(maskConfig(effective), null, 2));

@@ -17,7 +17,7 @@ export function registerDoctor(program: Command): void {
     .option('--json', 'as JSON')
     .addHelpText('after', EXAMPLES)
     .action(async (options: { config?: string; json?: boolean }) => {
-      const { loadConfig } = await import('../src/config/index.js');
+      const { loadConfig } = await import('../src/config/load.js');
       const { examine } = await import('../src/doctor/index.js');
       const findings = await examine(loadConfig({ file: options.config }).data);
       if (findings.some(({ result }) => result === 'fail')) process.exitCode = FAILURE;

@@ -22,10 +22,12 @@ export function registerMount(program: Command): void {
     .passThroughOptions()
     .addHelpText('after', EXAMPLES)
     .action(async (command: string[], options: { config?: string }) => {
-      const { Keeper } = await import('../src/keeper/index.js');
-      const keeper = new Keeper({ file: options.config ?? null, command: command.length === 0 ? null : command });
+      const { runKeeper } = await import('../src/keeper/index.js');
       try {
-        process.exitCode = await keeper.run();
+        process.exitCode = await runKeeper({
+          file: options.config ?? null,
+          command: command.length === 0 ? null : command,
+        });
       } catch (error) {
         fail(error);
       }

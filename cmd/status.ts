@@ -40,7 +40,7 @@ export function registerStatus(program: Command): void {
 async function target(options: Options): Promise<{ url: URL; token: string | null }> {
   const given = options.token || process.env.SLUICE_TOKEN || null;
   if (options.url !== undefined) return { url: parseUrl(options.url), token: given };
-  const { loadConfig } = await import('../src/config/index.js');
+  const { loadConfig } = await import('../src/config/load.js');
   const { http }: Config = loadConfig({ file: options.config });
   if (http.listen === null) {
     throw new SluiceError('STATUS_OFF', 'the config has http.listen: off', 'Name the node with --url, or turn http on');

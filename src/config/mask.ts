@@ -1,5 +1,7 @@
-import { SECRET_KEYS } from './schema.js';
 import type { Config } from './types.js';
+
+/** Keys whose values are never shown. */
+export const SECRET_KEYS: ReadonlySet<string> = new Set(['token', 'secretAccessKey', 'accessKeyId']);
 
 /** A copy that may be printed: secrets are `***`. */
 export function maskConfig(config: Config): Config {

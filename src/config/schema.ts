@@ -161,9 +161,6 @@ export const KNOWN_KEYS: Readonly<Record<string, readonly string[]>> = {
   log: Object.keys(logShape),
 };
 
-/** Keys whose values are never shown. */
-export const SECRET_KEYS: ReadonlySet<string> = new Set(['token', 'secretAccessKey', 'accessKeyId']);
-
 function isStore(value: string): boolean {
   if (isAbsolute(value) || /^\.{1,2}(\/|$)/.test(value) || /^file:\/\/\.{1,2}(\/|$)/.test(value)) return true;
   if (!URL.canParse(value)) return false;

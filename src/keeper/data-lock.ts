@@ -19,6 +19,7 @@ export function lockDataFolder(data: string): DataLock {
   try {
     mkdirSync(data, { recursive: true });
     const db = new Database(join(data, 'lock.db'), { timeout: LOCK_WAIT_MS });
+    db.pragma('journal_mode = memory');
     // The transaction is never ended, and nothing is ever written: the file stays empty.
     db.exec('BEGIN EXCLUSIVE');
     writeFileSync(join(data, 'node.pid'), `${process.pid}\n`);

@@ -1,1 +1,1 @@
-export { Keeper, type KeeperOptions } from './keeper.js';
+export { type KeeperOptions, runKeeper } from './keeper.js';

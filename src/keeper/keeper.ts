@@ -6,6 +6,7 @@ import { cleanStaleMount, mountKernel, openDevice, prepareMountPoint } from '../
 import { Command, PASSED_SIGNALS, type PassedSignal } from './command.js';
 import { COMMAND_LIMIT_MS, DRAIN_LIMIT_MS, FINISH_LIMIT_MS, SAME_SIGNAL_MS } from './limits.js';
 import { NodeDied, NodeFailed, NodeProcess } from './node-process.js';
+import { readConfig } from './read-config.js';
 import { RestartPolicy } from './restart-policy.js';
 import { HASTEN, KILL, STOP, StopRequest } from './stop-request.js';
 import { takeAway, unmountGently } from './unmount.js';
@@ -26,29 +27,36 @@ export interface KeeperOptions {
   readonly nodeEntry?: string;
 }
 
+/** Runs a keeper until its application ends or a signal asks for the end. Resolves with the exit code; rejects if it cannot start. */
+export async function runKeeper(options: KeeperOptions): Promise<number> {
+  return new Keeper(await readConfig(options.file), options).run();
+}
+
 /**
  * The process that `sluice mount` is: holds the descriptor of the mount and the application, and keeps a node serving
  * them, starting a new one on the same mount when one dies. It never opens a file of the mount itself.
  */
-export class Keeper {
+class Keeper {
+  readonly #config: Config;
   readonly #options: KeeperOptions;
   readonly #stop = new StopRequest();
   readonly #policy = new RestartPolicy();
-  #config: Config | null = null;
   #deviceFd: number | undefined;
   /** Where the mount is; undefined while there is none. */
   #mountedAt: string | undefined;
   /** A node has answered the kernel on this mount: its successors take over. */
   #served = false;
+  /** A node got as far as to say something. */
+  #locked = false;
   #command: Command | undefined;
   #exitCode = 0;
   #stopRaisedMs = Number.NEGATIVE_INFINITY;
 
-  constructor(options: KeeperOptions) {
+  constructor(config: Config, options: KeeperOptions) {
+    this.#config = config;
     this.#options = options;
   }
 
-  /** Runs until the application ends or a signal asks for the end. Resolves with the exit code; rejects if it cannot start. */
   async run(): Promise<number> {
     const listeners = PASSED_SIGNALS.map((signal) => [signal, () => this.#signalled(signal)] as const);
     for (const [signal, listener] of listeners) process.on(signal, listener);
@@ -90,24 +98,28 @@ export class Keeper {
 
   /** Brings a node to the point where it serves the mount. The way it died if it did; throws if it may not be tried again. */
   async #startNode(node: NodeProcess): Promise<string | undefined> {
+    let starting = true;
     try {
-      node.send({ kind: 'start', file: this.#options.file, config: this.#config });
-      const killed = this.#stop.reached(HASTEN).then(() => node.kill());
+      node.send({ kind: 'start', config: this.#config });
+      // Later a hastened stop is still a clean one for a node that serves.
+      const killed = this.#stop.reached(HASTEN).then(() => (starting ? node.kill() : undefined));
       await Promise.race([this.#serve(node), killed]);
       return undefined;
     } catch (error) {
-      const again = this.#served || (error instanceof NodeDied && this.#config !== null);
+      const again = this.#served || (error instanceof NodeDied && this.#locked);
       if (again && (error instanceof NodeDied || error instanceof NodeFailed)) return describeError(error);
       await node.kill();
       if (!(error instanceof NodeDied)) throw error;
       throw new SluiceError('NODE_FAILED', `the node cannot be started (${error.message})`, 'Look at the lines above');
+    } finally {
+      starting = false;
     }
   }
 
   async #serve(node: NodeProcess): Promise<void> {
-    const { config } = await node.expect('locked');
-    this.#config ??= config;
-    if (this.#mountedAt === undefined) await this.#mount(config.mount.path);
+    await node.expect('locked');
+    this.#locked = true;
+    if (this.#mountedAt === undefined) await this.#mount(this.#config.mount.path);
     node.send({ kind: 'mounted', takeover: this.#served });
     await node.expect('serving');
     this.#served = true;
@@ -177,7 +189,7 @@ export class Keeper {
   }
 
   #startCommand(): void {
-    const argv = this.#options.command ?? this.#config?.exec ?? null;
+    const argv = this.#options.command ?? this.#config.exec;
     if (argv === null || this.#command !== undefined || this.#stop.level >= STOP) return;
     const command = new Command(argv, (message) => this.#report(message));
     this.#command = command;
@@ -200,7 +212,7 @@ export class Keeper {
   }
 
   #report(message: string): void {
-    const format = this.#config?.log.format ?? 'auto';
+    const { format } = this.#config.log;
     const json = format === 'json' || (format === 'auto' && process.stderr.isTTY !== true);
     const line = json ? JSON.stringify({ level: 40, time: Date.now(), msg: message }) : `sluice: ${message}`;
     process.stderr.write(`${line}\n`);

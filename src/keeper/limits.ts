@@ -1,3 +1,5 @@
+/** How long reading the config file may take. */
+export const CONFIG_LIMIT_MS = 30_000;
 /** How long a node may take to give up its databases and send the rest of its backup. */
 export const DRAIN_LIMIT_MS = 30_000;
 /** How long applications may keep the mount busy at a stop before it is taken from them. */

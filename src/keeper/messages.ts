@@ -9,16 +9,16 @@ export interface FailureText {
 
 /** What the keeper tells its node. The order is: start, mounted, then at the end stop, unmounted. */
 export type ToNode =
-  /** The first node reads the config file; its successors get what the first one made of it. */
-  | { readonly kind: 'start'; readonly file: string | null; readonly config: Config | null }
+  /** The same config for the first node and its successors, whatever happens to the file. */
+  | { readonly kind: 'start'; readonly config: Config }
   | { readonly kind: 'mounted'; readonly takeover: boolean }
   | { readonly kind: 'stop' }
   | { readonly kind: 'unmounted' };
 
 /** What the node tells its keeper. The order is: locked, serving, ready, then at the end drained. */
 export type ToKeeper =
-  /** The config is good, the data folder is this node's, and its HTTP address too: the mount may be made. */
-  | { readonly kind: 'locked'; readonly config: Config }
+  /** The data folder is this node's, and its HTTP address too: the mount may be made. */
+  | { readonly kind: 'locked' }
   | { readonly kind: 'serving' }
   /** Applications may start. */
   | { readonly kind: 'ready' }

@@ -1,4 +1,3 @@
-import { loadConfig } from '../config/index.js';
 import { describeError, errorCode, SluiceError } from '../errors.js';
 import { Metrics, startHttp } from '../http/index.js';
 import { createLogger, type Logger } from '../log.js';
@@ -27,14 +26,13 @@ export async function runNode(startNode: StartNode): Promise<never> {
 
 async function live(startNode: StartNode): Promise<never> {
   const inbox = new Inbox();
-  const start = await inbox.expect('start');
-  const config = start.config ?? loadConfig({ file: start.file ?? undefined });
+  const { config } = await inbox.expect('start');
   const lock = lockDataFolder(config.data);
   const log = await createLogger(config.log);
   const metrics = new Metrics();
   let node: RunningNode | undefined;
   const http = await startHttp({ config: config.http, metrics, status: () => node?.status(), log });
-  send({ kind: 'locked', config });
+  send({ kind: 'locked' });
 
   const { takeover } = await inbox.expect('mounted');
   node = await startNode({

@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type Config, ConfigError, formatProblem, loadConfig, maskConfig } from '../../src/config/index.js';
+import { type Config, ConfigError, formatProblem, maskConfig } from '../../src/config/index.js';
+import { loadConfig } from '../../src/config/load.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'sluice-config-'));
 

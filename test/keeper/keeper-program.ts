@@ -1,16 +1,15 @@
 import { fileURLToPath } from 'node:url';
 import { describeError } from '../../src/errors.js';
-import { Keeper } from '../../src/keeper/index.js';
+import { runKeeper } from '../../src/keeper/index.js';
 
 /** A keeper over the fake node: `keeper-program.js CONFIG [COMMAND…]`. */
 const [file = '', ...command] = process.argv.slice(2);
-const keeper = new Keeper({
-  file,
-  command: command.length === 0 ? null : command,
-  nodeEntry: fileURLToPath(new URL('./fake-node.js', import.meta.url)),
-});
 try {
-  process.exitCode = await keeper.run();
+  process.exitCode = await runKeeper({
+    file,
+    command: command.length === 0 ? null : command,
+    nodeEntry: fileURLToPath(new URL('./fake-node.js', import.meta.url)),
+  });
 } catch (error) {
   process.stderr.write(`sluice: ${describeError(error)}\n`);
   process.exitCode = 1;
