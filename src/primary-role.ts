@@ -16,13 +16,14 @@ const PRUNE_INTERVAL_MS = 10_000;
 /** How often the logs are made durable. */
 const SYNC_INTERVAL_MS = 250;
 const FLUSH_LIMIT_MS = 10_000;
+/** How long the mount's thread may take to end once the mount is gone. */
+const ENDED_LIMIT_MS = 5_000;
 
 /** A primary: captures what applications write, streams it to replicas, backs it up. */
 export class PrimaryRole implements NodeRole {
   readonly role = 'primary';
   private readonly set: PrimaryDatabases;
   private worker: MountWorker | undefined;
-  private outcomes: readonly Recovered[] = [];
   private server: ReplicationServer | undefined;
   private address: string | null = null;
   private readonly stores: Backup[] = [];
@@ -49,8 +50,7 @@ export class PrimaryRole implements NodeRole {
   }
 
   async recover(live: boolean): Promise<readonly Recovered[]> {
-    this.outcomes = await this.set.recover(live);
-    return this.outcomes;
+    return this.set.recover(live);
   }
 
   slots(): { name: string; slot: number }[] {
@@ -63,7 +63,9 @@ export class PrimaryRole implements NodeRole {
 
   async begin(worker: MountWorker): Promise<void> {
     this.worker = worker;
-    this.set.begin(this.outcomes);
+    this.set.begin();
+    // What it has been waiting for since it serves may be done already.
+    worker.waker.wake();
     const { config } = this.options;
     this.address = config.lease.advertise;
     if (config.replication.listen !== null) await this.listen(config.replication.listen);
@@ -75,12 +77,15 @@ export class PrimaryRole implements NodeRole {
     for (const timer of this.timers) timer.unref();
   }
 
+  async ready(): Promise<void> {}
+
   async drain(): Promise<void> {
     // Streams and backups go on until the mount is gone, for what applications still commit.
   }
 
   async finish(): Promise<void> {
     for (const timer of this.timers) clearInterval(timer);
+    await this.workerEnded();
     await this.set.idle();
     const flushed = this.stores.map(async (backup) => {
       if (!(await backup.flush(FLUSH_LIMIT_MS))) {
@@ -90,6 +95,16 @@ export class PrimaryRole implements NodeRole {
     });
     await Promise.all([...flushed, this.server?.close()]);
     await this.set.saveClean();
+  }
+
+  /** The worker's last messages come before its end. */
+  private async workerEnded(): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, ENDED_LIMIT_MS);
+    });
+    await Promise.race([this.worker?.ended.catch(() => undefined), late]);
+    clearTimeout(timer);
   }
 
   databases() {

@@ -1,6 +1,6 @@
 import { readSync } from 'node:fs';
 import { DEFER, type FileNode, PROCEED, type Verdict, type Watcher } from '../fuse/index.js';
-import { companionOf, HEADER_SIZE, hasDatabaseMagic } from '../sqlite/index.js';
+import { companionOf, HEADER_SIZE, hasDatabaseMagic, hasJournalMagic, JOURNAL_HEADER_SIZE } from '../sqlite/index.js';
 import { PinFlags } from './pin-flags.js';
 import type { SharedState } from './shared.js';
 import type { TrackedDatabase } from './tracked-database.js';
@@ -10,9 +10,8 @@ import type { FromWorker, ToWorker } from './worker-messages.js';
 import { WorkerPin } from './worker-pin.js';
 
 const EACCES = 13;
+const COMPANIONS = ['wal', 'shm', 'journal'] as const;
 const NOTHING: readonly number[] = [];
-/** What SQLite writes over a persistent journal's header to commit. */
-const JOURNAL_ZEROES = 28;
 
 type Kind = 'main' | 'wal' | 'shm' | 'journal';
 
@@ -41,6 +40,8 @@ export class CaptureWatcher implements Watcher {
   private readonly virtualFiles: VirtualFiles;
   /** Main files and candidates that the kernel knows, by path. */
   private readonly mains = new Map<string, FileNode>();
+  /** Files with a companion's suffix whose database is not known (yet), by path. */
+  private readonly strays = new Map<string, FileNode>();
   private readonly pinWaiters = new Set<TrackedDatabase>();
   private readonly syncList: number[] = [-1];
   private sequence = 0;
@@ -69,17 +70,12 @@ export class CaptureWatcher implements Watcher {
       node.tag = { kind: 'main', database } satisfies Tag;
       return;
     }
-    let database = this.databases.get(companion.database);
-    if (database === undefined && this.mains.has(companion.database)) {
-      database = this.databases.create(companion.database);
-      if (database !== undefined) {
-        database.main = this.mains.get(companion.database);
-        (database.main!.tag as Tag).database = database;
-        database.dirtyUnknown = true;
-      }
-    }
+    const main = this.mains.get(companion.database);
+    const database =
+      this.databases.get(companion.database) ?? (main === undefined ? undefined : this.create(main, main.tag as Tag));
     node.tag = { kind: companion.kind, database } satisfies Tag;
-    if (companion.kind === 'wal' && database !== undefined) {
+    if (database === undefined) this.strays.set(node.path, node);
+    else if (companion.kind === 'wal') {
       database.walNode = node;
       if (created) this.clearWal(database);
     }
@@ -89,6 +85,7 @@ export class CaptureWatcher implements Watcher {
     const tag = node.tag as Tag | undefined;
     if (tag === undefined) return;
     const database = tag.database;
+    this.strays.delete(node.path);
     if (tag.kind === 'main') {
       if (this.mains.get(node.path) === node) this.mains.delete(node.path);
       if (database?.main === node) this.drop(database);
@@ -101,6 +98,7 @@ export class CaptureWatcher implements Watcher {
   renamed(node: FileNode, oldPath: string): void {
     const tag = node.tag as Tag | undefined;
     if (tag === undefined) return;
+    this.strays.delete(oldPath);
     if (tag.kind === 'main') {
       if (this.mains.get(oldPath) === node) this.mains.delete(oldPath);
       if (tag.database?.main === node) this.drop(tag.database);
@@ -140,7 +138,7 @@ export class CaptureWatcher implements Watcher {
       case 'journal':
         return isJournalCommit(position, data, start, length) ? this.settle(database) : PROCEED;
       case 'main':
-        if (database.pending !== undefined && !this.resolvePending(database)) return DEFER;
+        if (!this.mayChangeMain(database)) return DEFER;
         for (const pin of database.pins) pin.save(node.fd(), position, length);
         return PROCEED;
       default:
@@ -158,7 +156,7 @@ export class CaptureWatcher implements Watcher {
       case 'journal':
         return size === 0 ? this.settle(database) : PROCEED;
       case 'main':
-        if (database.pending !== undefined && !this.resolvePending(database)) return DEFER;
+        if (!this.mayChangeMain(database)) return DEFER;
         for (const pin of database.pins) pin.saveTail(node.fd(), size);
         return PROCEED;
       default:
@@ -212,17 +210,30 @@ export class CaptureWatcher implements Watcher {
       }
     } else if (tag.kind === 'journal') {
       if (size === 0) this.journalEnded(database);
-    } else if (tag.kind === 'main' && !database.checkpointing) {
-      database.resized = true;
+    } else if (tag.kind === 'main') {
+      this.shared.countFileWrite(database.slot);
+      if (!database.checkpointing) this.resizedMain(database, size);
     }
   }
 
   released(node: FileNode, wrote: boolean): void {
     if (!wrote) return;
     const tag = node.tag as Tag | undefined;
-    if (tag?.kind !== 'main' || tag.database === undefined || node.writers > 0) return;
+    if (tag?.kind !== 'main' || node.writers > 0) return;
     const database = tag.database;
+    // Its first bytes may have come in pieces too small to be known for a database.
+    if (database === undefined) {
+      if (!node.orphan) this.arrived(node, tag);
+      return;
+    }
     if (database.changed && !database.journalOpen && !database.checkpointing) this.settle(database);
+  }
+
+  /** The mount is gone: what was written without a journal, and not closed in time to be seen, is a transaction too. */
+  ended(): void {
+    for (const database of this.databases.all()) {
+      if (database.changed && !database.journalOpen && !database.checkpointing) this.settle(database);
+    }
   }
 
   // --- durability -----------------------------------------------------------------------------------------------
@@ -283,7 +294,7 @@ export class CaptureWatcher implements Watcher {
     if (this.isSame(node, position, data, start, Math.min(length, database.wal.committedEnd - position)))
       return PROCEED;
     if (database.pending !== undefined) return this.resolvePending(database) ? PROCEED : DEFER;
-    if (!this.isLogged(database)) return DEFER;
+    if (this.isHeld(database) || !this.isLogged(database)) return DEFER;
     for (const pin of database.pins) pin.saveWal();
     const frames = database.wal.framesBefore(position);
     const sequence = ++this.sequence;
@@ -296,6 +307,7 @@ export class CaptureWatcher implements Watcher {
   /** Before the WAL's frames go away (a new header, truncation, removal): all of it must be in the log. */
   private mayLoseWal(database: TrackedDatabase): Verdict {
     if (database.wal.header === undefined) return PROCEED;
+    if (this.isHeld(database)) return DEFER;
     if (database.wal.verify()) this.publishWal(database);
     if (!this.isLogged(database)) return DEFER;
     for (const pin of database.pins) pin.saveWal();
@@ -332,6 +344,14 @@ export class CaptureWatcher implements Watcher {
     if (this.shared.isLogged(slot, wal.generation, wal.committedFrames)) return true;
     this.shared.ringBell(slot);
     return false;
+  }
+
+  /** Whether main reads the whole database just now. */
+  private isHeld(database: TrackedDatabase): boolean {
+    const { slot } = database;
+    if (!this.shared.isHeld(slot)) return false;
+    this.shared.setWaiting(slot);
+    return this.shared.isHeld(slot);
   }
 
   private isSame(node: FileNode, position: number, data: Buffer, start: number, length: number): boolean {
@@ -383,29 +403,65 @@ export class CaptureWatcher implements Watcher {
     let database = tag.database;
     if (database === undefined) {
       if (position !== 0 || length < HEADER_SIZE || !hasDatabaseMagic(data, start)) return;
-      database = this.databases.create(node.path);
+      database = this.create(node, tag);
       if (database === undefined) return;
-      database.main = node;
-      database.dirtyUnknown = true;
-      tag.database = database;
     }
+    this.shared.countFileWrite(database.slot);
     if (position === 0) database.notePageSize(data, start, length);
     if (!database.checkpointing) database.noteWrite(position, length);
+  }
+
+  private mayChangeMain(database: TrackedDatabase): boolean {
+    if (database.pending !== undefined && !this.resolvePending(database)) return false;
+    return !this.isHeld(database);
+  }
+
+  private resizedMain(database: TrackedDatabase, size: number): void {
+    if (database.journalOpen) {
+      database.resized = true;
+      return;
+    }
+    // In a rollback mode SQLite cuts off free space when the journal is gone: the position is of that size already.
+    // Cut further, without a journal, by something else than SQLite: what comes back may be zeros that nobody writes.
+    const { pageCount } = this.shared.position(database.slot);
+    if (size < pageCount * database.pageSize) database.dirtyUnknown = true;
   }
 
   /** A file came under this name by a rename: if it is a database, all of it is new. */
   private arrived(node: FileNode, tag: Tag): void {
     const head = Buffer.alloc(HEADER_SIZE);
     if (readSync(node.fd(), head, 0, HEADER_SIZE, 0) < HEADER_SIZE || !hasDatabaseMagic(head)) return;
-    const database = tag.database ?? this.databases.create(node.path);
+    const database = tag.database ?? this.create(node, tag);
     if (database === undefined) return;
     database.main = node;
-    tag.database = database;
     database.notePageSize(head, 0, HEADER_SIZE);
     database.dirtyUnknown = true;
     // A drop that is still under way keeps its place: main takes both in order.
     database.pending = undefined;
     this.settle(database);
+  }
+
+  /** Takes a file for a database from now on, with what stands beside it. Undefined if the node holds too many. */
+  private create(node: FileNode, tag: Tag): TrackedDatabase | undefined {
+    const database = this.databases.create(node.path);
+    if (database === undefined) return undefined;
+    database.main = node;
+    database.dirtyUnknown = true;
+    tag.database = database;
+    for (const kind of COMPANIONS) {
+      const companion = this.strays.get(`${node.path}-${kind}`);
+      if (companion === undefined) continue;
+      this.strays.delete(companion.path);
+      (companion.tag as Tag).database = database;
+      if (kind === 'wal') {
+        database.walNode = companion;
+        database.wal.load();
+        this.publishWal(database);
+      } else if (kind === 'journal') {
+        database.journalOpen = startsJournal(companion);
+      }
+    }
+    return database;
   }
 
   private drop(database: TrackedDatabase): void {
@@ -475,13 +531,19 @@ export class CaptureWatcher implements Watcher {
       }
       const flags = new PinFlags({ pages: position.pageCount });
       database.pins.push(new WorkerPin(pin, flags, path, database.pageSize, database.walPath, frames));
-      this.options.send({ kind: 'pinned', slot, pin, flags: flags.buffer, frames, ...position });
+      const { pageSize } = database;
+      this.options.send({ kind: 'pinned', slot, pin, flags: flags.buffer, frames, pageSize, ...position });
     }
   }
 }
 
+function startsJournal(node: FileNode): boolean {
+  const head = Buffer.alloc(JOURNAL_HEADER_SIZE);
+  return readSync(node.fd(), head, 0, head.length, 0) === head.length && hasJournalMagic(head);
+}
+
 function isJournalCommit(position: number, data: Buffer, start: number, length: number): boolean {
-  if (position !== 0 || length !== JOURNAL_ZEROES) return false;
+  if (position !== 0 || length !== JOURNAL_HEADER_SIZE) return false;
   for (let i = start; i < start + length; i++) if (data[i] !== 0) return false;
   return true;
 }

@@ -1,8 +1,8 @@
-import { type LtxPage, lockPage } from '../ltx/index.js';
+import { type DatabaseSums, type LtxPage, lockPage } from '../ltx/index.js';
 import { frameCommitSize, framePageNumber, WAL_FRAME_HEADER_SIZE } from '../sqlite/index.js';
 import type { Database } from './database.js';
 import type { DatabaseEvents } from './events.js';
-import { databaseFileFacts, PageImages } from './page-images.js';
+import { databaseFileFacts, hasHotJournal, PageImages } from './page-images.js';
 import type { SharedState } from './shared.js';
 import { TransactionWriter } from './transaction-writer.js';
 import { nextTurn, WalFile } from './wal-file.js';
@@ -19,6 +19,11 @@ const IMPORT_LOG_BYTES = 4 * 1024 * 1024;
 
 /** Wait before a database that could not be captured is read whole again. */
 const RETRY_MS = 2000;
+/** Reads of a whole database until one was not disturbed by a write that was under way when they began. */
+const WHOLE_READ_TRIES = 5;
+const IDLE_POLL_MS = 1;
+/** For LTX headers: a transaction that comes from the WAL's state as a whole points to its beginning. */
+const WAL_START = 32;
 
 /** Memory for WAL frames on their way to the log, shared by all databases since it is used within one turn. */
 export class FrameBuffer {
@@ -103,27 +108,35 @@ export class Capture {
 
   dropped(sequence: number): void {
     this.enqueue(sequence, async () => {
-      await this.captureWal();
+      try {
+        if (!this.needsWholeRead()) await this.captureWal();
+      } catch (error) {
+        this.hooks.warn(
+          this.database,
+          'the last transactions before the database was removed are not in the log',
+          error,
+        );
+      }
+      const { generation, frames } = this.shared.wal(this.database.slot);
+      this.shared.publishLogged(this.database.slot, generation, frames);
       this.closeWal();
-      if (!this.database.live) return;
-      const { position } = this.database;
-      this.database.markDropped();
-      this.database.problem = undefined;
-      this.announced = false;
-      this.events.dropped(this.database.name, position);
+      this.gone();
     });
   }
 
-  /** Compares every page with its checksum: after a journal was played back, or a file came in while the node was down. */
-  compare(): void {
+  /**
+   * Compares every page with its checksum, or reads a database that is new: after a journal was played back, or a file
+   * came in while the node was down. Resolves when it is done.
+   */
+  compare(): Promise<void> {
     this.tasks.push(() => this.captureChange(undefined));
-    this.pump();
+    return this.idle();
   }
 
   /** Resolves when all that is committed now is in the log. */
   async idle(): Promise<void> {
     this.attend();
-    while (this.running || this.tasks.length > 0) await new Promise((resolve) => setTimeout(resolve, 1));
+    while (this.running || this.tasks.length > 0) await new Promise((resolve) => setTimeout(resolve, IDLE_POLL_MS));
   }
 
   close(): void {
@@ -188,15 +201,19 @@ export class Capture {
       // The disk refuses even that; the untrusted flag stays in memory.
       database.state = { ...database.state, untrusted: true };
     }
-    this.walFrames = shared.walFrames(database.slot);
-    shared.publishLogged(database.slot, shared.walGeneration(database.slot), this.walFrames);
+    const { generation, frames } = shared.wal(database.slot);
+    this.walFrames = frames;
+    shared.publishLogged(database.slot, generation, frames);
     this.wakeIfWaiting();
     clearTimeout(this.retry);
-    this.retry = setTimeout(() => {
-      this.tasks.push(() => this.captureWhole());
-      this.pump();
-    }, RETRY_MS);
+    this.retry = setTimeout(() => this.tryWhole(), RETRY_MS);
     this.retry.unref();
+  }
+
+  /** In the middle of a rollback transaction the end of its journal leads there instead. */
+  private tryWhole(): void {
+    this.tasks.push(() => (hasHotJournal(this.database.path) ? undefined : this.captureWhole()));
+    this.pump();
   }
 
   // --- WAL ------------------------------------------------------------------------------------------------------
@@ -205,8 +222,7 @@ export class Capture {
   private captureWal(): void | Promise<void> {
     const { slot } = this.database;
     for (;;) {
-      const generation = this.shared.walGeneration(slot);
-      const end = this.shared.walFrames(slot);
+      const { generation, frames: end } = this.shared.wal(slot);
       if (generation !== this.walGeneration) this.openWal(generation);
       if (this.walFrames >= end) break;
       if (this.wal === undefined) throw new Error('the WAL cannot be opened');
@@ -356,6 +372,7 @@ export class Capture {
 
   private async captureUndo(generation: number, frames: number): Promise<void> {
     await this.captureWal();
+    if (this.needsWholeRead()) return this.captureWhole(frames);
     const wal = this.wal;
     if (wal === undefined || generation !== this.walGeneration || this.walFrames <= frames) return;
     const undone = await wal.newestFrames(frames, this.walFrames);
@@ -368,7 +385,7 @@ export class Capture {
       await this.writer.writeLarge(
         this.withGrowth(undone.keys(), commit),
         (pgno, target, offset) => images.read(pgno, target, offset),
-        { commit, timeMs: Date.now(), wal: { offset: 0, size: 0, salt1, salt2, frames } },
+        { commit, timeMs: Date.now(), wal: { offset: WAL_START, size: 0, salt1, salt2, frames } },
         false,
       );
       this.database.noteWal(salt1, salt2, frames);
@@ -386,12 +403,7 @@ export class Capture {
     const facts = databaseFileFacts(database.path);
     if (facts === undefined) {
       // Emptied, or not a database (any more): what follows it can only drop it.
-      if (database.live) {
-        const { position } = database;
-        database.markDropped();
-        this.announced = false;
-        this.events.dropped(database.name, position);
-      }
+      this.gone();
       return;
     }
     const { pageSize } = facts.header;
@@ -419,21 +431,63 @@ export class Capture {
     }
   }
 
-  /** Takes the whole database as it is, WAL and all, for its new position. */
-  private async captureWhole(): Promise<void> {
+  /** There is no database under the name any more. */
+  private gone(): void {
+    const { database } = this;
+    if (!database.live) return;
+    const { position } = database;
+    database.markDropped();
+    database.problem = undefined;
+    this.announced = false;
+    this.events.dropped(database.name, position);
+  }
+
+  /**
+   * Takes the whole database as it is, WAL and all (or its first `limit` frames), for its new position. Nobody may
+   * write the database file meanwhile, not even a checkpoint: it would put later transactions under earlier ones.
+   */
+  private async captureWhole(limit?: number): Promise<void> {
+    const { shared } = this;
+    const { slot } = this.database;
+    shared.hold(slot, true);
+    try {
+      for (let n = 0; n < WHOLE_READ_TRIES; n++) {
+        const writes = shared.fileWrites(slot);
+        const image = await this.readImage(limit);
+        if (shared.fileWrites(slot) !== writes) continue;
+        if (image === undefined) this.gone();
+        else await this.takeWhole(image);
+        return;
+      }
+      throw new Error('the database file changed while it was read whole');
+    } finally {
+      shared.hold(slot, false);
+      this.wakeIfWaiting();
+    }
+  }
+
+  private async readImage(limit: number | undefined): Promise<WholeImage | undefined> {
+    const { database, shared } = this;
+    const { generation, frames: committed } = shared.wal(database.slot);
+    const frames = Math.min(committed, limit ?? committed);
+    if (generation !== this.walGeneration) this.openWal(generation);
+    const facts = databaseFileFacts(database.path);
+    if (facts === undefined) {
+      shared.publishLogged(database.slot, generation, committed);
+      this.walFrames = committed;
+      return undefined;
+    }
+    const wal = frames > 0 ? this.wal : undefined;
+    const overlay = wal === undefined ? undefined : { file: wal, newest: await wal.newestFrames(0, frames) };
+    const pageSize = wal?.header.pageSize ?? facts.header.pageSize;
+    const pageCount = wal?.frameHeader(frames - 1).commitSize ?? facts.pageCount;
+    const sums = await readWhole(database.path, pageSize, pageCount, overlay);
+    return { sums, pageSize, pageCount, overlay, generation, frames };
+  }
+
+  private async takeWhole({ sums, pageSize, pageCount, overlay, generation, frames }: WholeImage): Promise<void> {
     const { database, shared } = this;
     const { slot } = database;
-    const generation = shared.walGeneration(slot);
-    const frames = shared.walFrames(slot);
-    if (generation !== this.walGeneration) this.openWal(generation);
-    const wal = frames > 0 ? this.wal : undefined;
-    const facts = databaseFileFacts(database.path);
-    const newest = wal === undefined ? undefined : await wal.newestFrames(0, frames);
-    const overlay = wal === undefined || newest === undefined ? undefined : { file: wal, newest };
-    const pageSize = overlay?.file.header.pageSize ?? facts?.header.pageSize;
-    if (pageSize === undefined) return;
-    const pageCount = overlay === undefined ? facts!.pageCount : overlay.file.frameHeader(frames - 1).commitSize;
-    const sums = await readWhole(database.path, pageSize, pageCount, overlay);
     const first = database.position.txid === 0;
     const walState =
       overlay === undefined
@@ -445,7 +499,7 @@ export class Capture {
       database.sums.truncate(0);
       try {
         const facts = { commit: pageCount, timeMs: Date.now() };
-        const withWal = walState === undefined ? facts : { ...facts, wal: { offset: 0, size: 0, ...walState } };
+        const withWal = walState === undefined ? facts : { ...facts, wal: { offset: WAL_START, size: 0, ...walState } };
         const read = (pgno: number, target: Buffer, offset: number) => images.read(pgno, target, offset);
         await this.writer.writeLarge(allPages(pageCount, lockPage(pageSize)), read, withWal, false);
       } finally {
@@ -472,6 +526,15 @@ export class Capture {
     this.announced = true;
     this.events.opened(this.database);
   }
+}
+
+interface WholeImage {
+  readonly sums: DatabaseSums;
+  readonly pageSize: number;
+  readonly pageCount: number;
+  readonly overlay: { readonly file: WalFile; readonly newest: ReadonlyMap<number, number> } | undefined;
+  readonly generation: number;
+  readonly frames: number;
 }
 
 function allPages(count: number, lock: number): Uint32Array {

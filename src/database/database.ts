@@ -52,7 +52,7 @@ export class Database implements ReplicatedDatabase {
     this.found = this.stateFile.found;
     this.sameBoot = this.stateFile.sameBoot;
     this.state = this.found ?? INITIAL_STATE;
-    this.log = new SegmentedLog(meta, !this.state.clean);
+    this.log = new SegmentedLog(meta, this.state.clean ? 'none' : this.sameBoot ? 'last' : 'all');
   }
 
   get position(): Position {

@@ -22,8 +22,9 @@ export function scanFolder(root: string): FolderScan {
       const path = prefix === '' ? entry.name : `${prefix}/${entry.name}`;
       if (entry.isDirectory() && depth < MAX_DEPTH) visit(path, depth + 1);
       else if (entry.isFile()) {
-        if (startsLikeDatabase(join(root, path), head)) databases.push(path);
-        else if (companionOf(path) === undefined && !entry.name.startsWith('.sluice-')) others.push(path);
+        if (companionOf(path) !== undefined || entry.name.startsWith('.sluice-')) continue;
+        const like = startsLikeDatabase(join(root, path), head);
+        if (like !== undefined) (like ? databases : others).push(path);
       }
     }
   };
@@ -31,8 +32,14 @@ export function scanFolder(root: string): FolderScan {
   return { databases, others };
 }
 
-function startsLikeDatabase(path: string, head: Buffer): boolean {
-  const fd = openSync(path, 'r');
+/** Undefined for a file that is gone, or may not be read. */
+function startsLikeDatabase(path: string, head: Buffer): boolean | undefined {
+  let fd: number;
+  try {
+    fd = openSync(path, 'r');
+  } catch {
+    return undefined;
+  }
   try {
     return readSync(fd, head, 0, 16, 0) === 16 && hasDatabaseMagic(head);
   } finally {

@@ -27,10 +27,9 @@ function run(data: FuseWorkerData, send: (message: FromWorker) => void): void {
   const receive = (): ToWorker | undefined => receiveMessageOnPort(data.port)?.message as ToWorker | undefined;
   const shared = new SharedState(data.state);
   const { backing, databases } = data;
-  const watcher: Watcher =
-    data.role === 'primary'
-      ? new CaptureWatcher({ shared, backing, databases, send, receive })
-      : new ReplicaWatcher({ shared, databases, receive });
+  const capture =
+    data.role === 'primary' ? new CaptureWatcher({ shared, backing, databases, send, receive }) : undefined;
+  const watcher: Watcher = capture ?? new ReplicaWatcher({ shared, databases, receive });
   send({ kind: 'serving' });
   serveMount({
     deviceFd: data.deviceFd,
@@ -42,6 +41,7 @@ function run(data: FuseWorkerData, send: (message: FromWorker) => void): void {
     shared: data.fuseShared,
     log: (message) => send({ kind: 'log', message }),
   });
+  capture?.ended();
 }
 
 if (parentPort !== null) {

@@ -1,4 +1,5 @@
 import { closeSync, fdatasyncSync, fstatSync, ftruncateSync, openSync, readSync, unlinkSync, writeSync } from 'node:fs';
+import { SluiceError } from '../errors.js';
 import { fileSource, verifyLtx } from '../ltx/index.js';
 
 /** Before each LTX: u32 magic, u32 size of the LTX, u64 TXID; big-endian. */
@@ -10,9 +11,12 @@ export const MAX_LTX_SIZE = 0xffff_ffff;
 const CLOSE_AFTER_MS = 2000;
 const SCAN_SIZE = 1024 * 1024;
 
+/** Which records are read whole when a segment is opened: after a crash of the process, or of the machine. */
+export type Verify = 'none' | 'last' | 'all';
+
 /** One file of a log: LTX files one behind the other, with consecutive TXIDs. */
 export class LogSegment {
-  readonly fd: number;
+  private readonly descriptor: number;
   private readonly offsets: number[] = [];
   private readonly sizes: number[] = [];
   size = 0;
@@ -25,18 +29,25 @@ export class LogSegment {
     readonly createdMs: number,
     flags: 'r+' | 'w+',
   ) {
-    this.fd = openSync(path, flags);
+    this.descriptor = openSync(path, flags);
+  }
+
+  /** Throws `LOG_PRUNED` once the file is closed: the number may be another file's by then. */
+  get fd(): number {
+    this.mustBeOpen();
+    return this.descriptor;
   }
 
   static create(path: string, firstTxid: number): LogSegment {
     return new LogSegment(path, firstTxid, Date.now(), 'w+');
   }
 
-  /** Opens one and finds its records. What follows the last whole one is cut off; `verifyLast`: that one is read whole. */
-  static open(path: string, firstTxid: number, verifyLast: boolean): LogSegment {
+  /** Opens one and finds its records. What follows the last whole one is cut off, and what `verify` finds torn. */
+  static open(path: string, firstTxid: number, verify: Verify): LogSegment {
     const segment = new LogSegment(path, firstTxid, 0, 'r+');
     segment.scan();
-    while (verifyLast && segment.count > 0 && !segment.lastIsSound()) segment.dropLast();
+    if (verify === 'last') while (segment.count > 0 && !segment.isSound(segment.lastTxid)) segment.dropLast();
+    if (verify === 'all') segment.keepSound();
     if (fstatSync(segment.fd).size > segment.size) ftruncateSync(segment.fd, segment.size);
     return Object.assign(segment, { createdMs: fstatSync(segment.fd).mtimeMs });
   }
@@ -83,18 +94,24 @@ export class LogSegment {
 
   /** A reader keeps the file readable after `remove`. */
   retain(): void {
+    this.mustBeOpen();
     this.references++;
   }
 
   release(): void {
     if (--this.references > 0) return;
     // The worker may just have read the number from the shared memory, to have it synced.
-    setTimeout(() => closeSync(this.fd), CLOSE_AFTER_MS).unref();
+    setTimeout(() => closeSync(this.descriptor), CLOSE_AFTER_MS).unref();
   }
 
   remove(): void {
     unlinkSync(this.path);
     this.release();
+  }
+
+  private mustBeOpen(): void {
+    if (this.references > 0) return;
+    throw new SluiceError('LOG_PRUNED', `the log's segment ${this.path} is gone`, 'Who needs it takes a snapshot');
   }
 
   private took(offset: number, size: number): void {
@@ -129,9 +146,15 @@ export class LogSegment {
     }
   }
 
-  private lastIsSound(): boolean {
+  private keepSound(): void {
+    let txid = this.firstTxid;
+    while (txid <= this.lastTxid && this.isSound(txid)) txid++;
+    while (this.lastTxid >= txid) this.dropLast();
+  }
+
+  private isSound(txid: number): boolean {
     try {
-      verifyLtx(fileSource(this.fd, this.offsetOf(this.lastTxid), this.sizeOf(this.lastTxid)));
+      verifyLtx(fileSource(this.fd, this.offsetOf(txid), this.sizeOf(txid)));
       return true;
     } catch {
       return false;

@@ -1,5 +1,11 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
-import { type DatabaseHeader, databasePageCount, HEADER_SIZE, parseDatabaseHeader } from '../sqlite/index.js';
+import {
+  type DatabaseHeader,
+  databasePageCount,
+  HEADER_SIZE,
+  hasJournalMagic,
+  parseDatabaseHeader,
+} from '../sqlite/index.js';
 import type { WalFile } from './wal-file.js';
 
 /** The pages of a database as they are now: its file, with the newest frames of a WAL laid over it. */
@@ -56,6 +62,22 @@ export function databaseFileFacts(path: string): FileFacts | undefined {
     const header = parseDatabaseHeader(head);
     if (header === undefined) return undefined;
     return { header, pageCount: databasePageCount(header, fstatSync(fd).size) };
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Whether there is a journal that the next opener plays back. */
+export function hasHotJournal(path: string): boolean {
+  let fd: number;
+  try {
+    fd = openSync(`${path}-journal`, 'r');
+  } catch {
+    return false;
+  }
+  try {
+    const head = Buffer.alloc(8);
+    return readSync(fd, head, 0, 8, 0) === 8 && hasJournalMagic(head);
   } finally {
     closeSync(fd);
   }

@@ -40,6 +40,8 @@ export class PrimaryDatabases implements DatabaseSet {
   private readonly buffer = new FrameBuffer();
   private readonly waitingPins = new Map<number, Waiting>();
   private readonly openSnapshots = new Map<PinnedSnapshot, Database>();
+  /** Slots of databases whose folder could not be made, with their names. */
+  private readonly refused = new Map<number, string>();
   private pins = 0;
   private stopped = false;
 
@@ -49,7 +51,7 @@ export class PrimaryDatabases implements DatabaseSet {
 
   /** Before the mount answers. `live`: applications may have files open. */
   async recover(live: boolean): Promise<Recovered[]> {
-    const { folder } = this.options;
+    const { folder, shared } = this.options;
     const names = new Set([...folder.knownNames(), ...this.scan().databases]);
     const outcomes: Recovered[] = [];
     for (const name of names) {
@@ -63,31 +65,32 @@ export class PrimaryDatabases implements DatabaseSet {
       }
       this.addCapture(database);
     }
+    for (const { name, compare, outcome, walFrames } of outcomes) {
+      const { slot } = this.byName.get(name)!;
+      if (!compare && outcome !== 'new') continue;
+      shared.publishWal(slot, 0, walFrames);
+      await this.captures[slot]!.compare();
+    }
     return outcomes;
   }
 
-  /** After the worker began: what recovery left to do. */
-  begin(outcomes: readonly Recovered[]): void {
-    for (const { name, compare, outcome } of outcomes) {
-      const database = this.byName.get(name);
-      if (database === undefined) continue;
-      if (compare || outcome === 'new') this.captures[database.slot]!.compare();
-    }
+  /** After the worker began. */
+  begin(): void {
     void this.attendLoop();
   }
 
   /** Name and slot of each, for the worker. */
   slots(): { name: string; slot: number }[] {
-    return this.databases.map(({ name, slot }) => ({ name, slot }));
+    return this.every().map(({ name, slot }) => ({ name, slot }));
   }
 
   *all(): Iterable<Database> {
-    for (const database of this.databases) if (database.live) yield database;
+    for (const database of this.every()) if (database.live) yield database;
   }
 
   /** Also those that are damaged or gone. */
   every(): readonly Database[] {
-    return this.databases;
+    return [...this.byName.values()];
   }
 
   get(name: string): Database | undefined {
@@ -105,23 +108,28 @@ export class PrimaryDatabases implements DatabaseSet {
 
   handle(message: FromWorker): void {
     switch (message.kind) {
-      case 'found': {
-        const database = this.openDatabase(message.name, message.slot);
-        this.addCapture(database);
-        this.captures[message.slot]!.attend();
+      case 'found':
+        this.refused.set(message.slot, message.name);
+        this.captureOf(message.slot)?.attend();
+        return;
+      case 'changed': {
+        const capture = this.captureOf(message.slot);
+        if (capture === undefined) this.letGo(message.slot, message.sequence);
+        else capture.changed(message.sequence, message.pages);
         return;
       }
-      case 'changed':
-        this.captures[message.slot]?.changed(message.sequence, message.pages);
+      case 'undo': {
+        const capture = this.captureOf(message.slot);
+        if (capture === undefined) this.letGo(message.slot, message.sequence);
+        else capture.undo(message.sequence, message.generation, message.frames);
         return;
-      case 'undo':
-        this.captures[message.slot]?.undo(message.sequence, message.generation, message.frames);
-        return;
+      }
       case 'dropped':
         for (const [snapshot, database] of this.openSnapshots) {
           if (database.slot === message.slot) snapshot.break('the database was removed');
         }
-        this.captures[message.slot]?.dropped(message.sequence);
+        if (this.captures[message.slot] === undefined) this.letGo(message.slot, message.sequence);
+        else this.captures[message.slot]!.dropped(message.sequence);
         return;
       case 'pinned':
         this.waitingPins.get(message.pin)?.resolve(message);
@@ -135,7 +143,7 @@ export class PrimaryDatabases implements DatabaseSet {
 
   /** Makes the logs durable; called every now and then. */
   syncLogs(): void {
-    for (const database of this.databases) database.syncLog();
+    for (const database of this.byName.values()) database.syncLog();
   }
 
   prune(retention: Retention): void {
@@ -145,7 +153,7 @@ export class PrimaryDatabases implements DatabaseSet {
 
   /** Resolves when everything committed so far is in the logs. */
   async idle(): Promise<void> {
-    await Promise.all(this.captures.map((capture) => capture.idle()));
+    await Promise.all(this.captures.map((capture) => capture?.idle()));
   }
 
   /** After the unmount, at a clean stop. */
@@ -153,8 +161,8 @@ export class PrimaryDatabases implements DatabaseSet {
     await this.idle();
     this.stopped = true;
     this.options.shared.wakeMain();
-    for (const capture of this.captures) capture.close();
-    for (const database of this.databases) {
+    for (const capture of this.captures) capture?.close();
+    for (const database of this.every()) {
       if (database.live && database.problem === undefined) database.saveClean();
       database.close();
     }
@@ -166,6 +174,28 @@ export class PrimaryDatabases implements DatabaseSet {
     this.databases[slot] = database;
     this.byName.set(name, database);
     return database;
+  }
+
+  /** The capture of a database that the worker found; undefined while nothing can be kept of it: it is tried each time. */
+  private captureOf(slot: number): Capture | undefined {
+    const name = this.refused.get(slot);
+    if (name === undefined) return this.captures[slot];
+    try {
+      this.addCapture(this.openDatabase(name, slot));
+      this.refused.delete(slot);
+    } catch (error) {
+      this.options.warn(name, 'it is not replicated: nothing can be kept of it in the data folder', error);
+    }
+    return this.captures[slot];
+  }
+
+  /** Lets the application go on with a database that is not captured. */
+  private letGo(slot: number, sequence: number): void {
+    const { shared, wakeWorker } = this.options;
+    const { generation, frames } = shared.wal(slot);
+    shared.publishLogged(slot, generation, frames);
+    if (sequence > 0) shared.settle(slot, sequence);
+    if (shared.takeWaiting(slot)) wakeWorker();
   }
 
   private addCapture(database: Database): void {
@@ -188,7 +218,10 @@ export class PrimaryDatabases implements DatabaseSet {
     const { shared } = this.options;
     while (!this.stopped) {
       const seen = shared.bell();
-      for (let slot = shared.takeAttention(); slot >= 0; slot = shared.takeAttention()) this.captures[slot]?.attend();
+      for (let slot = shared.takeAttention(); slot >= 0; slot = shared.takeAttention()) {
+        if (this.captures[slot] !== undefined) this.captures[slot]!.attend();
+        else if (this.refused.has(slot)) this.letGo(slot, 0);
+      }
       await shared.untilBell(seen);
     }
   }
@@ -204,7 +237,6 @@ export class PrimaryDatabases implements DatabaseSet {
       const granted = await new Promise<Extract<FromWorker, { kind: 'pinned' }>>((resolve, reject) => {
         this.waitingPins.set(pin, { resolve, reject });
         timer = setTimeout(() => {
-          unpin();
           reject(new SluiceError('SNAPSHOT_BUSY', `${name}: no moment between two transactions was found`));
         }, PIN_TIMEOUT_MS);
         send({ kind: 'pin', slot, pin, path });
@@ -218,7 +250,7 @@ export class PrimaryDatabases implements DatabaseSet {
           flags: new PinFlags(granted.flags),
           frames: granted.frames,
           position: { txid: granted.txid, checksum: granted.checksum },
-          pageSize: db.pageSize,
+          pageSize: granted.pageSize,
           pageCount: granted.pageCount,
           timestampMs: db.positionTimeMs,
           nodeId: BigInt(`0x${folder.nodeId}`),
@@ -230,6 +262,9 @@ export class PrimaryDatabases implements DatabaseSet {
       );
       this.openSnapshots.set(snapshot, db);
       return snapshot;
+    } catch (error) {
+      unpin();
+      throw error;
     } finally {
       clearTimeout(timer);
       this.waitingPins.delete(pin);

@@ -1,8 +1,7 @@
-import { closeSync, fsyncSync, ftruncateSync, openSync, readSync, statSync, writeSync } from 'node:fs';
+import { closeSync, fsyncSync, ftruncateSync, openSync, statSync, writeSync } from 'node:fs';
 import { type DatabaseSums, fileSource, LtxReader, type Position, pageChecksum } from '../ltx/index.js';
-import { hasJournalMagic } from '../sqlite/index.js';
 import type { Database } from './database.js';
-import { databaseFileFacts } from './page-images.js';
+import { databaseFileFacts, hasHotJournal } from './page-images.js';
 import type { DatabaseState } from './state-file.js';
 import { WalFile } from './wal-file.js';
 import { WalTracker } from './wal-tracker.js';
@@ -21,8 +20,10 @@ export interface Recovered {
     | 'gone'
     | 'not a database'
     | 'no database';
-  /** The pages must be compared with their checksums once the node runs. */
+  /** A journal was played back: the pages must be compared with their checksums before the mount answers. */
   readonly compare: boolean;
+  /** Committed frames of its WAL. */
+  readonly walFrames: number;
 }
 
 /** The WAL as it lies on disk: its commits verify from the first frame on. */
@@ -40,19 +41,21 @@ interface WalOnDisk {
 export async function recoverPrimary(db: Database, live: boolean): Promise<Recovered> {
   const { name } = db;
   if (databaseFileFacts(db.path) === undefined) return withoutDatabase(db);
-  const compare = !live && (await playBackJournal(db.path));
+  const playedBack = !live && (await playBackJournal(db.path));
   const wal = scanWal(db.walPath);
-  const trusted = compareTrust(db, wal);
+  const walFrames = wal?.frames ?? 0;
+  const compare = playedBack && walFrames === 0;
+  const trusted = playedBack && !compare ? undefined : compareTrust(db, wal, playedBack);
   if (trusted !== undefined) {
     const replayed = replayLog(db, trusted, wal);
-    if (replayed !== undefined) return { name, outcome: replayed > 0 ? 'log replayed' : 'clean', compare };
+    if (replayed !== undefined) return { name, outcome: replayed > 0 ? 'log replayed' : 'clean', compare, walFrames };
   }
   if (live && hasHotJournal(db.path)) {
     // In the middle of a transaction: the whole of it is read when the journal ends.
     db.distrust();
-    return { name, outcome: 'read whole', compare: false };
+    return { name, outcome: 'read whole', compare: false, walFrames };
   }
-  return { name, outcome: await readAndDecide(db, wal, live), compare: false };
+  return { name, outcome: await readAndDecide(db, wal, live), compare: false, walFrames };
 }
 
 /**
@@ -63,13 +66,14 @@ export async function recoverReplica(db: Database): Promise<Recovered> {
   const { name } = db;
   if (databaseFileFacts(db.path) === undefined) return withoutDatabase(db);
   const wal = scanWal(db.walPath);
-  const trusted = compareTrust(db, wal);
+  const walFrames = wal?.frames ?? 0;
+  const trusted = compareTrust(db, wal, false);
   if (trusted !== undefined) {
     const sums = db.loadSums(trusted.pageSize, trusted.pageCount);
     if (sums?.checksum() === trusted.checksum) {
       db.sums = sums;
       db.state = { ...db.state, clean: false };
-      return { name, outcome: 'clean', compare: false };
+      return { name, outcome: 'clean', compare: false, walFrames };
     }
   }
   const { sums, pageSize, pageCount } = await readFiles(db, wal);
@@ -78,7 +82,7 @@ export async function recoverReplica(db: Database): Promise<Recovered> {
   db.sums = sums;
   if (position.txid > db.log.last || position.txid < db.log.first - 1) db.log.cut(position.txid);
   db.advance({ position, pageSize, pageCount, timeMs: db.state.timeMs, pages: undefined });
-  return { name, outcome: 'read whole', compare: false };
+  return { name, outcome: 'read whole', compare: false, walFrames };
 }
 
 function withoutDatabase(db: Database): Recovered {
@@ -87,22 +91,24 @@ function withoutDatabase(db: Database): Recovered {
   if (size === undefined || size === 0) {
     const had = db.live;
     if (had) db.markDropped();
-    return { name, outcome: had ? 'gone' : 'no database', compare: false };
+    return { name, outcome: had ? 'gone' : 'no database', compare: false, walFrames: 0 };
   }
-  if (!db.live) return { name, outcome: 'no database', compare: false };
+  if (!db.live) return { name, outcome: 'no database', compare: false, walFrames: 0 };
   db.fail(
     new Error('the file is not a SQLite database (any more)'),
     'DATABASE_DAMAGED',
     'Its history is kept: restore it from a backup (sluice restore), or remove it under the mount',
   );
-  return { name, outcome: 'not a database', compare: false };
+  return { name, outcome: 'not a database', compare: false, walFrames: 0 };
 }
 
 /** The state that may be believed, or undefined. */
-function compareTrust(db: Database, wal: WalOnDisk | undefined): DatabaseState | undefined {
+function compareTrust(db: Database, wal: WalOnDisk | undefined, playedBack: boolean): DatabaseState | undefined {
   const { found } = db;
   if (found === undefined || found.untrusted || found.dropped || found.txid === 0) return undefined;
-  if (!db.sameBoot && !(found.clean && db.filesAsLeft())) return undefined;
+  // After a clean stop only a person changes the files (or a journal that was played back, whose pages are compared);
+  // after a crash the boot id tells whether what was written is there.
+  if (found.clean && !playedBack ? !db.filesAsLeft() : !db.sameBoot) return undefined;
   const sameWal = wal !== undefined && wal.salt1 === found.walSalt1 && wal.salt2 === found.walSalt2;
   if (sameWal && wal.frames < found.walFrames) return undefined;
   return found;
@@ -152,12 +158,9 @@ function replayLog(db: Database, state: DatabaseState, wal: WalOnDisk | undefine
 }
 
 async function readAndDecide(db: Database, wal: WalOnDisk | undefined, live: boolean): Promise<Recovered['outcome']> {
+  // What is new is left to capture, which also logs it.
+  if (db.position.txid === 0 && db.log.last === 0) return 'new';
   let { sums, pageSize, pageCount } = await readFiles(db, wal);
-  const had = db.position.txid > 0 || db.log.last > 0;
-  if (!had) {
-    // Left to capture, which also logs it.
-    return 'new';
-  }
   let outcome: Recovered['outcome'] = 'read whole';
   let position = knownPosition(db, sums.checksum());
   let walState = wal;
@@ -256,21 +259,6 @@ function scanWal(path: string): WalOnDisk | undefined {
       frames: tracker.committedFrames,
       pageSize: header.pageSize,
     };
-  } finally {
-    closeSync(fd);
-  }
-}
-
-function hasHotJournal(path: string): boolean {
-  let fd: number;
-  try {
-    fd = openSync(`${path}-journal`, 'r');
-  } catch {
-    return false;
-  }
-  try {
-    const head = Buffer.alloc(8);
-    return readSync(fd, head, 0, 8, 0) === 8 && hasJournalMagic(head);
   } finally {
     closeSync(fd);
   }

@@ -10,9 +10,9 @@ export const MAX_SLOTS = 8192;
 
 const GLOBALS = 16;
 /** Int32 words per slot. */
-const SLOT_WORDS = 9;
+const SLOT_WORDS = 11;
 /** 64-bit words per slot. */
-const SLOT_LONGS = 3;
+const SLOT_LONGS = 4;
 
 /** Global Int32 fields. */
 enum Global {
@@ -44,6 +44,10 @@ enum Slot {
   Waiting = 7,
   /** 1 if the log has something that was not synced. */
   LogDirty = 8,
+  /** 1 while main reads the whole database file and nobody may write it. */
+  Held = 9,
+  /** Counts writes to the database file, after each. */
+  FileWrites = 10,
 }
 
 /** 64-bit fields of a slot. */
@@ -51,6 +55,8 @@ enum Long {
   Txid = 0,
   Checksum = 1,
   PageCount = 2,
+  /** Odd while the others are being written. */
+  Version = 3,
 }
 
 export class SharedState {
@@ -89,6 +95,17 @@ export class SharedState {
   beginWal(slot: number, generation: number): void {
     Atomics.store(this.words, this.at(slot, Slot.WalFrames), 0);
     Atomics.store(this.words, this.at(slot, Slot.WalGeneration), generation);
+  }
+
+  /**
+   * Main: the WAL's generation and its committed frames, of one moment: `generation`, then `walFrames` may be of two.
+   */
+  wal(slot: number): { readonly generation: number; readonly frames: number } {
+    for (;;) {
+      const generation = this.walGeneration(slot);
+      const frames = this.walFrames(slot);
+      if (this.walGeneration(slot) === generation) return { generation, frames };
+    }
   }
 
   walGeneration(slot: number): number {
@@ -136,6 +153,15 @@ export class SharedState {
     Atomics.notify(this.words, Global.Bell);
   }
 
+  /** Worker: the database file was written or resized. */
+  countFileWrite(slot: number): void {
+    Atomics.add(this.words, this.at(slot, Slot.FileWrites), 1);
+  }
+
+  fileWrites(slot: number): number {
+    return Atomics.load(this.words, this.at(slot, Slot.FileWrites));
+  }
+
   // --- main to worker -------------------------------------------------------------------------------------------
 
   publishLogged(slot: number, generation: number, frames: number): void {
@@ -172,6 +198,15 @@ export class SharedState {
     return Atomics.exchange(this.words, this.at(slot, Slot.Waiting), 0) === 1;
   }
 
+  /** Main: nobody may write the database file, nor begin its WAL afresh, until this is taken back. */
+  hold(slot: number, held: boolean): void {
+    Atomics.store(this.words, this.at(slot, Slot.Held), held ? 1 : 0);
+  }
+
+  isHeld(slot: number): boolean {
+    return Atomics.load(this.words, this.at(slot, Slot.Held)) === 1;
+  }
+
   setLogFd(slot: number, fd: number): void {
     Atomics.store(this.words, this.at(slot, Slot.LogFd), fd);
   }
@@ -193,18 +228,25 @@ export class SharedState {
   /** Main: before `publishLogged` and `settle` of the transaction that led there. */
   setPosition(slot: number, txid: number, checksum: bigint, pageCount: number): void {
     const at = slot * SLOT_LONGS;
+    Atomics.add(this.longs, at + Long.Version, 1n);
     Atomics.store(this.longs, at + Long.PageCount, BigInt(pageCount));
     Atomics.store(this.longs, at + Long.Checksum, checksum);
     Atomics.store(this.longs, at + Long.Txid, BigInt(txid));
+    Atomics.add(this.longs, at + Long.Version, 1n);
   }
 
   position(slot: number): { readonly txid: number; readonly checksum: bigint; readonly pageCount: number } {
     const at = slot * SLOT_LONGS;
-    return {
-      txid: Number(Atomics.load(this.longs, at + Long.Txid)),
-      checksum: Atomics.load(this.longs, at + Long.Checksum),
-      pageCount: Number(Atomics.load(this.longs, at + Long.PageCount)),
-    };
+    // Never the TXID of one position with the checksum of another: main may be writing at this moment.
+    for (;;) {
+      const version = Atomics.load(this.longs, at + Long.Version);
+      const position = {
+        txid: Number(Atomics.load(this.longs, at + Long.Txid)),
+        checksum: Atomics.load(this.longs, at + Long.Checksum),
+        pageCount: Number(Atomics.load(this.longs, at + Long.PageCount)),
+      };
+      if ((version & 1n) === 0n && Atomics.load(this.longs, at + Long.Version) === version) return position;
+    }
   }
 
   setApplierPid(pid: number): void {

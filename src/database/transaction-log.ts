@@ -10,7 +10,7 @@ import {
   parseTxid,
   type Txid,
 } from '../ltx/index.js';
-import { LogSegment, MAX_LTX_SIZE, writeWhole } from './log-segment.js';
+import { LogSegment, MAX_LTX_SIZE, type Verify, writeWhole } from './log-segment.js';
 import type { LogEntry, TransactionLog } from './types.js';
 
 /** A segment is closed and the next begun at this size. */
@@ -28,10 +28,10 @@ export class SegmentedLog implements TransactionLog {
   /** TXID before the oldest record. */
   private base = 0;
 
-  /** Opens the log in `folder`. `verifyLast`: after a crash the last record is read whole, and cut off if it is torn. */
+  /** Opens the log in `folder`. `verify`: of its newest segment, since older ones were synced when they were closed. */
   constructor(
     private readonly folder: string,
-    verifyLast: boolean,
+    verify: Verify,
   ) {
     const names = readdirSync(folder)
       .filter((name) => name.endsWith(SUFFIX))
@@ -39,7 +39,7 @@ export class SegmentedLog implements TransactionLog {
     for (const [index, name] of names.entries()) {
       const path = join(folder, name);
       const first = parseTxid(name.slice(0, -SUFFIX.length));
-      const segment = LogSegment.open(path, first, verifyLast && index === names.length - 1);
+      const segment = LogSegment.open(path, first, index === names.length - 1 ? verify : 'none');
       // Only what follows without a gap counts; the newest run wins.
       if (segment.count === 0) segment.remove();
       else {

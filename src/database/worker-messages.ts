@@ -33,6 +33,7 @@ export type FromWorker =
       readonly frames: number;
       readonly txid: number;
       readonly checksum: bigint;
+      readonly pageSize: number;
       readonly pageCount: number;
     }
   | { readonly kind: 'pin-failed'; readonly slot: number; readonly pin: number; readonly reason: string }
