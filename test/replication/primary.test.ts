@@ -342,6 +342,28 @@ test('the server restarts under load: the replica follows again', () =>
     assert.is(pair.databases.get('app.db')!.snapshots, 0);
   }));
 
+test('a transaction that is logged between a request and its answer comes after the answer', async () => {
+  let onWarn = (): void => {};
+  const log = { ...silentLog, warn: () => onWarn() };
+  await withPair(
+    async (pair) => {
+      const database = pair.databases.commit('app.db', 1);
+      await pair.listen();
+      const peer = await RawPeer.replica(pair.url, 'r', new Map([['app.db', database.position]]));
+      onWarn = () => void pair.databases.commit('app.db', 1);
+      // Both are read at once, and the second is logged: a listener's call between the request and the pump.
+      peer.send({ type: 'resume', name: 'app.db', serial: 1, position: database.position });
+      peer.send({ type: 'database-problem', name: 'app.db', code: 'X', text: 'x' });
+      await peer.got('transaction');
+      const types = peer.messages
+        .map(({ type }) => type)
+        .filter((type) => type === 'restart' || type === 'transaction');
+      assert.equal(types, ['restart', 'transaction']);
+    },
+    { log },
+  );
+});
+
 test('heartbeats name what moved, and a follower without anything to do is told the time', () =>
   withPair(async (pair) => {
     const database = pair.databases.commit('app.db', 1);
