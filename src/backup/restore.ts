@@ -97,7 +97,7 @@ async function build(options: RestoreOptions, temporary: string): Promise<Omit<R
     const image = new DatabaseImage(handle.fd);
     try {
       const readBytes = await applyFiles(options, plan.files, image);
-      image.finish();
+      finishImage(image, options.store);
       await handle.sync();
       return describeResult(plan, image, readBytes, options.txid);
     } finally {
@@ -126,6 +126,15 @@ async function applyFiles(options: RestoreOptions, files: readonly StoreFile[], 
     }
   }
   return doneBytes;
+}
+
+function finishImage(image: DatabaseImage, store: Store): void {
+  try {
+    image.finish();
+  } catch (error) {
+    if (!(error instanceof SluiceError)) throw error;
+    throw new SluiceError('RESTORE_CORRUPT', `${store.url}: ${error.message}`, '', { cause: error });
+  }
 }
 
 function describeResult(

@@ -14,6 +14,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { formatFileName, type RestoreProgress, restore, type Store } from '../../src/backup/index.js';
 import type { SluiceError } from '../../src/errors.js';
+import { CHECKSUM_FLAG, encodeLtx, type LtxHeader } from '../../src/ltx/index.js';
 import { filledStore, folderPlace, insert } from './scenario.js';
 import { filesBelow, type Workbench, withWorkbench } from './workbench.js';
 
@@ -172,6 +173,49 @@ test('a file under another name is found out', () =>
     copyFileSync(level0(3, 5), level0(9, 9));
     const error = await failure(restore({ store, output }));
     assert.match(error.message, '0000000000000009-0000000000000009.ltx is damaged: its header is of TXID 3 to 5');
+  }));
+
+/** Puts a level-0 file of TXID 9 that changes page 1, with something about it made wrong. */
+async function putNext(store: Store, image: Buffer, wrong: Partial<LtxHeader>): Promise<void> {
+  const header = {
+    pageSize: 4096,
+    commit: image.length / 4096,
+    minTxid: 9,
+    maxTxid: 9,
+    timestampMs: 0,
+    preApply: 0n,
+    postApply: 0n,
+    ...wrong,
+  };
+  const bytes = encodeLtx(header, [{ pgno: 1, data: new Uint8Array(header.pageSize) }]);
+  await store.put({ level: 0, minTxid: 9, maxTxid: 9, timestampMs: 0 }, bytes);
+}
+
+test('pages that do not add up to the checksum that the file names are found out', () =>
+  withStore(async ({ images, output, store }) => {
+    await putNext(store, images.get(8)!, { postApply: CHECKSUM_FLAG | 5n });
+    const error = await failure(restore({ store, output }));
+    assert.is(error.code, 'RESTORE_CORRUPT');
+    assert.match(
+      error.message,
+      /0000000000000009-0000000000000009\.ltx is damaged: the database's checksum is [0-9a-f]{16} after it/,
+    );
+  }));
+
+test('another page size in the middle is found out', () =>
+  withStore(async ({ images, output, store }) => {
+    await putNext(store, images.get(8)!, { pageSize: 8192 });
+    const error = await failure(restore({ store, output }));
+    assert.match(error.message, 'its page size is 8192, the one before it has 4096');
+  }));
+
+test('a page that no file has is found out', () =>
+  withStore(async ({ images, output, store }) => {
+    await putNext(store, images.get(8)!, { commit: images.get(8)!.length / 4096 + 2 });
+    const error = await failure(restore({ store, output }));
+    assert.is(error.code, 'RESTORE_CORRUPT');
+    assert.match(error.message, /2 of \d+ pages are in none of the files/);
+    assert.equal(readdirSync(dirname(output)), []);
   }));
 
 test('a file that vanished after the listing: a new plan is made', () =>
