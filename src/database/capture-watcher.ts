@@ -226,13 +226,13 @@ export class CaptureWatcher implements Watcher {
       if (!node.orphan) this.arrived(node, tag);
       return;
     }
-    if (database.changed && !database.journalOpen && !database.checkpointing) this.settle(database);
+    if (this.hasUnjournaled(database)) this.settle(database);
   }
 
   /** The mount is gone: what was written without a journal, and not closed in time to be seen, is a transaction too. */
   ended(): void {
     for (const database of this.databases.all()) {
-      if (database.changed && !database.journalOpen && !database.checkpointing) this.settle(database);
+      if (this.hasUnjournaled(database)) this.settle(database);
     }
   }
 
@@ -414,6 +414,11 @@ export class CaptureWatcher implements Watcher {
   private mayChangeMain(database: TrackedDatabase): boolean {
     if (database.pending !== undefined && !this.resolvePending(database)) return false;
     return !this.isHeld(database);
+  }
+
+  /** Whether the file has changes that are neither a journal's transaction nor a checkpoint's. */
+  private hasUnjournaled(database: TrackedDatabase): boolean {
+    return database.changed && !database.journalOpen && (database.dirtyUnknown || !database.checkpointing);
   }
 
   private resizedMain(database: TrackedDatabase, size: number): void {

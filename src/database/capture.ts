@@ -407,7 +407,8 @@ export class Capture {
       return;
     }
     const { pageSize } = facts.header;
-    if (this.needsWholeRead() || pageSize !== database.pageSize) return this.captureWhole();
+    const inWal = pages === undefined && this.shared.walFrames(database.slot) > 0;
+    if (this.needsWholeRead() || inWal || pageSize !== database.pageSize) return this.captureWhole();
     const numbers =
       pages === undefined ? allPages(facts.pageCount, lockPage(pageSize)) : this.withGrowth(pages, facts.pageCount);
     const images = new PageImages(database.path, pageSize);
@@ -488,12 +489,24 @@ export class Capture {
   private async takeWhole({ sums, pageSize, pageCount, overlay, generation, frames }: WholeImage): Promise<void> {
     const { database, shared } = this;
     const { slot } = database;
-    const first = database.position.txid === 0;
+    const { position } = database;
+    const first = position.txid === 0;
     const walState =
       overlay === undefined
         ? undefined
         : { salt1: overlay.file.header.salt1, salt2: overlay.file.header.salt2, frames };
-    if (first && pageCount * pageSize <= IMPORT_LOG_BYTES) {
+    const same = database.live && pageSize === database.pageSize && pageCount === database.pageCount;
+    if (same && sums.checksum() === position.checksum) {
+      database.sums = sums;
+      database.advance({
+        position,
+        pageSize,
+        pageCount,
+        timeMs: database.state.timeMs,
+        pages: undefined,
+        wal: walState,
+      });
+    } else if (first && pageCount * pageSize <= IMPORT_LOG_BYTES) {
       const images = new PageImages(database.path, pageSize, overlay);
       database.sums = sums;
       database.sums.truncate(0);
@@ -507,9 +520,9 @@ export class Capture {
       }
     } else {
       database.sums = sums;
-      const position = { txid: database.position.txid + 1, checksum: sums.checksum() };
-      database.log.cut(position.txid);
-      database.advance({ position, pageSize, pageCount, timeMs: Date.now(), pages: undefined, wal: walState });
+      const next = { txid: position.txid + 1, checksum: sums.checksum() };
+      database.log.cut(next.txid);
+      database.advance({ position: next, pageSize, pageCount, timeMs: Date.now(), pages: undefined, wal: walState });
       if (this.announced) this.events.reset(database);
       this.hooks.logged(database, pageCount, 0);
     }

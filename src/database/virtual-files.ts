@@ -26,7 +26,7 @@ export class VirtualFiles {
     const slot = this.slotOf(path.slice(0, -POSITION_SUFFIX.length));
     if (slot === undefined) return undefined;
     const position = this.shared.position(slot);
-    return position.txid === 0 ? undefined : Buffer.from(`${formatPosition(position)}\n`);
+    return position.txid === 0 || position.pageCount === 0 ? undefined : Buffer.from(`${formatPosition(position)}\n`);
   }
 
   /** Whether an application may not make a file of this path, because the name is ours. */
