@@ -123,6 +123,13 @@ export class Database implements ReplicatedDatabase {
     this.advance({ ...step, pages: rebuilt ? undefined : [] });
   }
 
+  /** Goes on with the state as it was found, and with its page checksums. */
+  resume(sums: DatabaseSums): void {
+    this.sums = sums;
+    this.state = { ...this.state, clean: false };
+    this.writeState();
+  }
+
   /** Notes how far the WAL was looked at when that led to no transaction. */
   noteWal(salt1: number, salt2: number, frames: number): void {
     this.state = { ...this.state, walSalt1: salt1, walSalt2: salt2, walFrames: frames };

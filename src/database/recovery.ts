@@ -71,8 +71,7 @@ export async function recoverReplica(db: Database): Promise<Recovered> {
   if (trusted !== undefined) {
     const sums = db.loadSums(trusted.pageSize, trusted.pageCount);
     if (sums?.checksum() === trusted.checksum) {
-      db.sums = sums;
-      db.state = { ...db.state, clean: false };
+      db.resume(sums);
       return { name, outcome: 'clean', compare: false, walFrames };
     }
   }

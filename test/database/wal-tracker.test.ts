@@ -70,8 +70,12 @@ class Rig {
       if (!now.subarray(at(i), at(i + 1)).equals(this.seen.subarray(at(i), at(i + 1)))) changed.push(i);
     }
     const old = changed.filter((frame) => at(frame + 1) <= this.seen.length);
-    if (old.length > 0 && old.length < changed.length && !headerChanged) this.presentRewritten(now, changed, at);
-    else for (const frame of changed) this.write(now, at(frame), at(frame + 1));
+    const commitsLast = changed.length > 0 && frameCommitSize(now, at(changed.at(-1)!)) !== 0;
+    if (commitsLast && old.length > 0 && old.length < changed.length && !headerChanged) {
+      this.presentRewritten(now, changed, at);
+    } else {
+      for (const frame of changed) this.write(now, at(frame), at(frame + 1));
+    }
     this.seen = now;
   }
 

@@ -1,0 +1,248 @@
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import Sqlite from 'better-sqlite3';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { parseWalIndexHeader } from '../../src/sqlite/index.js';
+import {
+  type ClusterNode,
+  cleanUp,
+  contentChecksum,
+  startPrimary,
+  startReplica,
+  waitFor,
+  waitForReplica,
+} from '../support/cluster.js';
+import { type Application, startLoad } from './support/applications.js';
+import type { Mode } from './support/load.js';
+import { Random, testSeed } from './support/random.js';
+import { writeUnpublishedCommit } from './support/unpublished-commit.js';
+
+const test = suite('crashes and restarts on real mounts');
+const seed = testSeed();
+const random = new Random(seed);
+const MODES: readonly Mode[] = ['wal', 'delete', 'truncate', 'persist'];
+const NAMES = MODES.map((mode) => `${mode}.db`);
+
+let primary: ClusterNode;
+let replica: ClusterNode;
+const lastTxid = new Map<string, number>();
+
+test.before(async () => {
+  primary = await startPrimary();
+  replica = await startReplica(primary);
+});
+test.after(async () => {
+  await replica?.stop();
+  await primary?.stop();
+  cleanUp();
+});
+
+async function noneWentBack(): Promise<void> {
+  for (const name of NAMES) {
+    const position = await primary.position(name);
+    if (position === undefined) continue;
+    const txid = Number.parseInt(position.split('/')[0]!, 16);
+    assert.ok(txid >= (lastTxid.get(name) ?? 0), `${name}: from ${lastTxid.get(name)} back to ${txid}`);
+    lastTxid.set(name, txid);
+  }
+}
+
+async function allAreSame(names: readonly string[] = NAMES): Promise<void> {
+  for (const name of names) {
+    const content = contentChecksum(primary.backing(name));
+    let position: string | undefined;
+    await waitFor(
+      async () => {
+        position = await primary.position(name);
+        return position?.split('/')[1] === content;
+      },
+      15_000,
+      () => `${name}: ${position} to be the position of ${content}\n${primary.log.slice(-3000)}`,
+    );
+    await waitForReplica(primary, replica, name);
+    assert.is(contentChecksum(replica.backing(name)), content, `${name} on the replica`);
+  }
+}
+
+type Fault = 'primary node' | 'replica node' | 'applier' | 'applications' | 'whole primary' | 'whole replica';
+const FAULTS: readonly Fault[] = [
+  'primary node',
+  'primary node',
+  'replica node',
+  'applier',
+  'applications',
+  'whole primary',
+  'whole replica',
+];
+
+async function strike(fault: Fault, loads: Application[]): Promise<void> {
+  switch (fault) {
+    case 'primary node':
+      return primary.killNode();
+    case 'replica node':
+      return replica.killNode();
+    case 'applier': {
+      const pid = replica.applierPid();
+      if (pid !== undefined) process.kill(pid, 'SIGKILL');
+      return;
+    }
+    case 'applications':
+      await Promise.all(loads.map((load) => load.kill()));
+      return;
+    case 'whole primary':
+      await Promise.all(loads.map((load) => load.kill()));
+      await primary.killAll();
+      return primary.start();
+    case 'whole replica':
+      await replica.killAll();
+      return replica.start();
+  }
+}
+
+test('kill -9 of anything at any moment: nothing is lost, no position goes back, the replica is the same', async () => {
+  for (let round = 0; round < 5; round++) {
+    const loads = MODES.map((mode, i) => startLoad(primary.path(NAMES[i]!), mode, 30, random.below(1e9)));
+    const faults: Fault[] = [];
+    for (let i = 0; i < 4; i++) {
+      await new Promise((resolve) => setTimeout(resolve, 100 + random.below(400)));
+      const fault = random.pick(FAULTS);
+      faults.push(fault);
+      try {
+        await strike(fault, loads);
+        await noneWentBack();
+      } catch (error) {
+        throw new Error(`round ${round}, ${faults.join(', ')}: ${(error as Error).message}`);
+      }
+    }
+    await Promise.all(loads.map((load) => load.kill()));
+    try {
+      await allAreSame();
+    } catch (error) {
+      throw new Error(`round ${round}, after ${faults.join(', ')}: ${(error as Error).message}`);
+    }
+  }
+  const { problems } = await primary.status();
+  assert.equal(problems, []);
+});
+
+test('a clean restart keeps every position and reads no database', async () => {
+  const before = await Promise.all(NAMES.map((name) => primary.position(name)));
+  assert.is(await primary.stop(), 0);
+  assert.is(await replica.stop(), 0);
+  primary.log = '';
+  replica.log = '';
+  await primary.start();
+  await replica.start();
+  assert.equal(await Promise.all(NAMES.map((name) => primary.position(name))), before);
+  for (const name of NAMES) {
+    assert.equal(primary.outcomes(name), ['clean'], name);
+    assert.equal(replica.outcomes(name), ['clean'], name);
+  }
+  await allAreSame();
+});
+
+test('a file changed between a clean stop and the next start is a new position', async () => {
+  const before = await primary.position('delete.db');
+  assert.is(await primary.stop(), 0);
+  primary.log = '';
+  const db = new Sqlite(primary.backing('delete.db'));
+  db.exec('CREATE TABLE IF NOT EXISTS between_stops (a); INSERT INTO between_stops VALUES (1)');
+  db.close();
+  await primary.start();
+  assert.equal(primary.outcomes('delete.db'), ['changed while down']);
+  assert.equal(primary.outcomes('wal.db'), ['clean']);
+  assert.is.not(await primary.position('delete.db'), before);
+  await allAreSame();
+});
+
+test('databases put into the data folder while the node is down are taken up, a WAL and a hot journal too', async () => {
+  const make = (mode: string): Sqlite.Database => {
+    const db = new Sqlite(primary.backing(`new-${mode}.db`));
+    db.pragma(`journal_mode = ${mode}`);
+    db.pragma('cache_size = 5');
+    db.exec('CREATE TABLE t (id INTEGER PRIMARY KEY, p BLOB)');
+    for (let i = 0; i < 50; i++) db.exec('INSERT INTO t (p) VALUES (randomblob(900))');
+    return db;
+  };
+  assert.is(await primary.stop(), 0);
+  primary.log = '';
+  const wal = make('wal');
+  const hot = make('delete');
+  hot.exec('BEGIN; UPDATE t SET p = randomblob(800)');
+  const files = ['new-wal.db', 'new-wal.db-wal', 'new-delete.db', 'new-delete.db-journal'];
+  const copies = files.map((name) => readFileSync(primary.backing(name)));
+  hot.exec('ROLLBACK');
+  wal.close();
+  hot.close();
+  for (const [i, name] of files.entries()) writeFileSync(primary.backing(name), copies[i]!);
+  await primary.start();
+  assert.equal(primary.outcomes('new-wal.db'), ['new']);
+  assert.equal(primary.outcomes('new-delete.db'), ['new']);
+  await allAreSame(['new-wal.db', 'new-delete.db']);
+});
+
+test('a commit that its writer never published is undone when the next one overwrites it', async () => {
+  const db = new Sqlite(primary.path('unpublished.db'));
+  db.pragma('journal_mode = WAL');
+  db.exec('CREATE TABLE t (a); CREATE TABLE u (a)');
+  db.exec("INSERT INTO t VALUES ('before')");
+  await allAreSame(['unpublished.db']);
+  const position = (await primary.position('unpublished.db'))!;
+  const txid = Number.parseInt(position.split('/')[0]!, 16);
+
+  const { frames, pageCount } = parseWalIndexHeader(readFileSync(primary.path('unpublished.db-shm')))!;
+  writeUnpublishedCommit(primary.path('unpublished.db-wal'), frames, 3, Buffer.alloc(4096, 7), pageCount);
+  await waitFor(
+    async () => Number.parseInt((await primary.position('unpublished.db'))!.split('/')[0]!, 16) === txid + 1,
+    10_000,
+    'the unpublished commit to be a transaction',
+  );
+  db.exec("INSERT INTO t VALUES ('after')");
+  await allAreSame(['unpublished.db']);
+  const now = Number.parseInt((await primary.position('unpublished.db'))!.split('/')[0]!, 16);
+  assert.is(now, txid + 3, 'the commit, its undoing, and the next one');
+  assert.is((db.prepare('SELECT count(*) AS n FROM t').get() as { n: number }).n, 2);
+  const { problems } = await primary.status();
+  assert.equal(problems, []);
+  db.close();
+});
+
+test('replicas join under load, and get one image of one moment', async () => {
+  const loads = [
+    startLoad(primary.path('wal.db'), 'wal', 4, seed),
+    startLoad(primary.path('delete.db'), 'delete', 4, seed),
+  ];
+  const late = await Promise.all([startReplica(primary), startReplica(primary)]);
+  for (const load of loads) await load.done;
+  for (const each of late) {
+    for (const name of NAMES) {
+      await waitForReplica(primary, each, name);
+      assert.is(contentChecksum(each.backing(name)), contentChecksum(primary.backing(name)), name);
+    }
+    assert.is(await each.stop(), 0);
+  }
+  assert.equal(readdirSync(join(primary.data, 'spool')), [], 'nothing is left of the snapshots');
+});
+
+test('a replica that has diverged is set aside, not deleted', async () => {
+  assert.is(await replica.stop(), 0);
+  const db = new Sqlite(replica.backing('persist.db'));
+  db.exec("CREATE TABLE own (a); INSERT INTO own VALUES ('written here')");
+  db.close();
+  await replica.start();
+  await allAreSame(['persist.db']);
+  const aside = readdirSync(join(replica.data, 'set-aside'));
+  assert.is(aside.length >= 1, true);
+  const kept = aside
+    .map((folder) => join(replica.data, 'set-aside', folder, 'persist.db'))
+    .find((path) => {
+      const copy = new Sqlite(path, { readonly: true });
+      const own = copy.prepare("SELECT count(*) AS n FROM sqlite_schema WHERE name = 'own'").get() as { n: number };
+      copy.close();
+      return own.n === 1;
+    });
+  assert.ok(kept !== undefined, 'the copy has what was written here');
+});
+
+test.run();
