@@ -2,6 +2,7 @@ import { describeError, errorCode, SluiceError } from '../errors.js';
 import { LtxFile } from './ltx-file.js';
 import type { ReplyHead, RequestHead } from './message.js';
 import { DatabaseOperations, type Shared } from './operations.js';
+import type { Turn } from './turn.js';
 import type { LtxLocation } from './types.js';
 
 /** A request as it came, with its LTX bytes. */
@@ -13,6 +14,7 @@ export interface Request {
 /** One database of the process: its requests, answered one after the other while other databases go on. */
 export class AppliedDatabase {
   private readonly operations: DatabaseOperations;
+  private readonly turn: Turn;
   private readonly queue: Request[] = [];
   private running: Promise<void> | undefined;
   private upkeepDue = false;
@@ -25,6 +27,7 @@ export class AppliedDatabase {
     shared: Shared,
     private readonly reply: (head: ReplyHead) => void,
   ) {
+    this.turn = shared.turn;
     this.operations = new DatabaseOperations(name, path, shared, () => {
       this.upkeepDue = true;
       this.start();
@@ -57,10 +60,10 @@ export class AppliedDatabase {
 
   private async answer(request: Request): Promise<void> {
     const { head } = request;
-    if (head.op === 'checkpoint') return this.answerLater(head);
     try {
       await this.run(request);
-      this.reply({ kind: 'done', id: head.id, value: 0 });
+      if (head.op === 'checkpoint') this.answerLater(head);
+      else this.reply({ kind: 'done', id: head.id, value: 0 });
     } catch (error) {
       if (head.op === 'apply' || head.op === 'replace') this.failedChain = head.chain;
       this.reply(this.failure(head, error));
@@ -76,8 +79,10 @@ export class AppliedDatabase {
   }
 
   private async run({ head, ltx }: Request): Promise<void> {
+    this.turn.check();
     switch (head.op) {
       case 'open':
+      case 'checkpoint':
         return this.operations.open();
       case 'drop':
         return this.operations.drop();

@@ -59,7 +59,7 @@ class ApplierProcess {
     for (const database of this.databases.values()) await database.close();
     await this.shared?.checkpointer?.stop();
     this.reply({ kind: 'done', id, value: 0 });
-    process.stdin.destroy();
+    process.exit(0);
   }
 }
 
@@ -69,14 +69,21 @@ function endWith(error: Error): never {
   process.exit(1);
 }
 
+/**
+ * The node is gone. Not `exit`, which waits for a checkpoint on the other thread, and so for a mount that nobody may
+ * serve any more. What is half-written readers are protected from.
+ */
+function die(): void {
+  process.kill(process.pid, 'SIGKILL');
+}
+
 const [mount = '', mode = 'loop'] = process.argv.slice(2);
 const applier = new ApplierProcess(mount, (head) => process.stdout.write(encodeMessage(head, 0)));
 const reader = new MessageReader<RequestHead>((head, ltx) => applier.receive({ head, ltx }));
 process.stdin.on('data', (chunk: Buffer) => reader.push(chunk));
-// Without a word: locks and half-written transactions are left as by a kill, which every reader is protected from.
-process.stdin.on('end', () => process.exit(0));
-process.stdin.on('error', () => process.exit(0));
-process.stdout.on('error', () => process.exit(0));
+process.stdin.on('end', die);
+process.stdin.on('error', die);
+process.stdout.on('error', die);
 // A terminal's Ctrl-C goes to the whole group; when to end is the node's decision.
 process.on('SIGINT', () => undefined);
 process.on('SIGTERM', () => undefined);

@@ -68,7 +68,7 @@ export class DatabaseClient {
   /** Reads page 1 as SQLite does, and so follows a switch into or out of WAL mode. */
   refreshMode(): void {
     this.connection.pragma('schema_version');
-    const isWal = this.connection.pragma('journal_mode', { simple: true }) === 'wal';
+    const isWal = this.isWal();
     this.mode = isWal ? 'wal' : 'rollback';
     if (isWal && this.shmFd < 0) {
       this.walFd = openSync(`${this.path}-wal`, 'r+');
@@ -76,6 +76,11 @@ export class DatabaseClient {
     } else if (!isWal) {
       this.closeWalFiles();
     }
+  }
+
+  /** Whether the connection found a WAL when it last took a lock. */
+  isWal(): boolean {
+    return this.connection.pragma('journal_mode', { simple: true }) === 'wal';
   }
 
   /** Bytes; 0 for an empty file. From the database file itself. */

@@ -3,7 +3,7 @@ import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { unlinkIfThere } from './files.js';
 import type { LtxFile } from './ltx-file.js';
-import { PageWriter } from './page-writer.js';
+import { writePages } from './page-writer.js';
 import type { Turn } from './turn.js';
 
 const sync = promisify(fsync);
@@ -22,7 +22,7 @@ export async function createDatabase(path: string, ltx: LtxFile, turn: Turn): Pr
   mkdirSync(dirname(path), { recursive: true });
   const fd = openSync(incoming, 'w');
   try {
-    await new PageWriter(fd, ltx.header.pageSize).writeAll(ltx.pages(), turn);
+    await writePages(fd, ltx.pages(), turn);
     // The lock page is never in an LTX; at the end of the file it must be there all the same.
     ftruncateSync(fd, ltx.header.commit * ltx.header.pageSize);
     await sync(fd);

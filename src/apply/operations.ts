@@ -1,7 +1,7 @@
 import { statSync } from 'node:fs';
-import { errorCode, SluiceError } from '../errors.js';
+import { errorCode } from '../errors.js';
 import type { Checkpointer } from './checkpointer.js';
-import { DatabaseClient, isBusy } from './client.js';
+import { DatabaseClient, isBusy, WAL_VERSION } from './client.js';
 import type { ExclusiveLock } from './exclusive-lock.js';
 import { FIRST_RETRY_MS, LAST_RETRY_MS, WAIT_NOTICE_MS } from './limits.js';
 import type { LtxFile } from './ltx-file.js';
@@ -40,10 +40,7 @@ export class DatabaseOperations {
   }
 
   async apply(ltx: LtxFile): Promise<void> {
-    const exists = statSync(this.path, { throwIfNoEntry: false }) !== undefined;
     if (ltx.isWhole) return this.replace(ltx);
-    if (!exists)
-      throw new SluiceError('APPLY_FAILED', `${this.path} does not exist, and the LTX has only a part of it`);
     await this.write(await this.opened(false), ltx);
   }
 
@@ -64,12 +61,11 @@ export class DatabaseOperations {
   }
 
   /**
-   * Resolves with the frames left in the WAL. Other operations may begin before it does, if there is a thread for it.
+   * After `open`. Resolves with the frames left in the WAL; if there is a thread for it, other operations may begin
+   * before that.
    */
   async checkpoint(mode: 'passive' | 'truncate'): Promise<number> {
-    const client = await this.opened(false);
-    if (client.mode !== 'wal') return 0;
-    return this.upkeep.checkpoint(client, mode);
+    return this.client?.mode === 'wal' ? this.upkeep.checkpoint(this.client, mode) : 0;
   }
 
   runUpkeep(): void {
@@ -95,8 +91,8 @@ export class DatabaseOperations {
   private async writeLocked(client: DatabaseClient, ltx: LtxFile): Promise<void> {
     const { turn, exclusive } = this.shared;
     const applied = client.mode === 'rollback' && (await applyToRollback(client, ltx, exclusive, turn));
-    // Its page 1 may have brought WAL mode, or an application on this node did before.
-    if (client.mode === 'rollback') client.refreshMode();
+    // Page 1 may have brought WAL mode, or an application on this node did before.
+    if (client.mode === 'rollback' && (!applied || client.fileVersion() === WAL_VERSION)) client.refreshMode();
     if (!applied) this.upkeep.applied(await applyToWal(client, ltx, turn));
   }
 

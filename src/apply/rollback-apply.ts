@@ -1,10 +1,10 @@
 import { fsync, ftruncateSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { SluiceError } from '../errors.js';
-import { type DatabaseClient, WAL_VERSION } from './client.js';
+import type { DatabaseClient } from './client.js';
 import type { ExclusiveLock } from './exclusive-lock.js';
 import type { LtxFile } from './ltx-file.js';
-import { PageWriter } from './page-writer.js';
+import { writePages } from './page-writer.js';
 import { RollbackJournal } from './rollback-journal.js';
 import type { Turn } from './turn.js';
 
@@ -28,19 +28,18 @@ export async function applyToRollback(
   turn: Turn,
 ): Promise<boolean> {
   // On an empty file BEGIN would make a database of its own, and COMMIT write it over ours.
-  if (client.fileSize() === 0)
-    throw new SluiceError('APPLY_FAILED', `${client.path} is empty, so it is not a database`);
+  if (client.fileSize() === 0) throw failed(`${client.path} is empty, so it is not a database`);
   await lock.take(client, turn);
   let touched = false;
   try {
-    if (client.fileVersion() === WAL_VERSION) return false;
+    if (client.isWal()) return false;
     const journal = await saveOldPages(client, ltx, turn);
     touched = true;
-    await new PageWriter(client.fd, ltx.header.pageSize).writeAll(ltx.pages(), turn);
+    await writePages(client.fd, ltx.pages(), turn);
     const sizeBytes = ltx.header.commit * ltx.header.pageSize;
     if (client.fileSize() !== sizeBytes) ftruncateSync(client.fd, sizeBytes);
     await sync(client.fd);
-    journal?.remove();
+    journal.remove();
     touched = false;
     return true;
   } finally {
@@ -50,13 +49,17 @@ export async function applyToRollback(
   }
 }
 
-/** A journal of all pages that the LTX changes or cuts off; undefined for an empty file. Checks the whole LTX first. */
-async function saveOldPages(client: DatabaseClient, ltx: LtxFile, turn: Turn): Promise<RollbackJournal | undefined> {
+/** A journal of all pages that the LTX changes or cuts off, made while the whole LTX is checked. */
+async function saveOldPages(client: DatabaseClient, ltx: LtxFile, turn: Turn): Promise<RollbackJournal> {
   const pageSize = client.pageSize();
-  const pages = pageSize === 0 ? 0 : Math.ceil(client.fileSize() / pageSize);
-  const journal = new RollbackJournal(`${client.path}-journal`, client.fd, pages, pageSize === 0 ? 512 : pageSize);
+  const samePages = pageSize === ltx.header.pageSize;
+  if (pageSize === 0) throw failed(`${client.path} is not a database`);
+  if (!samePages && !ltx.isWhole) {
+    throw failed(`page size ${ltx.header.pageSize} in the LTX, ${pageSize} in ${client.path}`);
+  }
+  const pages = Math.ceil(client.fileSize() / pageSize);
+  const journal = new RollbackJournal(`${client.path}-journal`, client.fd, pages, pageSize);
   try {
-    const samePages = pageSize === ltx.header.pageSize;
     await eachPage(ltx, turn, (pgno) => samePages && journal.save(pgno));
     for (let pgno = samePages ? ltx.header.commit + 1 : 1; pgno <= pages; pgno++) {
       journal.save(pgno);
@@ -68,6 +71,10 @@ async function saveOldPages(client: DatabaseClient, ltx: LtxFile, turn: Turn): P
   }
   journal.finish();
   return journal;
+}
+
+function failed(message: string): SluiceError {
+  return new SluiceError('APPLY_FAILED', message);
 }
 
 async function eachPage(ltx: LtxFile, turn: Turn, use: (pgno: number) => void): Promise<void> {

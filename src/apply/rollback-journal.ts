@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { closeSync, openSync } from 'node:fs';
 import { JOURNAL_MAGIC, PENDING_BYTE } from '../sqlite/index.js';
 import { readOrZeros, unlinkIfThere, writeFully } from './files.js';
-import { PIECE_BYTES } from './limits.js';
+import { givePiece, takePiece } from './piece-pool.js';
 
 /** The header fills a sector, so that records begin behind it. */
 const SECTOR_SIZE = 512;
@@ -35,7 +35,8 @@ export class RollbackJournal {
   ) {
     this.recordSize = pageSize + 8;
     this.lockPage = PENDING_BYTE / pageSize + 1;
-    this.piece = Buffer.alloc(Math.max(PIECE_BYTES, SECTOR_SIZE + this.recordSize));
+    this.fd = openSync(path, 'w');
+    this.piece = takePiece().fill(0, 0, SECTOR_SIZE);
     JOURNAL_MAGIC.forEach((byte, i) => {
       this.piece[i] = byte;
     });
@@ -44,7 +45,6 @@ export class RollbackJournal {
     this.piece.writeUInt32BE(databasePages, 16);
     this.piece.writeUInt32BE(SECTOR_SIZE, 20);
     this.piece.writeUInt32BE(pageSize, 24);
-    this.fd = openSync(path, 'w');
   }
 
   /** Copies the page as the database file has it. Pages that the file does not have need no copy. */
@@ -61,18 +61,23 @@ export class RollbackJournal {
   /** Ends the journal: from now on it is whole, and "hot" once the lock is gone. */
   finish(): void {
     this.flush();
-    closeSync(this.fd);
+    this.close();
   }
 
   /** Ends a journal that is not needed, before the database was touched. */
   abandon(): void {
-    closeSync(this.fd);
+    this.close();
     this.remove();
   }
 
   /** Commits: without its journal the database stands as it is. */
   remove(): void {
     unlinkIfThere(this.path);
+  }
+
+  private close(): void {
+    closeSync(this.fd);
+    givePiece(this.piece);
   }
 
   private flush(): void {

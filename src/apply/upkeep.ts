@@ -60,10 +60,7 @@ export class Upkeep {
     const before = this.background ?? Promise.resolve();
     const work = before.then(() => checkpointer.run(client.path, mode));
     // What others wait for never rejects.
-    const done = work.then(
-      () => this.settle(client),
-      () => undefined,
-    );
+    const done = work.then(() => this.settle(client)).catch(() => undefined);
     this.background = done;
     try {
       await work;

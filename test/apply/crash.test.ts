@@ -1,4 +1,6 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { fork } from 'node:child_process';
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import Database from 'better-sqlite3';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -25,10 +27,10 @@ for (const mode of ['wal', 'delete'] as const) {
     withApplier(async (fixture) => {
       const { applier, path, source } = fixture;
       const src = source('a.db', { mode });
-      src.insert(3000, 500);
+      src.insert(1500, 500);
       await applySurely(fixture, 'a.db', src.capture());
       const readers = [await Reader.start(path('a.db'), 'poll'), await Reader.start(path('a.db'), 'poll', 'ro')];
-      for (let round = 0; round < 12; round++) {
+      for (let round = 0; round < 5; round++) {
         const delayMs = Math.floor((round * 37) % 29);
         const timer = setTimeout(() => kill(fixture), delayMs);
         src.update(1);
@@ -55,18 +57,20 @@ test('a rollback database whose applier died between its pages has a hot journal
   withApplier(async (fixture) => {
     const { applier, path, source } = fixture;
     const src = source('a.db', { mode: 'delete' });
-    src.insert(20_000, 1000);
+    src.insert(8000, 1000);
     await applier.apply('a.db', bytes(src.capture()));
     const before = readFileSync(path('a.db'));
     src.update(1);
     const ltx = src.capture();
+    const changed = (): boolean => existsSync(`${path('a.db')}-journal`) && statSync(path('a.db')).mtimeMs > writtenMs;
+    const writtenMs = statSync(path('a.db')).mtimeMs;
     let hot = false;
     for (let attempt = 0; attempt < 30 && !hot; attempt++) {
       await applier.open('a.db').catch(() => undefined);
       const applied = applier.apply('a.db', bytes(ltx)).catch((error: { code: string }) => error.code);
       // The file changes only once the journal is whole.
       for (const endMs = Date.now() + 5000; Date.now() < endMs; await new Promise((r) => setImmediate(r))) {
-        if (existsSync(`${path('a.db')}-journal`) && !readFileSync(path('a.db')).equals(before)) break;
+        if (changed()) break;
       }
       kill(fixture);
       if ((await applied) !== 'APPLIER_GONE') continue;
@@ -116,5 +120,21 @@ test('after stop nothing runs, and calls reject', async () => {
   });
   assert.throws(() => process.kill(pid, 0), /ESRCH/);
 });
+
+test('the process ends when the node is killed', () =>
+  withApplier(async ({ applier, mount, source }) => {
+    await applier.apply('a.db', bytes(source('a.db').capture()));
+    const node = fork(fileURLToPath(new URL('./parent-process.js', import.meta.url)), [mount]);
+    const pid = await new Promise<number>((resolve) => node.once('message', (message) => resolve(Number(message))));
+    process.kill(pid, 0);
+    node.kill('SIGKILL');
+    await until('ended', () => {
+      try {
+        return readFileSync(`/proc/${pid}/stat`, 'latin1').includes(') Z ');
+      } catch {
+        return true;
+      }
+    });
+  }));
 
 test.run();
