@@ -1,4 +1,4 @@
-import { Backup, openStore } from './backup/index.js';
+import { Backup, openStore, type S3Options } from './backup/index.js';
 import type { BackupConfig } from './config/index.js';
 import {
   type DataFolder,
@@ -153,7 +153,9 @@ export class PrimaryRole implements NodeRole {
 
   private startBackup(config: BackupConfig): void {
     const { log, metrics } = this.options;
-    const { url, intervalMs, ...s3 } = config;
+    const { url, intervalMs, accessKeyId, secretAccessKey, ...place } = config;
+    const given = accessKeyId !== undefined && secretAccessKey !== undefined;
+    const s3: S3Options = given ? { ...place, credentials: { accessKeyId, secretAccessKey } } : place;
     const backup = new Backup({
       databases: this.set,
       store: openStore(url, s3),
