@@ -1,7 +1,11 @@
-import { stat, writeSync } from 'node:fs';
+import { execFile } from 'node:child_process';
+import { writeSync } from 'node:fs';
 import { WAKE_NAME } from './nodes.js';
 import { NOTIFY_RETRIEVE, WAKE_ID } from './protocol.js';
 import { WAKE_PENDING } from './shared.js';
+
+/** A look-up is given up after this. */
+const LOOK_UP_LIMIT_MS = 10_000;
 
 /**
  * Wakes the worker of one mount from the main thread: it then calls `watcher.woken()` and looks at deferred requests
@@ -9,8 +13,10 @@ import { WAKE_PENDING } from './shared.js';
  *
  * The worker sleeps in a read of the device. FUSE_NOTIFY_RETRIEVE for a regular file that the kernel knows makes the
  * kernel queue a FUSE_NOTIFY_REPLY, which ends that read (10 to 20 microseconds). The file is `.sluice-wake`, which
- * exists for this alone. If the kernel forgot it (ENOENT), an asynchronous stat looks it up again, and that LOOKUP is
- * itself a wake-up. The stat runs on a thread of libuv's pool: the main thread must never wait for its own mount.
+ * exists for this alone. If the kernel forgot it (ENOENT), a stat looks it up again, and that LOOKUP is itself a
+ * wake-up. The stat is a process of its own: no thread of this one may wait for its own mount, not even one of libuv's
+ * pool. A process that is killed while one of its threads waits for an answer that it had to give itself can never end,
+ * and no successor would be started.
  */
 export class Waker {
   readonly #deviceFd: number;
@@ -56,7 +62,7 @@ export class Waker {
     }
     this.#looking = true;
     this.#lookAgain = false;
-    stat(this.#wakePath, () => {
+    execFile('stat', ['-c', '%i', this.#wakePath], { timeout: LOOK_UP_LIMIT_MS }, () => {
       this.#looking = false;
       if (this.#lookAgain) this.#lookUp();
     });
