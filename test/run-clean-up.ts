@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 
-const UNMOUNT_LIMIT_MS = 5_000;
+const PROGRAM_LIMIT_MS = 5_000;
 
 /**
  * Ends every process that was started with this temporary folder and removes every mount in it. Returns what there was.
@@ -9,30 +9,48 @@ const UNMOUNT_LIMIT_MS = 5_000;
  */
 export function cleanUp(folder: string): string[] {
   const found: string[] = [];
+  for (const { path, device } of mountsIn(folder)) {
+    found.push(`mount ${path}`);
+    abortConnection(device);
+    spawnSync('umount', ['-l', path], { timeout: PROGRAM_LIMIT_MS });
+  }
   for (const pid of processesOf(folder)) {
     found.push(`process ${pid} (${readText(`/proc/${pid}/comm`).trim()})`);
     kill(pid);
   }
-  for (const { path, device } of mountsIn(folder)) {
-    found.push(`mount ${path}`);
-    abortConnection(device);
-    spawnSync('umount', ['-l', path], { timeout: UNMOUNT_LIMIT_MS });
-  }
   return found;
 }
 
+/**
+ * By their environment; looked for by a process that can be given up, because reading that of a process that hangs in a
+ * page fault hangs too.
+ */
 function processesOf(folder: string): number[] {
-  return readdirSync('/proc')
+  const { stdout } = spawnSync(process.execPath, ['-e', SCAN, folder], {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'ignore'],
+    env: { ...process.env, TMPDIR: '' },
+    timeout: PROGRAM_LIMIT_MS,
+    killSignal: 'SIGKILL',
+  });
+  return stdout
+    .split('\n')
+    .slice(0, -1)
     .map(Number)
-    .filter((pid) => Number.isInteger(pid) && pid !== process.pid)
-    .filter((pid) => {
-      const value = readText(`/proc/${pid}/environ`)
-        .split('\0')
-        .find((entry) => entry.startsWith('TMPDIR='))
-        ?.slice('TMPDIR='.length);
-      return value === folder || value?.startsWith(`${folder}/`) === true;
-    });
+    .filter((pid) => pid !== process.pid);
 }
+
+const SCAN = `
+  const { readdirSync, readFileSync, writeSync } = require('node:fs');
+  const folder = process.argv[1];
+  for (const pid of readdirSync('/proc').filter((name) => /^[0-9]+$/.test(name))) {
+    try {
+      const entries = readFileSync('/proc/' + pid + '/environ', 'utf8').split('\\0');
+      const value = entries.find((entry) => entry.startsWith('TMPDIR='))?.slice(7);
+      if (value === folder || value?.startsWith(folder + '/')) writeSync(1, pid + '\\n');
+    } catch {}
+  }
+`;
 
 /** Deepest first. A line is `36 35 0:42 / /mount/point rw … - fuse source …`. */
 function mountsIn(folder: string): { path: string; device: string }[] {

@@ -1,5 +1,7 @@
+import { spawn } from 'node:child_process';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
-import { MAX_HOLDERS } from './limits.js';
+import { fileURLToPath } from 'node:url';
+import { HOLDERS_LIMIT_MS, MAX_HOLDERS } from './limits.js';
 
 /** A process that keeps a mount busy. */
 export interface Holder {
@@ -8,19 +10,40 @@ export interface Holder {
   readonly name: string;
 }
 
+const PROGRAM = fileURLToPath(new URL('./print-holders.js', import.meta.url));
+
 /**
  * Processes that have a file of the mount open or mapped, or stand in one of its folders; at most MAX_HOLDERS.
- * Reads /proc only, and so cannot be held up by the mount.
+ * Looked for by a process that can be given up: reading another one's /proc/…/maps waits as long as that one waits in a
+ * page fault, which on a mount may be for ever. What it found until then is the result.
  */
-export function findHolders(mount: string, except: ReadonlySet<number> = new Set()): Holder[] {
-  const holders: Holder[] = [];
-  for (const entry of readdirSync('/proc')) {
-    const pid = Number(entry);
-    if (!Number.isInteger(pid) || except.has(pid) || !holds(pid, mount)) continue;
-    holders.push({ pid, name: readText(`/proc/${pid}/comm`).trim() });
-    if (holders.length === MAX_HOLDERS) break;
+export function findHolders(mount: string, except: ReadonlySet<number>): Promise<Holder[]> {
+  return new Promise((resolve) => {
+    const child = spawn(process.execPath, [PROGRAM, mount], { stdio: ['ignore', 'pipe', 'ignore'], cwd: '/' });
+    const timer = setTimeout(() => child.kill('SIGKILL'), HOLDERS_LIMIT_MS);
+    let text = '';
+    child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
+      text += chunk;
+    });
+    child.once('error', () => undefined);
+    child.once('close', () => {
+      clearTimeout(timer);
+      const holders = text.split('\n').slice(0, -1).map(parseHolder);
+      resolve(holders.filter(({ pid }) => pid !== child.pid && !except.has(pid)).slice(0, MAX_HOLDERS));
+    });
+  });
+}
+
+function parseHolder(line: string): Holder {
+  const gap = line.indexOf(' ');
+  return { pid: Number(line.slice(0, gap)), name: line.slice(gap + 1) };
+}
+
+/** Calls `found` for each process that holds the mount. May block for ever. */
+export function scanHolders(mount: string, found: (holder: Holder) => void): void {
+  for (const pid of readdirSync('/proc').map(Number)) {
+    if (Number.isInteger(pid) && holds(pid, mount)) found({ pid, name: readText(`/proc/${pid}/comm`).trim() });
   }
-  return holders;
 }
 
 function holds(pid: number, mount: string): boolean {

@@ -14,6 +14,8 @@ export const KILL_LIMIT_MS = 5_000;
 export const CHANNEL_LIMIT_MS = 500;
 /** How long an application gets to end when its node cannot be brought back. */
 export const COMMAND_LIMIT_MS = 10_000;
+/** How long the search for the processes that keep a mount busy may take. */
+export const HOLDERS_LIMIT_MS = 3_000;
 /** Processes named in a message. */
 export const MAX_HOLDERS = 10;
 

@@ -18,7 +18,7 @@ export async function unmountGently(
   const untilMs = performance.now() + BUSY_LIMIT_MS;
   let reported = false;
   while (!(await tryUnmount(path)) && stop.level < HASTEN && performance.now() < untilMs) {
-    if (!reported) report(busyMessage(path, except));
+    if (!reported) void busyMessage(path, except).then(report);
     reported = true;
     await within(BUSY_RETRY_MS, stop.reached(HASTEN));
   }
@@ -33,8 +33,9 @@ export async function takeAway(path: string): Promise<void> {
   await unmount(path, 0);
 }
 
-function busyMessage(path: string, except: ReadonlySet<number>): string {
-  const holders = findHolders(path, except).map(({ pid, name }) => `${name} (pid ${pid})`);
+async function busyMessage(path: string, except: ReadonlySet<number>): Promise<string> {
+  const found = await findHolders(path, except);
+  const holders = found.map(({ pid, name }) => `${name} (pid ${pid})`);
   const who = holders.length === 0 ? 'a process' : holders.join(', ');
   return `${path} is in use by ${who}; waiting ${BUSY_LIMIT_MS / 1000} s for it to end. Ctrl-C takes the mount away now`;
 }
