@@ -6,8 +6,10 @@
  * Main thread: `createShared` before the worker starts, `whenServing`, then `Waker` and `WakeupsTimer`.
  * Worker thread: `serveMount`, which blocks until the mount ends.
  */
+export type { AttachedMount, Driver } from './driver.js';
 export { F_RDLCK, F_UNLCK, F_WRLCK, type MayLock } from './lock-table.js';
 export { WAKE_NAME } from './nodes.js';
+export { rawDriver } from './raw-driver.js';
 export { type ServeOptions, serveMount } from './serve.js';
 export { awakeBursts, createShared, deferredCount, opcodeCounts, type WakeupsMode, whenServing } from './shared.js';
 export { Waker } from './waker.js';

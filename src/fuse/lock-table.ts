@@ -31,6 +31,15 @@ export interface HeldLock {
   /** Inclusive. */
   end: number;
   pid: number;
+  /** Where the recorder keeps it; -1 if nowhere yet. */
+  slot: number;
+}
+
+/** Keeps what is held where the next process finds it; see lock-file.ts. */
+export interface LockRecorder {
+  /** A lock is new or has changed. Gives it a slot if it has none. */
+  write(id: number, lock: HeldLock): void;
+  clear(slot: number): void;
 }
 
 /** Released records kept for the next request. */
@@ -43,6 +52,15 @@ const SPARE_LIMIT = 256;
 export class LockTable {
   readonly #files = new Map<number, HeldLock[]>();
   readonly #spare: HeldLock[] = [];
+  /** What a request changed, for the recorder: written from the last to the first, then the slots are cleared. */
+  readonly #changed: HeldLock[] = [];
+  readonly #cleared: number[] = [];
+  #recorder: LockRecorder | undefined;
+
+  /** From here on every change is told to `recorder`. */
+  record(recorder: LockRecorder): void {
+    this.#recorder = recorder;
+  }
 
   /** The first lock of another owner that is in the way, or undefined. */
   conflict(
@@ -88,6 +106,7 @@ export class LockTable {
       }
     }
     if (type !== F_UNLCK) this.#add(locks, ownerLow, ownerHigh, type, newStart, newEnd, pid);
+    this.#tell(id);
     // An empty list stays for the next transaction on the file; `drop` removes it.
     return 0;
   }
@@ -103,22 +122,34 @@ export class LockTable {
       this.#remove(locks, i);
       dropped = true;
     }
+    this.#tell(id);
     if (locks.length === 0) this.#files.delete(id);
     return dropped;
   }
 
   /** The file is gone. */
   dropFile(id: number): void {
+    const locks = this.#files.get(id);
+    if (locks === undefined) return;
+    while (locks.length > 0) this.#remove(locks, locks.length - 1);
+    this.#tell(id);
     this.#files.delete(id);
   }
 
-  /** All locks of a file, for tests and for saving. */
+  /** All locks of a file, for tests. */
   held(id: number): readonly Readonly<HeldLock>[] {
     return this.#files.get(id) ?? NONE;
   }
 
-  files(): IterableIterator<[number, readonly Readonly<HeldLock>[]]> {
-    return this.#files.entries();
+  /**
+   * The new lock first, what it replaces last: a process that dies in between must not seem to hold less than its
+   * callers believe.
+   */
+  #tell(id: number): void {
+    for (let i = this.#changed.length - 1; i >= 0; i--) this.#recorder?.write(id, this.#changed[i]!);
+    for (let i = 0; i < this.#cleared.length; i++) this.#recorder?.clear(this.#cleared[i]!);
+    this.#changed.length = 0;
+    this.#cleared.length = 0;
   }
 
   /** Takes `start..end` out of a lock that overlaps it. */
@@ -131,7 +162,11 @@ export class LockTable {
       lock.end = start - 1;
     } else if (before) lock.end = start - 1;
     else if (after) lock.start = end + 1;
-    else this.#remove(locks, index);
+    else {
+      this.#remove(locks, index);
+      return;
+    }
+    this.#changed.push(lock);
   }
 
   #add(
@@ -143,11 +178,7 @@ export class LockTable {
     end: number,
     pid: number,
   ): void {
-    const lock = this.#spare.pop();
-    if (lock === undefined) {
-      locks.push({ ownerLow, ownerHigh, type, start, end, pid });
-      return;
-    }
+    const lock = this.#spare.pop() ?? { ownerLow, ownerHigh, type, start, end, pid, slot: -1 };
     lock.ownerLow = ownerLow;
     lock.ownerHigh = ownerHigh;
     lock.type = type;
@@ -155,12 +186,15 @@ export class LockTable {
     lock.end = end;
     lock.pid = pid;
     locks.push(lock);
+    this.#changed.push(lock);
   }
 
   #remove(locks: HeldLock[], index: number): void {
     const lock = locks[index]!;
     const last = locks.pop()!;
     if (last !== lock) locks[index] = last;
+    if (lock.slot >= 0) this.#cleared.push(lock.slot);
+    lock.slot = -1;
     if (this.#spare.length < SPARE_LIMIT) this.#spare.push(lock);
   }
 }

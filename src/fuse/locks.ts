@@ -1,7 +1,7 @@
 import { type Result, refusal } from './backing.js';
 import { Deferrals } from './deferrals.js';
 import { EAGAIN, EINVAL } from './errno.js';
-import { F_RDLCK, F_UNLCK, F_WRLCK, LockTable, type MayLock } from './lock-table.js';
+import { F_RDLCK, F_UNLCK, F_WRLCK, type LockTable, type MayLock } from './lock-table.js';
 import type { RegularFile } from './nodes.js';
 import { LK_FLOCK } from './protocol.js';
 import { writeLock } from './reply.js';
@@ -11,13 +11,14 @@ const TO_THE_END = Number.MAX_SAFE_INTEGER;
 
 /** Lock requests of `locks: sluice`: the table, the hook before it, and the requests that wait for a lock. */
 export class Locks {
-  readonly table = new LockTable();
+  readonly table: LockTable;
   readonly waiters = new Deferrals();
   /** Node id of the file whose locks changed while requests waited for one; -1 if none did. The session resets it. */
   released = -1;
   readonly #mayLock: MayLock | undefined;
 
-  constructor(mayLock: MayLock | undefined) {
+  constructor(table: LockTable, mayLock: MayLock | undefined) {
+    this.table = table;
     this.#mayLock = mayLock;
   }
 

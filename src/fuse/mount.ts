@@ -1,6 +1,6 @@
 import { spawn, spawnSync } from 'node:child_process';
-import { mkdirSync, openSync, readdirSync, realpathSync, statSync, writeFileSync } from 'node:fs';
-import { stat } from 'node:fs/promises';
+import { existsSync, mkdirSync, openSync, readdirSync, realpathSync, statSync, writeFileSync } from 'node:fs';
+import { statfs } from 'node:fs/promises';
 import { basename, dirname, resolve } from 'node:path';
 import { errorCode, SluiceError } from '../errors.js';
 import { type MountEntry, mountAt } from './mount-table.js';
@@ -161,13 +161,16 @@ export async function cleanStaleMount(path: string): Promise<boolean> {
   return cleaned;
 }
 
-/** Whether the process that served the mount is gone. Asked on a thread of the pool, in case the mount hangs. */
+/**
+ * Whether the process that served the mount is gone. Asked on a thread of the pool, in case the mount hangs, and by a
+ * request that the kernel does not answer by itself: attributes and names stay in its caches when the server has died.
+ */
 async function isDead(path: string): Promise<boolean> {
   let timer: NodeJS.Timeout | undefined;
   const tooLong = new Promise<boolean>((resolved) => {
     timer = setTimeout(() => resolved(false), STALE_PROBE_MS);
   });
-  const probe = stat(path).then(
+  const probe = statfs(path).then(
     () => false,
     (error: unknown) => errorCode(error) === 'ENOTCONN' || errorCode(error) === 'ECONNABORTED',
   );
@@ -178,6 +181,10 @@ async function isDead(path: string): Promise<boolean> {
 
 function abort(mounted: MountEntry): boolean {
   if (mounted.type !== 'fuse' || !Number.isInteger(mounted.connection)) return false;
+  if (!existsSync(`${CONNECTIONS}/${mounted.connection}`)) {
+    // Where nobody mounted the control file system, it is mounted at its usual place.
+    spawnSync('mount', ['-t', 'fusectl', 'none', CONNECTIONS], { stdio: 'ignore', timeout: PROGRAM_TIMEOUT_MS });
+  }
   try {
     writeFileSync(`${CONNECTIONS}/${mounted.connection}/abort`, '1');
     return true;

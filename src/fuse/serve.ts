@@ -2,7 +2,8 @@ import { mkdirSync, readFileSync, readSync, renameSync, rmSync, writeFileSync, w
 import { errorCode, SluiceError } from '../errors.js';
 import { announce, type Backing, statPath } from './backing.js';
 import { Descriptors } from './descriptors.js';
-import type { MayLock } from './lock-table.js';
+import { LockFile } from './lock-file.js';
+import { LockTable, type MayLock } from './lock-table.js';
 import type { Negotiated } from './negotiation.js';
 import { NodeLog } from './node-log.js';
 import { NodeTable } from './nodes.js';
@@ -21,7 +22,7 @@ export interface ServeOptions {
   readonly deviceFd: number;
   /** Folder that holds the real files. Must exist. */
   readonly backing: string;
-  /** Folder for this mount's `nodes`, `session.json` and `orphans/`, on the same file system as `backing`, outside it. */
+  /** Folder for this mount's `nodes`, `locks`, `session.json` and `orphans/`, on the same file system as `backing`, outside it. */
   readonly run: string;
   /** `kernel`: POSIX locks stay in the kernel. `sluice`: the worker keeps them. On a takeover the first node's choice holds. */
   readonly locks: 'kernel' | 'sluice';
@@ -80,6 +81,10 @@ export function serveMount(options: ServeOptions): void {
       : NodeLog.resume(`${options.run}/nodes`, table.records);
   if (saved !== undefined) takeOver(backing);
   table.record(log);
+  const lockTable = new LockTable();
+  const lockPath = `${options.run}/locks`;
+  const lockFile = saved === undefined ? LockFile.create(lockPath) : LockFile.resume(lockPath, lockTable);
+  lockTable.record(lockFile);
 
   const session = new Session({
     backing,
@@ -95,6 +100,7 @@ export function serveMount(options: ServeOptions): void {
     // What comes after this needs a wake-up of its own.
     onWake: () => Atomics.store(words, WAKE_PENDING, 0),
     mayLock: options.mayLock,
+    lockTable,
     log: options.log,
   });
   if (saved !== undefined) {
@@ -108,6 +114,7 @@ export function serveMount(options: ServeOptions): void {
     syncer.close();
     descriptors.closeAll();
     log.close();
+    lockFile.close();
   }
 }
 

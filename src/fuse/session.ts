@@ -4,7 +4,7 @@ import { EAGAIN, EINTR, EINVAL, ENOSYS, EPERM, ESTALE, errnoOf, isSystemError } 
 import { Exchange } from './exchange.js';
 import { FileRequests, type Sync } from './file-requests.js';
 import { FileOperations } from './files.js';
-import type { MayLock } from './lock-table.js';
+import { LockTable, type MayLock } from './lock-table.js';
 import { Locks } from './locks.js';
 import { NameRequests } from './name-requests.js';
 import { type Negotiated, negotiate } from './negotiation.js';
@@ -29,6 +29,8 @@ export interface SessionOptions {
   /** Called before `watcher.woken()`. */
   readonly onWake: () => void;
   readonly mayLock?: MayLock | undefined;
+  /** The locks of `locks: sluice`; by default a new table that nobody records. */
+  readonly lockTable?: LockTable | undefined;
   readonly log?: ((message: string) => void) | undefined;
 }
 
@@ -59,7 +61,7 @@ export class Session {
     this.#operations = new FileOperations(options.backing);
     this.#files = new FileRequests(this.#x, this.#operations, options.sync);
     this.#names = new NameRequests(this.#x, this.#operations);
-    this.#locks = new Locks(options.mayLock);
+    this.#locks = new Locks(options.lockTable ?? new LockTable(), options.mayLock);
   }
 
   /** Requests that wait for a wake-up or a lock. */

@@ -1,6 +1,10 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { LockFile } from '../../src/fuse/lock-file.js';
 import { F_RDLCK, F_UNLCK, F_WRLCK, LockTable } from '../../src/fuse/lock-table.js';
 
 const BYTES = 24;
@@ -98,6 +102,61 @@ test('files are apart from each other', () => {
   assert.is(table.conflict(1, 2, 2, F_RDLCK, 9, 20)?.pid, 5);
   table.dropFile(1);
   assert.is(table.set(1, 2, 2, F_RDLCK, 9, 9, 6), 0);
+});
+
+const folder = mkdtempSync(join(tmpdir(), 'sluice-locks-'));
+test.after(() => rmSync(folder, { recursive: true }));
+
+test('the next process reads back exactly what was held', () => {
+  fc.assert(
+    fc.property(fc.array(command, { maxLength: 40 }), (commands) => {
+      const path = join(folder, 'locks');
+      const table = new LockTable();
+      const file = LockFile.create(path);
+      table.record(file);
+      for (const { kind, owner, type, a, b } of commands) {
+        if (kind === 'drop') table.dropOwner(1 + (a & 1), low(owner), high(owner));
+        else table.set(1 + (a & 1), low(owner), high(owner), type, Math.min(a, b), b < a ? END : b, 7);
+      }
+      file.close();
+      const next = new LockTable();
+      const resumed = LockFile.resume(path, next);
+      resumed.close();
+      LockFile.resume(path, new LockTable()).close();
+      const again = new LockTable();
+      LockFile.resume(path, again).close();
+      for (const id of [1, 2]) {
+        assert.equal(sorted(next, id), sorted(table, id));
+        assert.equal(sorted(again, id), sorted(table, id));
+      }
+    }),
+    { numRuns: 100 },
+  );
+});
+
+function sorted(table: LockTable, id: number): string[] {
+  return table
+    .held(id)
+    .map((l) => `${l.ownerLow}.${l.ownerHigh} ${l.type} ${l.start}..${l.end} ${l.pid}`)
+    .sort();
+}
+
+test('a process that dies between the writes of one change never seems to hold less', () => {
+  const writes: string[] = [];
+  const table = new LockTable();
+  table.record({
+    write: (_, lock) => {
+      if (lock.slot < 0) lock.slot = writes.length;
+      writes.push(`write ${lock.type} ${lock.start}..${lock.end}`);
+    },
+    clear: () => writes.push('clear'),
+  });
+  table.set(1, 1, 1, F_RDLCK, 0, 9, 5);
+  table.set(1, 1, 1, F_WRLCK, 3, 5, 5);
+  assert.equal(writes.slice(1), ['write 1 3..5', 'write 0 0..2', 'write 0 6..9']);
+  writes.length = 0;
+  table.set(1, 1, 1, F_WRLCK, 0, 9, 5);
+  assert.equal(writes, ['write 1 0..9', 'clear', 'clear', 'clear']);
 });
 
 test.run();

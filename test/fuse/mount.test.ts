@@ -4,7 +4,14 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { SluiceError } from '../../src/errors.js';
 import { measureWakeup, WAKE_NAME } from '../../src/fuse/index.js';
-import { cleanStaleMount, mountKernel, openDevice, prepareMountPoint, unmount } from '../../src/fuse/mount.js';
+import {
+  abortMount,
+  cleanStaleMount,
+  mountKernel,
+  openDevice,
+  prepareMountPoint,
+  unmount,
+} from '../../src/fuse/mount.js';
 import { mountAt } from '../../src/fuse/mount-table.js';
 import { canMount, client, TestFolders, TestServer, withMount } from './support/mounted.js';
 
@@ -94,6 +101,21 @@ if (canMount) {
     try {
       mountKernel({ deviceFd, path: prepareMountPoint(folders.path), name: 'sluice-test' });
       assert.is(await unmount(folders.path, 100), 'clean');
+    } finally {
+      closeSync(deviceFd);
+      await folders.remove();
+    }
+  });
+
+  test('an aborted mount fails at once instead of hanging', async () => {
+    const folders = new TestFolders();
+    const deviceFd = openDevice();
+    try {
+      mountKernel({ deviceFd, path: prepareMountPoint(folders.path), name: 'sluice-test' });
+      const hanging = stat(`${folders.path}/x`).catch((error) => error.code);
+      assert.is(abortMount(folders.path), true);
+      assert.ok(['ENOTCONN', 'ECONNABORTED'].includes(await hanging));
+      assert.is(abortMount(folders.home), false);
     } finally {
       closeSync(deviceFd);
       await folders.remove();

@@ -1,5 +1,8 @@
+import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync } from 'node:fs';
-import { open, readFile, unlink } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { mountKernel, openDevice, prepareMountPoint } from '../../src/fuse/mount.js';
@@ -8,20 +11,45 @@ import { canMount, client, TestFolders, TestServer } from './support/mounted.js'
 const KILLS = 5;
 const ROWS = 300;
 
-if (canMount) {
-  test('a server that is killed under load is replaced, and no application sees an error', async () => {
+/**
+ * Whoever holds the device must have no file open on the mount: a fork closes its copy in the child before the new
+ * program runs, that close waits for the server, and the fork is what starts the server. Hence another process.
+ */
+class OrphanHolder {
+  readonly #child: ChildProcess;
+  readonly #lines: AsyncIterator<string>;
+
+  constructor(path: string) {
+    const program = fileURLToPath(new URL('./support/orphan-client.js', import.meta.url));
+    this.#child = spawn(process.execPath, [program, path], { stdio: ['pipe', 'pipe', 'inherit'], cwd: '/' });
+    this.#lines = createInterface({ input: this.#child.stdout! })[Symbol.asyncIterator]();
+  }
+
+  async line(): Promise<string> {
+    return String((await this.#lines.next()).value);
+  }
+
+  end(): void {
+    this.#child.stdin?.end();
+  }
+}
+
+for (const locks of canMount ? (['kernel', 'sluice'] as const) : []) {
+  test(`a server that is killed under load is replaced, and no application sees an error (locks: ${locks})`, async () => {
     const folders = new TestFolders();
     const deviceFd = openDevice();
     try {
       mountKernel({ deviceFd, path: prepareMountPoint(folders.path), name: 'sluice-test' });
-      let server = await TestServer.start([folders.mount()], deviceFd);
-      const orphan = await open(`${folders.path}/orphan`, 'w+');
-      await orphan.write('kept');
-      await unlink(`${folders.path}/orphan`);
+      let server = await TestServer.start([folders.mount({ locks })], deviceFd);
+      const orphan = new OrphanHolder(`${folders.path}/orphan`);
+      assert.is(await orphan.line(), 'ready');
+      await client('insert-client', [`${folders.path}/shared.db`, 'wal', 'normal', '0']);
       let running = true;
       const work = Promise.all([
         client('insert-client', [`${folders.path}/wal.db`, 'wal', 'normal', String(ROWS * 10)]),
         client('insert-client', [`${folders.path}/delete.db`, 'delete', 'normal', String(ROWS)]),
+        client('insert-client', [`${folders.path}/shared.db`, 'wal', 'normal', String(ROWS)]),
+        client('insert-client', [`${folders.path}/shared.db`, 'wal', 'normal', String(ROWS)]),
         client('insert-client', [`${folders.path}/persist.db`, 'persist', 'full', String(ROWS)]),
       ]).finally(() => {
         running = false;
@@ -32,18 +60,17 @@ if (canMount) {
         await new Promise((resolve) => setTimeout(resolve, 250));
         server.kill();
         await server.exited;
-        server = await TestServer.start([folders.mount({ takeover: true })], deviceFd);
+        server = await TestServer.start([folders.mount({ takeover: true, locks })], deviceFd);
         kills++;
       }
       await work;
       assert.is(kills, KILLS, 'the load was over too soon to prove anything');
-      const bytes = Buffer.alloc(4);
-      await orphan.read(bytes, 0, 4, 0);
-      assert.is(bytes.toString(), 'kept');
-      await orphan.close();
+      orphan.end();
+      assert.is(await orphan.line(), 'kept');
       for (const [name, rows] of [
         ['wal', ROWS * 10],
         ['delete', ROWS],
+        ['shared', ROWS * 2],
         ['persist', ROWS],
       ] as const) {
         assert.is(await client('check-client', [`${folders.path}/${name}.db`]), `${rows} ${rows - 1} ok\n`);

@@ -1,0 +1,84 @@
+import { closeSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import { F_RDLCK, F_WRLCK, type HeldLock, type LockRecorder, type LockTable } from './lock-table.js';
+
+/**
+ * The file `<run>/locks`: every lock held now, so that the next process on the same kernel mount knows what
+ * applications believe they hold. Like `nodes` it lives as long as the mount and is never synced. Slots of 48 bytes,
+ * little-endian; a slot with id 0 is free:
+ *
+ *   0 u64 node id  8 u32 owner low  12 u32 owner high  16 u64 start  24 u64 end  32 u32 type  36 u32 pid  40 u64 zero
+ */
+const SLOT_BYTES = 48;
+
+export class LockFile implements LockRecorder {
+  readonly #fd: number;
+  readonly #slot = Buffer.alloc(SLOT_BYTES);
+  readonly #free: number[] = [];
+  #slots = 0;
+
+  private constructor(fd: number) {
+    this.#fd = fd;
+  }
+
+  /** Starts an empty one. */
+  static create(path: string): LockFile {
+    return new LockFile(openSync(path, 'w+'));
+  }
+
+  /**
+   * Puts the locks that an earlier process wrote into `table`, and goes on with the file. A process that died while
+   * it changed a lock may have left the old and the new one: the stronger holds, until its request, which the kernel
+   * sends again, settles it.
+   */
+  static resume(path: string, table: LockTable): LockFile {
+    const bytes = readFileSync(path);
+    const file = new LockFile(openSync(`${path}.new`, 'w+'));
+    table.record(file);
+    for (const type of [F_RDLCK, F_WRLCK]) {
+      for (let at = 0; at + SLOT_BYTES <= bytes.length; at += SLOT_BYTES) {
+        const id = Number(bytes.readBigUInt64LE(at));
+        if (id === 0 || bytes.readUInt32LE(at + 32) !== type) continue;
+        table.set(
+          id,
+          bytes.readUInt32LE(at + 8),
+          bytes.readUInt32LE(at + 12),
+          type,
+          Number(bytes.readBigUInt64LE(at + 16)),
+          Number(bytes.readBigUInt64LE(at + 24)),
+          bytes.readUInt32LE(at + 36),
+        );
+      }
+    }
+    renameSync(`${path}.new`, path);
+    return file;
+  }
+
+  write(id: number, lock: HeldLock): void {
+    if (lock.slot < 0) lock.slot = this.#free.pop() ?? this.#slots++;
+    const slot = this.#slot;
+    putU64(slot, 0, id);
+    slot.writeUInt32LE(lock.ownerLow, 8);
+    slot.writeUInt32LE(lock.ownerHigh, 12);
+    putU64(slot, 16, lock.start);
+    putU64(slot, 24, lock.end);
+    slot.writeUInt32LE(lock.type, 32);
+    slot.writeUInt32LE(lock.pid, 36);
+    writeSync(this.#fd, slot, 0, SLOT_BYTES, lock.slot * SLOT_BYTES);
+  }
+
+  clear(slot: number): void {
+    this.#slot.fill(0);
+    writeSync(this.#fd, this.#slot, 0, SLOT_BYTES, slot * SLOT_BYTES);
+    this.#free.push(slot);
+  }
+
+  close(): void {
+    closeSync(this.#fd);
+  }
+}
+
+function putU64(slot: Buffer, at: number, value: number): void {
+  const low = value % 0x1_0000_0000;
+  slot.writeUInt32LE(low, at);
+  slot.writeUInt32LE((value - low) / 0x1_0000_0000, at + 4);
+}
