@@ -15,6 +15,8 @@ import type { FromWorker, ToWorker } from './worker-messages.js';
 
 /** Wait for the worker to grant a pin; a long rollback transaction holds it up. */
 const PIN_TIMEOUT_MS = 60_000;
+/** Between two tries to make the folder of a database. */
+const REFUSED_RETRY_MS = 5000;
 
 export interface PrimaryOptions {
   readonly folder: DataFolder;
@@ -41,7 +43,7 @@ export class PrimaryDatabases implements DatabaseSet {
   private readonly waitingPins = new Map<number, Waiting>();
   private readonly openSnapshots = new Map<PinnedSnapshot, Database>();
   /** Slots of databases whose folder could not be made, with their names. */
-  private readonly refused = new Map<number, string>();
+  private readonly refused = new Map<number, { readonly name: string; retryAtMs: number }>();
   private pins = 0;
   private stopped = false;
 
@@ -109,8 +111,8 @@ export class PrimaryDatabases implements DatabaseSet {
   handle(message: FromWorker): void {
     switch (message.kind) {
       case 'found':
-        this.refused.set(message.slot, message.name);
-        this.captureOf(message.slot)?.attend();
+        this.refused.set(message.slot, { name: message.name, retryAtMs: 0 });
+        this.attend(message.slot);
         return;
       case 'changed': {
         const capture = this.captureOf(message.slot);
@@ -176,17 +178,24 @@ export class PrimaryDatabases implements DatabaseSet {
     return database;
   }
 
-  /** The capture of a database that the worker found; undefined while nothing can be kept of it: it is tried each time. */
+  /** The capture of a database that the worker found; undefined while nothing can be kept of it, which is tried again. */
   private captureOf(slot: number): Capture | undefined {
-    const name = this.refused.get(slot);
-    if (name === undefined) return this.captures[slot];
+    const refused = this.refused.get(slot);
+    if (refused === undefined || performance.now() < refused.retryAtMs) return this.captures[slot];
     try {
-      this.addCapture(this.openDatabase(name, slot));
+      this.addCapture(this.openDatabase(refused.name, slot));
       this.refused.delete(slot);
     } catch (error) {
-      this.options.warn(name, 'it is not replicated: nothing can be kept of it in the data folder', error);
+      refused.retryAtMs = performance.now() + REFUSED_RETRY_MS;
+      this.options.warn(refused.name, 'it is not replicated: nothing can be kept of it in the data folder', error);
     }
     return this.captures[slot];
+  }
+
+  private attend(slot: number): void {
+    const capture = this.captureOf(slot);
+    if (capture === undefined) this.letGo(slot, 0);
+    else capture.attend();
   }
 
   /** Lets the application go on with a database that is not captured. */
@@ -219,8 +228,8 @@ export class PrimaryDatabases implements DatabaseSet {
     while (!this.stopped) {
       const seen = shared.bell();
       for (let slot = shared.takeAttention(); slot >= 0; slot = shared.takeAttention()) {
-        if (this.captures[slot] !== undefined) this.captures[slot]!.attend();
-        else if (this.refused.has(slot)) this.letGo(slot, 0);
+        // One that is not known here yet is attended to when it is.
+        if (this.captures[slot] !== undefined || this.refused.has(slot)) this.attend(slot);
       }
       await shared.untilBell(seen);
     }

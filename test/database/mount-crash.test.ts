@@ -14,7 +14,7 @@ import {
   waitForReplica,
 } from '../support/cluster.js';
 import { type Application, startLoad } from './support/applications.js';
-import type { Mode } from './support/load.js';
+import { Load, type Mode } from './support/load.js';
 import { Random, testSeed } from './support/random.js';
 import { writeUnpublishedCommit } from './support/unpublished-commit.js';
 
@@ -31,6 +31,11 @@ const lastTxid = new Map<string, number>();
 test.before(async () => {
   primary = await startPrimary();
   replica = await startReplica(primary);
+  for (const [i, name] of NAMES.entries()) {
+    const load = new Load(primary.path(name), MODES[i]!, random);
+    load.step();
+    load.db.close();
+  }
 });
 test.after(async () => {
   await replica?.stop();
@@ -48,8 +53,19 @@ async function noneWentBack(): Promise<void> {
   }
 }
 
+/**
+ * The first reader after a crash plays a hot journal back. That is not the state before the transaction to the last
+ * byte: SQLite keeps no old image of free pages, so the end of the playback can be a transaction of its own.
+ */
+function readOnce(name: string): void {
+  const db = new Sqlite(primary.path(name), { timeout: 10_000 });
+  db.prepare('SELECT count(*) FROM sqlite_schema').get();
+  db.close();
+}
+
 async function allAreSame(names: readonly string[] = NAMES): Promise<void> {
   for (const name of names) {
+    readOnce(name);
     const content = contentChecksum(primary.backing(name));
     let position: string | undefined;
     await waitFor(

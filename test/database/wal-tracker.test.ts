@@ -120,10 +120,12 @@ function step(db: Sqlite.Database, random: Random): void {
   switch (random.below(8)) {
     case 0:
     case 1:
-      return insert(1, 900);
+      insert(1, 900);
+      return;
     case 2:
       if (!db.inTransaction) db.exec('BEGIN');
-      return insert(30, 900);
+      insert(30, 900);
+      return;
     case 3:
       db.prepare('UPDATE t SET v = v + 1, p = randomblob(600) WHERE id % 3 = ?').run(random.below(3));
       return;

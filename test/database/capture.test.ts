@@ -1,0 +1,253 @@
+import fc from 'fast-check';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { DatabaseSums, LtxReader, LtxStreamDecoder, pageChecksum, verifyLtx } from '../../src/ltx/index.js';
+import { MountBench } from './support/mount-bench.js';
+import { Random } from './support/random.js';
+import { Shadow } from './support/shadow.js';
+
+const test = suite('capture');
+const benches: MountBench[] = [];
+const shadows: Shadow[] = [];
+
+async function bench(root?: string): Promise<MountBench> {
+  const made = new MountBench(root);
+  benches.push(made);
+  return made.start();
+}
+
+function shadow(on: MountBench, name: string, mode: 'wal' | 'delete', pageSize?: number): Shadow {
+  const made = new Shadow(on, name, mode, pageSize);
+  shadows.push(made);
+  return made;
+}
+
+test.after.each(async () => {
+  for (const each of shadows.splice(0)) each.close();
+  for (const each of benches.splice(0)) {
+    await each.stop(false);
+    each.remove();
+  }
+});
+
+/** All of the log, applied page by page, leads to the checksum that the log promises at each step. */
+function replayLog(on: MountBench, name: string): string {
+  const { log } = on.databases.get(name)!;
+  let sums: DatabaseSums | undefined;
+  const sum = { high: 0, low: 0 };
+  for (let txid = log.first; txid <= log.last; txid++) {
+    const { source, close } = log.get(txid)!.open();
+    const reader = new LtxReader(source);
+    const { pageSize, commit, preApply, postApply } = reader.header;
+    sums ??= new DatabaseSums(pageSize);
+    if (txid > log.first) assert.is(sums.checksum(), preApply, `before ${txid}`);
+    const page = Buffer.alloc(pageSize);
+    for (let pgno = reader.nextPage(page); pgno !== 0; pgno = reader.nextPage(page)) {
+      pageChecksum(pgno, page, 0, pageSize, sum);
+      sums.set(pgno, sum.high, sum.low);
+    }
+    reader.finish();
+    sums.truncate(commit);
+    assert.is(sums.checksum(), postApply, `after ${txid}`);
+    close();
+  }
+  return sums!.checksum().toString(16);
+}
+
+const STATEMENTS = [
+  'INSERT INTO t (p) VALUES (randomblob(300))',
+  'INSERT INTO t (p) SELECT randomblob(700) FROM t LIMIT 30',
+  'UPDATE t SET p = randomblob(200) WHERE id % 5 = 1',
+  'DELETE FROM t WHERE id % 3 = 0',
+  'BEGIN; DELETE FROM t; ROLLBACK',
+  'DELETE FROM t; VACUUM',
+  'PRAGMA wal_checkpoint(PASSIVE)',
+  'PRAGMA wal_checkpoint(RESTART)',
+  'PRAGMA wal_checkpoint(TRUNCATE)',
+];
+
+test('positions are those of the content after each statement, and the log leads from one to the next', async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.nat(), fc.constantFrom('wal' as const, 'delete' as const), async (seed, mode) => {
+      const random = new Random(seed);
+      const on = await bench();
+      const db = shadow(on, 'a.db', mode, random.pick([512, 1024, 4096]));
+      await db.run('CREATE TABLE t (id INTEGER PRIMARY KEY, p BLOB)');
+      for (let i = 0; i < 15; i++) {
+        const statement = random.pick(STATEMENTS);
+        await db.run(statement);
+        if (random.chance(0.5)) continue;
+        await on.quiet();
+        assert.is(on.position('a.db')?.split('/')[1], db.content(), statement);
+      }
+      await on.quiet();
+      assert.is(replayLog(on, 'a.db'), db.content());
+      assert.equal(on.warnings, []);
+    }),
+    { numRuns: 12 },
+  );
+});
+
+test('a transaction larger than the buffers, in both modes', async () => {
+  for (const mode of ['wal', 'delete'] as const) {
+    const on = await bench();
+    const db = shadow(on, 'large.db', mode, 4096);
+    await db.run('CREATE TABLE t (id INTEGER PRIMARY KEY, p BLOB)');
+    await db.run(`WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 800)
+      INSERT INTO t (p) SELECT randomblob(3000) FROM n`);
+    await on.quiet();
+    assert.is(on.position('large.db')?.split('/')[1], db.content());
+    await db.run('DELETE FROM t WHERE id > 10; VACUUM');
+    await on.quiet();
+    assert.is(replayLog(on, 'large.db'), db.content());
+    verifyLtx(on.databases.get('large.db')!.log.get(2)!.open().source);
+    assert.equal(on.warnings, []);
+  }
+});
+
+test('a database whose first transactions are in a WAL that is there already', async () => {
+  const on = await bench();
+  const db = shadow(on, 'a.db', 'wal');
+  db.db.exec('CREATE TABLE t (id INTEGER PRIMARY KEY, p BLOB); INSERT INTO t (p) VALUES (randomblob(5000))');
+  await db.follow();
+  await on.quiet();
+  assert.is(on.position('a.db')?.split('/')[1], db.content());
+  await db.run('INSERT INTO t (p) VALUES (randomblob(5000))');
+  await on.quiet();
+  assert.is(replayLog(on, 'a.db'), db.content());
+  assert.equal(on.warnings, []);
+});
+
+test('a snapshot is one moment, while writers, checkpoints, a new WAL and VACUUM go over the files', async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.nat(), fc.constantFrom('wal' as const, 'delete' as const), async (seed, mode) => {
+      const random = new Random(seed);
+      const on = await bench();
+      const db = shadow(on, 'a.db', mode, 512);
+      await db.run('CREATE TABLE t (id INTEGER PRIMARY KEY, p BLOB)');
+      await db.run(`WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 300)
+        INSERT INTO t (p) SELECT randomblob(700) FROM n`);
+      if (random.chance(0.5)) await db.run('PRAGMA wal_checkpoint(TRUNCATE)');
+      await db.run(STATEMENTS[2]!);
+      await on.quiet();
+      const expected = db.content();
+      const snapshot = await on.databases.get('a.db')!.snapshot();
+      assert.is(snapshot.position.checksum.toString(16), expected);
+      let pages = 0;
+      const decoder = new LtxStreamDecoder({ page: () => pages++ });
+      const pieces = snapshot.chunks();
+      for (let i = 0; ; i++) {
+        if (i < 12) await db.run(random.pick(STATEMENTS));
+        const { value, done } = await pieces.next();
+        if (done === true) break;
+        decoder.push(value);
+      }
+      decoder.end();
+      assert.is(pages, snapshot.pageCount);
+      snapshot.close();
+      snapshot.close();
+      await on.quiet();
+      assert.is(on.position('a.db')?.split('/')[1], db.content());
+      assert.equal(on.warnings, []);
+    }),
+    { numRuns: 12 },
+  );
+});
+
+test('a snapshot waits for the end of a rollback transaction, and for nothing else', async () => {
+  const on = await bench();
+  const db = shadow(on, 'a.db', 'delete');
+  await db.run('CREATE TABLE t (a)');
+  await on.quiet();
+  await on.write('a.db-journal', 0, Buffer.from('d9d505f920a163d7', 'hex'));
+  const asked = on.databases.get('a.db')!.snapshot();
+  let granted = false;
+  void asked.then(() => {
+    granted = true;
+  });
+  await on.quiet();
+  assert.is(granted, false);
+  await on.unlink('a.db-journal');
+  (await asked).close();
+});
+
+test('a dropped database ends its snapshot with an error', async () => {
+  const on = await bench();
+  const db = shadow(on, 'a.db', 'delete', 512);
+  await db.run('CREATE TABLE t (p); INSERT INTO t VALUES (randomblob(200000))');
+  await on.quiet();
+  const snapshot = await on.databases.get('a.db')!.snapshot();
+  const dropped: string[] = [];
+  on.databases.subscribe({ dropped: (name, position) => dropped.push(`${name} ${position.txid}`) });
+  await on.unlink('a.db');
+  await on.quiet();
+  assert.equal(dropped, ['a.db 1']);
+  try {
+    for await (const _ of snapshot.chunks());
+    assert.unreachable();
+  } catch (error) {
+    assert.is((error as { code?: string }).code, 'SNAPSHOT_FAILED');
+  }
+  snapshot.close();
+  assert.is(on.databases.get('a.db'), undefined);
+  assert.is(on.position('a.db'), undefined);
+});
+
+test('a database removed in the middle of its transactions is dropped, whatever could not be read any more', async () => {
+  const on = await bench();
+  const db = shadow(on, 'a.db', 'wal');
+  await db.run('CREATE TABLE t (p); INSERT INTO t VALUES (1)');
+  await db.run('INSERT INTO t VALUES (2)');
+  await on.unlink('a.db');
+  await on.unlink('a.db-wal');
+  await on.quiet();
+  assert.is(on.databases.get('a.db'), undefined);
+  assert.is(on.databases.every()[0]?.problem, undefined);
+});
+
+test('a log that cannot be written is a cut, not a stop', async () => {
+  const on = await bench();
+  const db = shadow(on, 'a.db', 'wal');
+  await db.run('CREATE TABLE t (p)');
+  await on.quiet();
+  const database = on.databases.get('a.db')!;
+  let resets = 0;
+  on.databases.subscribe({ reset: () => resets++ });
+  const append = database.log.append.bind(database.log);
+  database.log.append = () => {
+    throw new Error('no space left');
+  };
+  await db.run('INSERT INTO t VALUES (1)');
+  await on.quiet();
+  assert.is(on.position('a.db')?.split('/')[1], db.content());
+  assert.is(database.problem?.error.code, 'LOG_WRITE');
+  assert.is(resets, 1);
+  assert.is(database.log.first, database.log.last + 1);
+  database.log.append = append;
+  await db.run('INSERT INTO t VALUES (2)');
+  await on.quiet();
+  assert.is(database.problem, undefined);
+  assert.is(on.position('a.db')?.split('/')[1], db.content());
+});
+
+test('a database of which nothing can be kept does not stop its application', async () => {
+  const on = await bench();
+  const metaOf = on.folder.metaOf.bind(on.folder);
+  on.folder.metaOf = () => {
+    throw new Error('no space left');
+  };
+  const db = shadow(on, 'a.db', 'wal');
+  await db.run('CREATE TABLE t (p)');
+  await db.run('INSERT INTO t VALUES (1)');
+  await db.run('PRAGMA wal_checkpoint(TRUNCATE)');
+  await db.run('INSERT INTO t VALUES (2)');
+  assert.ok(on.warnings.some((text) => text.includes('no space left')));
+  on.folder.metaOf = metaOf;
+  on.warnings.length = 0;
+  const other = shadow(on, 'b.db', 'delete');
+  await other.run('CREATE TABLE t (p)');
+  await on.quiet();
+  assert.is(on.position('b.db')?.split('/')[1], other.content());
+});
+
+test.run();
