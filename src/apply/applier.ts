@@ -100,7 +100,11 @@ class ProcessApplier implements Applier {
     });
     exited.catch(() => undefined);
     child.stdin.on('error', () => undefined); // the exit says it too
-    child.stderr.on('data', (text: Buffer) => log.warn({ pid: child.pid }, `applier: ${text.toString().trimEnd()}`));
+    let lastWords = '';
+    child.stderr.on('data', (text: Buffer) => {
+      lastWords = text.toString().trimEnd();
+      log.warn({ pid: child.pid }, `applier: ${lastWords}`);
+    });
     const ready = this.listen(child);
     const timer = setTimeout(() => child.kill('SIGKILL'), START_TIMEOUT_MS);
     try {
@@ -109,7 +113,7 @@ class ProcessApplier implements Applier {
       for (const thread of threads) await onThread?.(thread);
     } catch (error) {
       child.kill('SIGKILL');
-      throw error;
+      throw lastWords === '' ? error : gone(`${describeError(error)}: ${lastWords.split('\n').at(-1)}`);
     } finally {
       clearTimeout(timer);
     }
