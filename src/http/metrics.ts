@@ -1,9 +1,8 @@
-import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { Counter, Gauge, Registry } from 'prom-client';
 import type { NodeStatus } from '../status.js';
 import { lagOf } from './health.js';
 import { LabelSet } from './label-set.js';
-
-const LAG_BUCKETS_SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
+import { LagHistogram } from './lag-histogram.js';
 
 /** What one database has done since the process started. */
 interface Totals {
@@ -43,12 +42,10 @@ export class Metrics {
   readonly #replicaLag = this.#gauge('sluice_replica_lag_seconds', 'Lag of a connected replica', ['replica']);
   readonly #backupTxid = this.#gauge('sluice_backup_txid', 'Last transaction that a store has', ['store', 'database']);
   readonly #backupLag = this.#gauge('sluice_backup_lag_seconds', 'Age of what a store misses', ['store', 'database']);
-  readonly #commitLag = new Histogram({
-    name: 'sluice_commit_to_replica_seconds',
-    help: 'From the commit on the primary to its visibility here',
-    buckets: LAG_BUCKETS_SECONDS,
-    registers: [this.#registry],
-  });
+  readonly #commitLag = new LagHistogram(
+    'sluice_commit_to_replica_seconds',
+    'From the commit on the primary to its visibility here',
+  );
 
   // prom-client's own process metrics are not used: its event loop monitor would wake an idle machine every 10 ms.
   readonly #memory = this.#gauge('process_resident_memory_bytes', 'Resident memory of the node process');
@@ -91,7 +88,7 @@ export class Metrics {
     this.#collectTotals();
     this.#collectProcess();
     if (status !== undefined) this.#collectStatus(status);
-    return this.#registry.metrics();
+    return `${await this.#registry.metrics()}\n${this.#commitLag.render()}`;
   }
 
   #newTotals(database: string): Totals {
