@@ -98,7 +98,7 @@ export class ReplicaWatcher implements Watcher {
   }
 
   private isApplier(pid: number): boolean {
-    return pid !== 0 && pid === this.shared.applierPid();
+    return this.shared.isApplier(pid);
   }
 
   private takeMessages(): void {

@@ -24,6 +24,8 @@ enum Global {
   ApplierPid = 3,
   /** Milliseconds; -1 when unknown. */
   LagMs = 4,
+  /** The applier's thread for checkpoints: FUSE requests carry a thread's id. */
+  ApplierThread = 5,
 }
 
 enum Slot {
@@ -253,8 +255,16 @@ export class SharedState {
     Atomics.store(this.words, Global.ApplierPid, pid);
   }
 
-  applierPid(): number {
-    return Atomics.load(this.words, Global.ApplierPid);
+  setApplierThread(tid: number): void {
+    Atomics.store(this.words, Global.ApplierThread, tid);
+  }
+
+  /** Whether a request with this id, as the kernel gives it, is the applier's. */
+  isApplier(pid: number): boolean {
+    if (pid === 0) return false;
+    return (
+      pid === Atomics.load(this.words, Global.ApplierPid) || pid === Atomics.load(this.words, Global.ApplierThread)
+    );
   }
 
   setLagMs(lagMs: number): void {
