@@ -9,8 +9,10 @@ export interface NodeRole {
   recover(live: boolean): Promise<readonly Recovered[]>;
   /** Names and slots for the fuse worker. */
   slots(): { name: string; slot: number }[];
-  /** The mount answers from now on. Resolves when applications may start. */
+  /** The mount answers from now on. Resolves when the role is at work; an error is one that a new start would not help. */
   begin(worker: MountWorker): Promise<void>;
+  /** Resolves when applications may start. */
+  ready(): Promise<void>;
   onMessage(message: FromWorker): void;
   /** Nothing of ours stays open on the mount. */
   drain(): Promise<void>;

@@ -58,17 +58,20 @@ export async function startNode(options: StartNodeOptions): Promise<RunningNode>
   const hint = wakeups.start();
   if (hint !== undefined) log.warn(hint);
 
+  const unmounted = worker.ended.then(() => {
+    throw new SluiceError('UNMOUNTED', `${config.mount.path} was unmounted by someone else`);
+  });
+  // What fails here, like a port that is taken, would fail again: the keeper tells it and does not try another node.
+  await Promise.race([role.begin(worker), unmounted]);
+
   let ready = false;
   let stopping = false;
   const failed = new Promise<never>((_, reject) => {
     const lost = (error: unknown) => {
       if (!stopping) reject(error);
     };
-    worker.ended.then(
-      () => lost(new SluiceError('UNMOUNTED', `${config.mount.path} was unmounted by someone else`)),
-      lost,
-    );
-    role.begin(worker).then(() => {
+    unmounted.catch(lost);
+    role.ready().then(() => {
       ready = true;
       log.info({ role: role.role, mount: config.mount.path }, 'ready');
       options.onReady();

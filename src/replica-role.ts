@@ -36,6 +36,7 @@ export class ReplicaRole implements NodeRole {
     this.applier = createApplier({
       mount: config.mount.path,
       onPid: (pid) => shared.setApplierPid(pid),
+      onThread: (tid) => shared.setApplierThread(tid),
       onRestart: () => void this.reopen(),
       log,
     });
@@ -90,6 +91,9 @@ export class ReplicaRole implements NodeRole {
       setInterval(() => this.sink.prune(retain), PRUNE_INTERVAL_MS),
     );
     for (const timer of this.timers) timer.unref();
+  }
+
+  async ready(): Promise<void> {
     await this.client.caughtUp;
     this.shared.setLagMs(Math.round(this.client.lagMs() ?? -1));
   }

@@ -78,7 +78,7 @@ export class DataFolder {
       writeFileSync(file, `${JSON.stringify({ format: FORMAT, nodeId })}\n`);
       return nodeId;
     }
-    const { format, nodeId } = JSON.parse(readFileSync(file, 'utf8')) as { format?: unknown; nodeId?: unknown };
+    const { format, nodeId } = readIdentity(file);
     if (format !== FORMAT || typeof nodeId !== 'string') {
       throw new SluiceError(
         'DATA_FORMAT',
@@ -88,4 +88,18 @@ export class DataFolder {
     }
     return nodeId;
   }
+}
+
+function readIdentity(file: string): { readonly format?: unknown; readonly nodeId?: unknown } {
+  try {
+    const content: unknown = JSON.parse(readFileSync(file, 'utf8'));
+    if (typeof content === 'object' && content !== null) return content;
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+  }
+  throw new SluiceError(
+    'DATA_FORMAT',
+    `${file} is damaged`,
+    `It only says {"format":${FORMAT},"nodeId":"16 hex digits"}: write that, with digits of your own if they are lost`,
+  );
 }

@@ -1,6 +1,6 @@
-import { closeSync, openSync, readdirSync, readSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readdirSync, readSync } from 'node:fs';
 import { join } from 'node:path';
-import { companionOf, hasDatabaseMagic } from '../sqlite/index.js';
+import { companionOf, HEADER_SIZE, hasDatabaseMagic } from '../sqlite/index.js';
 
 /** Folders below folders are looked into this deep. */
 const MAX_DEPTH = 32;
@@ -41,7 +41,7 @@ function startsLikeDatabase(path: string, head: Buffer): boolean | undefined {
     return undefined;
   }
   try {
-    return readSync(fd, head, 0, 16, 0) === 16 && hasDatabaseMagic(head);
+    return fstatSync(fd).size >= HEADER_SIZE && readSync(fd, head, 0, 16, 0) === 16 && hasDatabaseMagic(head);
   } finally {
     closeSync(fd);
   }
