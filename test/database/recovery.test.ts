@@ -1,0 +1,318 @@
+import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import Sqlite from 'better-sqlite3';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { DataFolder } from '../../src/database/data-folder.js';
+import { Database } from '../../src/database/database.js';
+import { recoverReplica } from '../../src/database/recovery.js';
+import { SharedState } from '../../src/database/shared.js';
+import { contentChecksum } from '../support/cluster.js';
+import { MountBench } from './support/mount-bench.js';
+import { makeOtherBoot } from './support/other-boot.js';
+import { Shadow } from './support/shadow.js';
+
+const test = suite('recovery');
+const NAME = 'a.db';
+const MODES = ['wal', 'delete'] as const;
+let cleanUps: (() => void | Promise<void>)[] = [];
+
+test.after.each(async () => {
+  for (const each of cleanUps.reverse()) await each();
+  cleanUps = [];
+});
+
+/** A primary with one database of some transactions; `db` goes on where it is. */
+async function primary(mode: 'wal' | 'delete'): Promise<{ on: MountBench; db: Shadow }> {
+  const on = new MountBench();
+  cleanUps.push(() => on.remove());
+  await on.start();
+  const db = new Shadow(on, NAME, mode);
+  cleanUps.push(() => db.close());
+  await db.run('CREATE TABLE t (id INTEGER PRIMARY KEY, p BLOB)');
+  for (let i = 0; i < 5; i++) await db.run('INSERT INTO t (p) VALUES (randomblob(3000))');
+  await on.quiet();
+  return { on, db };
+}
+
+async function restart(on: MountBench, live = false): Promise<MountBench> {
+  const next = new MountBench(on.root);
+  await next.start(live);
+  cleanUps.push(() => next.stop(false));
+  await next.quiet();
+  return next;
+}
+
+const meta = (on: MountBench, file: string): string => join(on.folder.metaOf(NAME), file);
+const txid = (position: string | undefined): number => Number.parseInt(position!.split('/')[0]!, 16);
+
+function keep(paths: readonly string[]): () => void {
+  const kept = paths.map((path) => (existsSync(path) ? readFileSync(path) : undefined));
+  return () => {
+    for (const [i, path] of paths.entries()) {
+      if (kept[i] === undefined) rmSync(path, { force: true });
+      else writeFileSync(path, kept[i]!);
+    }
+  };
+}
+
+const dataFiles = (on: MountBench): string[] => ['', '-wal'].map((suffix) => on.backing(NAME + suffix));
+
+test('after a clean stop, and after a crash of the process, nothing is read and the position is kept', async () => {
+  for (const mode of MODES) {
+    for (const clean of [true, false]) {
+      const { on, db } = await primary(mode);
+      const before = on.position(NAME);
+      await on.stop(clean);
+      const next = await restart(on);
+      assert.is(next.outcome(NAME), 'clean', `${mode} ${clean}`);
+      assert.is(next.position(NAME), before);
+      assert.is(before?.split('/')[1], db.content());
+      assert.is(next.databases.get(NAME)!.log.first, 1);
+    }
+  }
+});
+
+test('and the clean stop holds for the next boot of the machine too', async () => {
+  const { on } = await primary('wal');
+  const before = on.position(NAME);
+  await on.stop(true);
+  makeOtherBoot(meta(on, 'state'));
+  const next = await restart(on);
+  assert.is(next.outcome(NAME), 'clean');
+  assert.is(next.position(NAME), before);
+});
+
+test('a clean stop is not believed when the files are others since, in the same boot too', async () => {
+  const { on } = await primary('delete');
+  const before = on.position(NAME);
+  await on.stop(true);
+  const file = new Sqlite(on.backing(NAME));
+  file.exec("UPDATE t SET p = 'x' WHERE id = 1");
+  file.close();
+  const next = await restart(on);
+  assert.is(next.outcome(NAME), 'changed while down');
+  assert.is(txid(next.position(NAME)), txid(before) + 1);
+  assert.is(next.position(NAME)?.split('/')[1], contentChecksum(on.backing(NAME)));
+});
+
+test('a file that only looks changed is read, and keeps its position', async () => {
+  const { on } = await primary('delete');
+  const before = on.position(NAME);
+  await on.stop(true);
+  utimesSync(on.backing(NAME), 1, 1);
+  const next = await restart(on);
+  assert.is(next.outcome(NAME), 'read whole');
+  assert.is(next.position(NAME), before);
+});
+
+test('transactions that were logged but not counted are taken from the log', async () => {
+  for (const mode of MODES) {
+    const { on, db } = await primary(mode);
+    const undo = keep([meta(on, 'state')]);
+    await db.run('INSERT INTO t (p) VALUES (randomblob(9000))');
+    await db.run('DELETE FROM t WHERE id = 1');
+    await on.quiet();
+    const position = on.position(NAME);
+    await on.stop(false);
+    undo();
+    const next = await restart(on);
+    assert.is(next.outcome(NAME), 'log replayed', mode);
+    assert.is(next.position(NAME), position);
+    assert.is(position?.split('/')[1], db.content());
+  }
+});
+
+test('commits in the WAL that were not logged are logged', async () => {
+  const { on, db } = await primary('wal');
+  const files = [meta(on, 'state'), meta(on, 'sums'), meta(on, '0000000000000001.log')];
+  const undo = keep(files);
+  const position = on.position(NAME);
+  await db.run('INSERT INTO t (p) VALUES (randomblob(9000))');
+  await on.quiet();
+  const later = on.position(NAME);
+  await on.stop(false);
+  undo();
+  const next = await restart(on);
+  assert.is(next.outcome(NAME), 'clean');
+  assert.is(next.position(NAME), later);
+  assert.is(txid(later), txid(position) + 1);
+  assert.is(next.databases.get(NAME)!.log.last, txid(later));
+});
+
+test('page checksums that are cut are made again', async () => {
+  const { on } = await primary('wal');
+  const position = on.position(NAME);
+  await on.stop(false);
+  writeFileSync(meta(on, 'sums'), readFileSync(meta(on, 'sums')).subarray(0, 5));
+  const next = await restart(on);
+  assert.is(next.outcome(NAME), 'read whole');
+  assert.is(next.position(NAME), position);
+  assert.is(next.databases.get(NAME)!.log.first, 1, 'the log is kept');
+});
+
+test('a database that lost its last transactions with the machine has them again from the log', async () => {
+  for (const mode of MODES) {
+    const { on, db } = await primary(mode);
+    const undo = keep(dataFiles(on));
+    for (let i = 0; i < 3; i++) await db.run('INSERT INTO t (p) VALUES (randomblob(5000))');
+    await on.quiet();
+    const position = on.position(NAME);
+    await on.stop(false);
+    undo();
+    makeOtherBoot(meta(on, 'state'));
+    const next = await restart(on);
+    assert.is(next.outcome(NAME), 'redone from the log', mode);
+    assert.is(next.position(NAME), position);
+    assert.is(contentChecksum(on.backing(NAME)), db.content());
+  }
+});
+
+test('a state of no known position is a new one, and who follows needs a snapshot', async () => {
+  const { on } = await primary('delete');
+  const position = on.position(NAME);
+  await on.stop(false);
+  makeOtherBoot(meta(on, 'state'));
+  const file = new Sqlite(on.backing(NAME));
+  file.exec("UPDATE t SET p = 'x' WHERE id = 1");
+  file.close();
+  const next = await restart(on);
+  assert.is(next.outcome(NAME), 'changed while down');
+  assert.is(txid(next.position(NAME)), txid(position) + 1);
+  const { log } = next.databases.get(NAME)!;
+  assert.equal([log.first, log.last], [txid(position) + 2, txid(position) + 1]);
+});
+
+test('a hot journal is played back before anyone is served, and what that changed is a transaction', async () => {
+  const { on, db } = await primary('delete');
+  const before = on.position(NAME);
+  // A transaction that main has logged, whose journal was still there when everything died.
+  const file = new Sqlite(db.path);
+  file.pragma('cache_size = 2');
+  file.exec('BEGIN; UPDATE t SET p = randomblob(2500)');
+  const images = [readFileSync(db.path), readFileSync(`${db.path}-journal`)];
+  file.exec('ROLLBACK');
+  file.close();
+  await on.stop(false);
+  writeFileSync(on.backing(NAME), images[0]!);
+  writeFileSync(on.backing(`${NAME}-journal`), images[1]!);
+  const next = await restart(on);
+  assert.is(next.outcomes[0]?.compare, true);
+  assert.is(existsSync(on.backing(`${NAME}-journal`)), false);
+  assert.is(next.position(NAME)?.split('/')[1], contentChecksum(on.backing(NAME)));
+  assert.ok(txid(next.position(NAME)) - txid(before) <= 1);
+  assert.is(next.position(NAME)?.split('/')[1], db.content());
+});
+
+test('when the mount lives on, a transaction under way is left to its application', async () => {
+  const { on, db } = await primary('delete');
+  const before = on.position(NAME);
+  await on.write(`${NAME}-journal`, 0, Buffer.from('d9d505f920a163d70000000000000000000000000000020000000400', 'hex'));
+  const old = Buffer.from(readFileSync(on.backing(NAME)).subarray(1024, 2048));
+  await on.write(NAME, 1024, Buffer.alloc(1024, 1));
+  await on.stop(false);
+  const next = await restart(on, true);
+  assert.is(next.outcome(NAME), 'clean');
+  assert.is(next.position(NAME), before);
+  await next.write(NAME, 1024, old);
+  await next.unlink(`${NAME}-journal`);
+  await next.quiet();
+  assert.is(next.position(NAME), before);
+  assert.is(before?.split('/')[1], db.content());
+});
+
+test('what is new, gone, emptied, or no database any more', async () => {
+  const { on } = await primary('wal');
+  const position = on.position(NAME);
+  await on.stop(true);
+  mkdirSync(join(on.folder.files, 'sub'));
+  copyFileSync(on.backing(NAME), on.backing('sub/copy.db'));
+  copyFileSync(on.backing(`${NAME}-wal`), on.backing('sub/copy.db-wal'));
+  const content = contentChecksum(on.backing(NAME));
+  rmSync(on.backing(NAME));
+  const next = await restart(on);
+  assert.is(next.outcome(NAME), 'gone');
+  assert.is(next.databases.get(NAME), undefined);
+  assert.is(next.outcome('sub/copy.db'), 'new');
+  assert.is(next.position('sub/copy.db'), `0000000000000001/${content}`);
+  await next.stop(true);
+
+  const third = await restart(on);
+  assert.is(third.outcome(NAME), 'no database');
+  assert.is(third.outcome('sub/copy.db'), 'clean');
+  await third.stop(true);
+
+  // The name comes back: its TXIDs go on.
+  copyFileSync(on.backing('sub/copy.db'), on.backing(NAME));
+  const fourth = await restart(on);
+  assert.is(txid(fourth.position(NAME)), txid(position) + 1);
+  await fourth.stop(true);
+
+  writeFileSync(on.backing(NAME), 'this is no database, but it is not empty either');
+  const fifth = await restart(on);
+  assert.is(fifth.outcome(NAME), 'not a database');
+  assert.is(fifth.databases.every().find(({ name }) => name === NAME)?.problem?.error.code, 'DATABASE_DAMAGED');
+  assert.is(fifth.outcome('sub/copy.db'), 'clean');
+});
+
+test('one database that cannot be recovered does not stop the others', async () => {
+  const { on } = await primary('delete');
+  const position = on.position(NAME);
+  await on.stop(false);
+  const broken = on.folder.metaOf('broken.db');
+  copyFileSync(on.backing(NAME), on.backing('broken.db'));
+  copyFileSync(meta(on, 'state'), join(broken, 'state'));
+  writeFileSync(join(broken, '0000000000000001.log'), readFileSync(meta(on, '0000000000000001.log')).fill(255, 16, 60));
+  copyFileSync(meta(on, 'sums'), join(broken, 'sums'));
+  makeOtherBoot(join(broken, 'state'));
+  const next = await restart(on);
+  assert.is(next.position(NAME), position);
+  assert.ok(next.databases.get('broken.db') !== undefined);
+});
+
+/** A replica's side of the same folder. */
+async function replicaOf(on: MountBench): Promise<{ database: Database; outcome: string; shared: SharedState }> {
+  const shared = new SharedState();
+  const database = new Database(NAME, 0, new DataFolder(on.root), shared, () => Promise.reject(new Error('none')));
+  cleanUps.push(() => database.close());
+  const { outcome } = await recoverReplica(database);
+  return { database, outcome, shared };
+}
+
+test('a replica goes on where it was, and shows it', async () => {
+  const { on } = await primary('wal');
+  const position = on.position(NAME)!;
+  await on.stop(true);
+  const { database, outcome, shared } = await replicaOf(on);
+  assert.is(outcome, 'clean');
+  assert.is(database.position.txid, txid(position));
+  assert.is(shared.position(0).txid, txid(position));
+  assert.is(database.state.clean, false);
+});
+
+test('a replica whose files are others has a checksum that the primary does not know', async () => {
+  const { on } = await primary('delete');
+  const position = on.position(NAME)!;
+  await on.stop(true);
+  const file = new Sqlite(on.backing(NAME));
+  file.exec("UPDATE t SET p = 'x' WHERE id = 1");
+  file.close();
+  const { database, outcome } = await replicaOf(on);
+  assert.is(outcome, 'read whole');
+  assert.is(database.position.checksum.toString(16), contentChecksum(on.backing(NAME)));
+  assert.is.not(database.position.checksum.toString(16), position.split('/')[1]);
+});
+
+test('a replica that lost its page checksums finds its position in the log', async () => {
+  const { on } = await primary('wal');
+  const position = on.position(NAME)!;
+  await on.stop(false);
+  rmSync(meta(on, 'sums'));
+  const { database, outcome } = await replicaOf(on);
+  assert.is(outcome, 'read whole');
+  assert.is(database.position.txid, txid(position));
+  assert.is(database.log.last, txid(position));
+  assert.ok(existsSync(dirname(meta(on, 'sums'))));
+});
+
+test.run();
