@@ -44,7 +44,11 @@ export interface ReplicaStatus {
   readonly connectedAt: string;
   readonly lagMs: number | null;
   readonly bufferedBytes: number;
-  readonly databases: readonly { readonly name: string; readonly txid: string; readonly state: 'live' | 'catching-up' | 'snapshot' | 'stuck' }[];
+  readonly databases: readonly {
+    readonly name: string;
+    readonly txid: string;
+    readonly state: 'live' | 'catching-up' | 'snapshot' | 'stuck';
+  }[];
 }
 
 export interface UpstreamStatus {
