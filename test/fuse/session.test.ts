@@ -130,6 +130,28 @@ scenario('names that would leave the folder are refused', (k) => {
   assert.is(k.errno(p.FUSE_CREATE, 1, createBody('n'.repeat(300))), 36);
 });
 
+scenario('a request that promises more bytes than it brings is refused, and changes nothing', (k) => {
+  k.init();
+  const id = k.create('a');
+  k.write(id, 0, 'kept');
+  const refused = (request: Buffer): void => {
+    const buffer = Buffer.alloc(4096, 0x41);
+    request.copy(buffer);
+    k.session.handle(buffer, request.length);
+    assert.is(k.replies.at(-1)?.errno, 22);
+    assert.is(k.read(id), 'kept');
+  };
+  const write = k.request(p.FUSE_WRITE, id, writeBody(0, Buffer.from('more')));
+  write.writeUInt32LE(2000, 56);
+  refused(write);
+  const setattr = Buffer.alloc(24);
+  setattr.writeUInt32LE(p.FATTR_SIZE, 0);
+  refused(k.request(p.FUSE_SETATTR, id, setattr));
+  const lying = k.request(p.FUSE_WRITE, id, writeBody(0, Buffer.from('more')));
+  lying.writeUInt32LE(lying.length - 1, 0);
+  refused(lying);
+});
+
 scenario('folders: made, moved with all below, removed only when empty', (k) => {
   k.init();
   const mkdir = (name: string, folder = 1): number => {
