@@ -1,15 +1,22 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type Workbench, withWorkbench } from '../backup/workbench.js';
+import {
+  type ClusterNode,
+  cleanUp,
+  freePort,
+  freshFolder,
+  startPrimary,
+  startReplica,
+  waitForReplica,
+} from '../support/cluster.js';
 import { assertIntact, assertSameBytes, settle } from './equality.js';
-import { freePort } from './ports.js';
+import { stopAll } from './nodes.js';
 import { Program, run } from './programs.js';
 import { requirePython } from './python.js';
-import { SluiceNode } from './sluice-node.js';
 
 /** Django (its admin, auth and sessions) writes on the primary while Datasette serves the same databases of the replica. */
 
@@ -32,9 +39,8 @@ ALLOWED_HOSTS = ["*"]
 }
 
 /** A fresh project, migrated into the primary's database; returns how to run its load. */
-async function startDjango(bench: Workbench, primary: SluiceNode, journal: 'wal' | 'delete', python: object) {
-  const folder = join(bench.folder, `django-${journal}`);
-  mkdirSync(folder);
+async function startDjango(primary: ClusterNode, journal: 'wal' | 'delete', python: object) {
+  const folder = freshFolder(`django-${journal}`);
   writeFileSync(join(folder, 'settings_here.py'), settings(primary.path(`${journal}.db`), journal));
   const here = { cwd: folder, env: { ...python, DJANGO_SETTINGS_MODULE: 'settings_here' } };
   await run('python3', ['-m', 'django', 'startproject', 'site1', '.'], { cwd: folder, env: python });
@@ -52,11 +58,10 @@ class Datasette {
     private readonly url: string,
   ) {}
 
-  static async start(bench: Workbench, paths: readonly string[], python: object): Promise<Datasette> {
+  static async start(paths: readonly string[], python: object): Promise<Datasette> {
     const port = await freePort();
     const args = ['-m', 'datasette', 'serve', '--host', '127.0.0.1', '--port', `${port}`, ...paths];
     const program = new Program('python3', args, { env: python });
-    bench.onEnd(() => program.stop('SIGKILL'));
     const datasette = new Datasette(program, `http://127.0.0.1:${port}`);
     const endMs = performance.now() + LIMIT_MS;
     while (
@@ -117,47 +122,44 @@ async function untilEqual(datasette: Datasette, database: string, expected: Coun
   }
 }
 
-test('Django writes on the primary while Datasette serves the replica', () =>
-  withWorkbench(async (bench) => {
-    const python = requirePython();
-    if (python === undefined) return;
-    const primary = await SluiceNode.start(bench, { name: 'primary' });
-    const replica = await SluiceNode.start(bench, { name: 'replica', follows: primary });
-    const journals = ['wal', 'delete'] as const;
-    const loads = await Promise.all(journals.map((journal) => startDjango(bench, primary, journal, python)));
-    for (const journal of journals) await replica.reaches(primary, `${journal}.db`);
-    const paths = journals.map((journal) => replica.path(`${journal}.db`));
-    const datasette = await Datasette.start(bench, paths, python);
+test('Django writes on the primary while Datasette serves the replica', async () => {
+  const python = requirePython();
+  if (python === undefined) return;
+  const primary = await startPrimary();
+  const replica = await startReplica(primary);
+  const journals = ['wal', 'delete'] as const;
+  const loads = await Promise.all(journals.map((journal) => startDjango(primary, journal, python)));
+  for (const journal of journals) await waitForReplica(primary, replica, `${journal}.db`);
+  const paths = journals.map((journal) => replica.path(`${journal}.db`));
+  const datasette = await Datasette.start(paths, python);
 
-    await Promise.all(
-      journals.map(async (journal, i) => {
-        let over = false;
-        const writing = loads[i]!().finally(() => {
-          over = true;
-        });
-        const [written, answers] = await Promise.all([writing, watch(datasette, journal, () => over)]);
-        assert.is(written.journal_mode, journal);
-        assert.is(written.auth_user, PEOPLE + 1);
-        assert.ok(answers > 3, `${answers} answers while Django wrote`);
-        await untilEqual(datasette, journal, written);
-      }),
-    );
-    for (const journal of journals) {
-      assert.match(await datasette.browse(journal, 'auth_user'), `user${PEOPLE - 1}`);
-      await replica.reaches(primary, `${journal}.db`);
-      assertIntact(primary.path(`${journal}.db`));
-      assertIntact(replica.path(`${journal}.db`));
-    }
-    assert.is(await datasette.program.stop('SIGINT'), 0, datasette.program.output);
-    assert.not.match(datasette.program.output, /Traceback|Error|locked|malformed/);
-    assert.equal((await replica.status()).problems, []);
-    assert.equal((await primary.status()).problems, []);
-    assert.is(await replica.stop(), 0, replica.output);
-    assert.is(await primary.stop(), 0, primary.output);
-    for (const journal of journals) {
-      for (const node of [primary, replica]) settle(node.fileBehind(`${journal}.db`));
-      assertSameBytes(replica.fileBehind(`${journal}.db`), primary.fileBehind(`${journal}.db`));
-    }
-  }));
+  await Promise.all(
+    journals.map(async (journal, i) => {
+      let over = false;
+      const writing = loads[i]!().finally(() => {
+        over = true;
+      });
+      const [written, answers] = await Promise.all([writing, watch(datasette, journal, () => over)]);
+      assert.is(written.journal_mode, journal);
+      assert.is(written.auth_user, PEOPLE + 1);
+      assert.ok(answers > 3, `${answers} answers while Django wrote`);
+      await untilEqual(datasette, journal, written);
+    }),
+  );
+  for (const journal of journals) {
+    assert.match(await datasette.browse(journal, 'auth_user'), `user${PEOPLE - 1}`);
+    await waitForReplica(primary, replica, `${journal}.db`);
+    assertIntact(primary.path(`${journal}.db`));
+    assertIntact(replica.path(`${journal}.db`));
+  }
+  assert.is(await datasette.program.stop('SIGINT'), 0, datasette.program.output);
+  assert.not.match(datasette.program.output, /Traceback|Error|locked|malformed/);
+  await stopAll(replica, primary);
+  for (const journal of journals) {
+    for (const node of [primary, replica]) settle(node.backing(`${journal}.db`));
+    assertSameBytes(replica.backing(`${journal}.db`), primary.backing(`${journal}.db`));
+  }
+});
 
+test.after(cleanUp);
 test.run();

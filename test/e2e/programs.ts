@@ -1,4 +1,5 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
 
 /** Runs a program to its end; rejects with what it wrote if it fails or takes longer. Returns its stdout. */
 export function run(
@@ -20,7 +21,7 @@ export function run(
   });
 }
 
-/** A program that runs until it is stopped, with all it says. */
+/** A program that runs until it is stopped, with all it says; killed with all that it started when this process ends. */
 export class Program {
   output = '';
   readonly ended: Promise<number | string>;
@@ -36,6 +37,8 @@ export class Program {
       detached: true,
       stdio: ['ignore', 'pipe', 'pipe'],
     });
+    const atExit = (): void => this.kill();
+    process.once('exit', atExit);
     const add = (chunk: string): void => {
       this.output += chunk;
     };
@@ -45,6 +48,7 @@ export class Program {
       this.#child.once('error', (error) => add(error.message));
       this.#child.once('close', (code, signal) => {
         this.#alive = false;
+        process.off('exit', atExit);
         resolve(code ?? signal ?? 'unknown');
       });
     });
@@ -59,12 +63,49 @@ export class Program {
     if (this.#alive && this.#child.pid !== undefined) process.kill(-this.#child.pid, name);
   }
 
+  /** Ends it and all that it started, also what is in sessions of its own. */
+  kill(): void {
+    if (!this.#alive || this.#child.pid === undefined) return;
+    for (const pid of treeOf(this.#child.pid)) killQuietly(pid);
+  }
+
+  /** To this process alone. */
+  signalAlone(name: NodeJS.Signals): void {
+    if (this.#alive) this.#child.kill(name);
+  }
+
   /** Asks it to end; kills it when it does not. Resolves with its exit code. */
   async stop(name: NodeJS.Signals = 'SIGTERM', limitMs = 30_000): Promise<number | string> {
     this.signal(name);
-    const late = setTimeout(() => this.signal('SIGKILL'), limitMs);
+    const late = setTimeout(() => this.kill(), limitMs);
     const code = await this.ended;
     clearTimeout(late);
     return code;
+  }
+}
+
+/** Process ids of a process and of all below it. */
+export function treeOf(root: number): number[] {
+  const found = [root];
+  for (const pid of found) found.push(...childrenOf(pid));
+  return found;
+}
+
+/** Of all its threads: each has the children that it started. */
+function childrenOf(pid: number): number[] {
+  try {
+    return readdirSync(`/proc/${pid}/task`).flatMap((task) =>
+      readFileSync(`/proc/${pid}/task/${task}/children`, 'utf8').split(' ').filter(Boolean).map(Number),
+    );
+  } catch {
+    return [];
+  }
+}
+
+function killQuietly(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // it ended by itself
   }
 }

@@ -24,8 +24,8 @@ const MAX_LOG_CHARS = 400_000;
 export interface NodeOptions {
   /** Folder for config, data and mount; a fresh temporary one if left out. Kept by `stop`, removed by `cleanUp`. */
   readonly dir?: string;
-  /** Store URL, or a folder. */
-  readonly backup?: string;
+  /** Store URL, or a folder; or a whole `backup` section. */
+  readonly backup?: string | object;
   /** More of sluice.yml, merged over the harness's own, one level deep. */
   readonly [section: string]: unknown;
 }
@@ -74,7 +74,7 @@ async function makeNode(name: string, options: NodeOptions, own: object, url: st
     log: { level: 'debug', format: 'json' },
     ...own,
   };
-  if (backup !== undefined) config.backup = { url: backup, interval: '100ms' };
+  if (backup !== undefined) config.backup = typeof backup === 'string' ? { url: backup, interval: '100ms' } : backup;
   for (const [key, value] of Object.entries(more)) {
     const before = config[key];
     const both = isSection(before) && isSection(value);
