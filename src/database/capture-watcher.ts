@@ -293,7 +293,9 @@ export class CaptureWatcher implements Watcher {
     if (!database.wal.overwritesCommitted(position)) return PROCEED;
     if (this.isSame(node, position, data, start, Math.min(length, database.wal.committedEnd - position)))
       return PROCEED;
-    if (database.pending !== undefined) return this.resolvePending(database) ? PROCEED : DEFER;
+    if (!this.resolvePending(database)) return DEFER;
+    // Taken back by now, if that was what main had to finish.
+    if (!database.wal.overwritesCommitted(position)) return PROCEED;
     if (this.isHeld(database) || !this.isLogged(database)) return DEFER;
     for (const pin of database.pins) pin.saveWal();
     const frames = database.wal.framesBefore(position);
@@ -364,13 +366,12 @@ export class CaptureWatcher implements Watcher {
 
   /** Before a journal ends, or after the last writer of a file without one: main logs what changed. */
   private settle(database: TrackedDatabase): Verdict {
-    if (database.pending === undefined) {
-      if (!database.changed) return PROCEED;
-      const sequence = ++this.sequence;
-      database.pending = { kind: 'changed', sequence };
-      const pages = database.dirtyUnknown ? undefined : database.dirty.toArray();
-      this.options.send({ kind: 'changed', slot: database.slot, sequence, pages });
-    }
+    if (!this.resolvePending(database)) return DEFER;
+    if (!database.changed) return PROCEED;
+    const sequence = ++this.sequence;
+    database.pending = { kind: 'changed', sequence };
+    const pages = database.dirtyUnknown ? undefined : database.dirty.toArray();
+    this.options.send({ kind: 'changed', slot: database.slot, sequence, pages });
     return this.resolvePending(database) ? PROCEED : DEFER;
   }
 

@@ -1,0 +1,506 @@
+import {
+  closeSync,
+  ftruncateSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  unlinkSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import Sqlite from 'better-sqlite3';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { CaptureWatcher } from '../../src/database/capture-watcher.js';
+import { SharedState } from '../../src/database/shared.js';
+import type { FromWorker, ToWorker } from '../../src/database/worker-messages.js';
+import { DEFER, type FileNode, PROCEED } from '../../src/fuse/index.js';
+import { WAL_FRAME_HEADER_SIZE, WAL_HEADER_SIZE } from '../../src/sqlite/index.js';
+import { writeUnpublishedCommit } from './support/unpublished-commit.js';
+
+const test = suite('CaptureWatcher');
+
+const EACCES = 13;
+const PAGE = 512;
+const FRAME = WAL_FRAME_HEADER_SIZE + PAGE;
+const JOURNAL = Buffer.from('d9d505f920a163d7ffffffff00000000000000010000020000000200', 'hex');
+
+class FakeFile implements FileNode {
+  readonly id = 1;
+  readonly handles = 1;
+  writers = 1;
+  orphan = false;
+  tag: unknown;
+  readonly descriptor: number;
+
+  constructor(
+    public path: string,
+    folder: string,
+  ) {
+    this.descriptor = openSync(join(folder, path), 'a+');
+    closeSync(this.descriptor);
+    this.descriptor = openSync(join(folder, path), 'r+');
+  }
+
+  fd(): number {
+    return this.descriptor;
+  }
+}
+
+/** A watcher alone: the test is main. */
+class Rig {
+  readonly folder = mkdtempSync(join(tmpdir(), 'sluice-watcher-'));
+  readonly shared = new SharedState();
+  readonly sent: FromWorker[] = [];
+  readonly inbox: ToWorker[] = [];
+  watcher = this.make([]);
+  private readonly files: FakeFile[] = [];
+
+  make(databases: { name: string; slot: number }[]): CaptureWatcher {
+    return new CaptureWatcher({
+      shared: this.shared,
+      backing: this.folder,
+      databases,
+      send: (message) => this.sent.push(message),
+      receive: () => this.inbox.shift(),
+    });
+  }
+
+  file(path: string, created = true): FakeFile {
+    const file = new FakeFile(path, this.folder);
+    this.files.push(file);
+    this.watcher.added(file, created);
+    return file;
+  }
+
+  /** The write if it may happen now; its verdict. */
+  write(file: FakeFile, position: number, data: Buffer): number {
+    const verdict = this.watcher.mayWrite(file, position, data, 0, data.length);
+    if (verdict !== PROCEED) return verdict;
+    writeSync(file.fd(), data, 0, data.length, position);
+    this.watcher.wrote(file, position, data, 0, data.length);
+    return verdict;
+  }
+
+  resize(file: FakeFile, size: number): number {
+    const verdict = this.watcher.mayResize(file, size);
+    if (verdict !== PROCEED) return verdict;
+    ftruncateSync(file.fd(), size);
+    this.watcher.resized(file, size);
+    return verdict;
+  }
+
+  unlink(file: FakeFile): number {
+    const verdict = this.watcher.mayUnlink(file);
+    if (verdict !== PROCEED) return verdict;
+    unlinkSync(join(this.folder, file.path));
+    this.watcher.removed(file);
+    return verdict;
+  }
+
+  rename(file: FakeFile, to: string, replaced?: FakeFile): number {
+    const verdict = this.watcher.mayRename(file.path, to, replaced);
+    if (verdict !== PROCEED) return verdict;
+    const from = file.path;
+    renameSync(join(this.folder, from), join(this.folder, to));
+    if (replaced !== undefined) this.watcher.removed(replaced);
+    file.path = to;
+    this.watcher.renamed(file, from);
+    return verdict;
+  }
+
+  /** The messages since the last call. */
+  take(): FromWorker[] {
+    return this.sent.splice(0);
+  }
+
+  /** Main logs all of the WAL. */
+  log(slot: number): void {
+    const { generation, frames } = this.shared.wal(slot);
+    this.shared.publishLogged(slot, generation, frames);
+  }
+
+  close(): void {
+    for (const file of this.files) closeSync(file.fd());
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}
+
+let rig: Rig;
+test.before.each(() => {
+  rig = new Rig();
+});
+test.after.each(() => rig.close());
+
+/** Page 1 of a database of `pages` pages, and the rest. */
+function databaseBytes(pages: number): Buffer {
+  const path = join(rig.folder, '.make');
+  for (const suffix of ['', '-wal', '-shm']) rmSync(path + suffix, { force: true });
+  const db = new Sqlite(path);
+  db.pragma(`page_size = ${PAGE}`);
+  db.exec('CREATE TABLE t (p)');
+  while ((db.pragma('page_count', { simple: true }) as number) < pages)
+    db.exec('INSERT INTO t VALUES (randomblob(400))');
+  db.close();
+  const bytes = readFileSync(path);
+  rmSync(path);
+  return bytes;
+}
+
+/** A tracked rollback database with all of it logged. Slot 0. */
+function rollbackDatabase(): { main: FakeFile; bytes: Buffer } {
+  const main = rig.file('a.db');
+  const bytes = databaseBytes(4);
+  rig.write(main, 0, bytes);
+  main.writers = 0;
+  rig.watcher.released(main, true);
+  const [found, changed] = rig.take();
+  assert.equal(found, { kind: 'found', slot: 0, name: 'a.db' });
+  assert.is(changed?.kind, 'changed');
+  settle(changed);
+  rig.shared.setPosition(0, 1, 1n << 63n, bytes.length / PAGE);
+  main.writers = 1;
+  return { main, bytes };
+}
+
+function settle(message: FromWorker | undefined): void {
+  if (message === undefined || !('sequence' in message)) throw new Error('nothing to settle');
+  rig.shared.settle(message.slot, message.sequence);
+}
+
+const page = (bytes: Buffer, number: number): Buffer => bytes.subarray((number - 1) * PAGE, number * PAGE);
+
+/** The bytes of a WAL with `commits` transactions. */
+function walBytes(commits: number): { main: Buffer; wal: Buffer } {
+  const path = join(rig.folder, '.make');
+  for (const suffix of ['', '-wal', '-shm']) rmSync(path + suffix, { force: true });
+  const db = new Sqlite(path);
+  db.pragma(`page_size = ${PAGE}`);
+  db.pragma('journal_mode = WAL');
+  db.exec('CREATE TABLE t (p)');
+  db.pragma('wal_checkpoint(TRUNCATE)');
+  for (let i = 0; i < commits; i++) db.exec('INSERT INTO t VALUES (1)');
+  const bytes = { main: readFileSync(path), wal: readFileSync(`${path}-wal`) };
+  db.close();
+  return bytes;
+}
+
+/** A tracked WAL database of three commits of one frame each. Slot 0. */
+function walDatabase(): { main: FakeFile; wal: FakeFile; bytes: Buffer } {
+  const made = walBytes(3);
+  const main = rig.file('a.db');
+  rig.write(main, 0, made.main);
+  main.writers = 0;
+  rig.watcher.released(main, true);
+  settle(rig.take()[1]);
+  const wal = rig.file('a.db-wal');
+  for (let at = 0; at < made.wal.length; at += at === 0 ? WAL_HEADER_SIZE : FRAME) {
+    assert.is(rig.write(wal, at, made.wal.subarray(at, at === 0 ? WAL_HEADER_SIZE : at + FRAME)), PROCEED);
+  }
+  assert.is(rig.shared.walFrames(0), 3);
+  return { main, wal, bytes: made.wal };
+}
+
+for (const mode of ['DELETE', 'TRUNCATE', 'PERSIST'] as const) {
+  test(`${mode}: the end of a journal waits until main has the transaction`, () => {
+    const { main, bytes } = rollbackDatabase();
+    const journal = rig.file('a.db-journal');
+    const end = (): number => {
+      if (mode === 'DELETE') return rig.unlink(journal);
+      return mode === 'TRUNCATE' ? rig.resize(journal, 0) : rig.write(journal, 0, Buffer.alloc(28));
+    };
+    assert.is(rig.write(journal, 0, JOURNAL), PROCEED);
+    for (const number of [3, 2]) assert.is(rig.write(main, (number - 1) * PAGE, page(bytes, number)), PROCEED);
+    assert.is(end(), DEFER);
+    assert.is(end(), DEFER, 'presented again, nothing has happened');
+    const messages = rig.take();
+    assert.is(messages.length, 1);
+    const [changed] = messages;
+    assert.equal(changed?.kind === 'changed' && [...changed.pages!], [2, 3]);
+    // Nor may another page be written meanwhile.
+    assert.is(rig.write(main, 0, page(bytes, 1)), DEFER);
+    settle(changed);
+    assert.is(end(), PROCEED);
+    // A journal that changes nothing is nothing.
+    const again = mode === 'DELETE' ? rig.file('a.db-journal') : journal;
+    rig.write(again, 0, JOURNAL);
+    assert.is(mode === 'DELETE' ? rig.unlink(again) : end(), PROCEED);
+    assert.equal(rig.take(), []);
+  });
+}
+
+test('a cut of the file after the journal has gone is no change; any other is all of it', () => {
+  const { main, bytes } = rollbackDatabase();
+  const journal = rig.file('a.db-journal');
+  rig.write(journal, 0, JOURNAL);
+  rig.write(main, PAGE, page(bytes, 2));
+  rig.unlink(journal);
+  settle(rig.take()[0]);
+  rig.unlink(journal);
+  rig.shared.setPosition(0, 2, 1n << 63n, 3);
+  assert.is(rig.resize(main, 3 * PAGE), PROCEED);
+  main.writers = 0;
+  rig.watcher.released(main, true);
+  assert.equal(rig.take(), []);
+  // As `cp` empties a file before it writes it.
+  rig.resize(main, 0);
+  rig.write(main, 0, page(bytes, 1));
+  rig.watcher.released(main, true);
+  const [changed] = rig.take();
+  assert.is(changed?.kind === 'changed' && changed.pages, undefined);
+});
+
+test('a writer without a journal is taken when the last one closes', () => {
+  const { main, bytes } = rollbackDatabase();
+  rig.write(main, PAGE, page(bytes, 2));
+  main.writers = 1;
+  rig.watcher.released(main, true);
+  assert.equal(rig.take(), [], 'another writer has it open');
+  main.writers = 0;
+  rig.watcher.released(main, false);
+  assert.equal(rig.take(), [], 'that was a reader');
+  rig.watcher.released(main, true);
+  assert.is(rig.take()[0]?.kind, 'changed');
+});
+
+test('a writer without a journal whose close comes too late is taken at the end', () => {
+  const { main, bytes } = rollbackDatabase();
+  rig.write(main, PAGE, page(bytes, 2));
+  rig.watcher.ended();
+  assert.is(rig.take()[0]?.kind, 'changed');
+});
+
+test('a WAL may start afresh, be cut or removed only when all of it is logged', () => {
+  const { wal, bytes } = walDatabase();
+  const header = Buffer.from(bytes.subarray(0, WAL_HEADER_SIZE));
+  assert.is(rig.write(wal, 0, header), DEFER);
+  assert.is(rig.resize(wal, 0), DEFER);
+  assert.is(rig.resize(wal, WAL_HEADER_SIZE + FRAME), DEFER);
+  assert.is(rig.unlink(wal), DEFER);
+  const { generation } = rig.shared.wal(0);
+  rig.shared.publishLogged(0, generation, 2);
+  assert.is(rig.unlink(wal), DEFER, 'two of three');
+  rig.log(0);
+  assert.is(rig.write(wal, 0, header), PROCEED);
+  assert.equal(rig.shared.wal(0), { generation: generation + 1, frames: 0 });
+  // The frames behind are another WAL's now, whatever their salts.
+  assert.is(rig.write(wal, WAL_HEADER_SIZE, bytes.subarray(WAL_HEADER_SIZE, WAL_HEADER_SIZE + FRAME)), PROCEED);
+  assert.is(rig.shared.walFrames(0), 1);
+  assert.is(rig.resize(wal, 0), DEFER);
+  rig.log(0);
+  assert.is(rig.resize(wal, 0), PROCEED);
+  assert.is(rig.unlink(wal), PROCEED);
+  assert.equal(rig.take(), []);
+});
+
+test('writes that are presented again are what the file has, and pass', () => {
+  const { wal, bytes } = walDatabase();
+  const last = WAL_HEADER_SIZE + 2 * FRAME;
+  assert.is(rig.write(wal, last, bytes.subarray(last)), PROCEED);
+  assert.is(rig.write(wal, last + WAL_FRAME_HEADER_SIZE, bytes.subarray(last + WAL_FRAME_HEADER_SIZE)), PROCEED);
+  assert.is(rig.shared.walFrames(0), 3);
+  assert.equal(rig.take(), []);
+});
+
+test('commits that were never published are taken back before they are overwritten', () => {
+  const { wal, bytes } = walDatabase();
+  writeUnpublishedCommit(join(rig.folder, 'a.db-wal'), 3, 2, Buffer.alloc(PAGE, 9), 2);
+  const dead = readFileSync(join(rig.folder, 'a.db-wal')).subarray(bytes.length);
+  rig.watcher.wrote(wal, bytes.length, dead, 0, dead.length);
+  assert.is(rig.shared.walFrames(0), 4);
+  writeUnpublishedCommit(join(rig.folder, 'a.db-wal'), 3, 2, Buffer.alloc(PAGE, 7), 2);
+  const next = Buffer.from(readFileSync(join(rig.folder, 'a.db-wal')).subarray(bytes.length));
+  // The file is as the dead writer left it.
+  writeSync(wal.fd(), dead, 0, dead.length, bytes.length);
+  const write = (): number => rig.write(wal, bytes.length, next);
+  assert.is(write(), DEFER, 'it is not logged yet');
+  rig.log(0);
+  assert.is(write(), DEFER, 'it is not undone yet');
+  const [undo] = rig.take();
+  assert.equal(undo, {
+    kind: 'undo',
+    slot: 0,
+    sequence: (undo as { sequence: number }).sequence,
+    generation: rig.shared.wal(0).generation,
+    frames: 3,
+  });
+  assert.is(write(), DEFER);
+  assert.equal(rig.take(), []);
+  settle(undo);
+  assert.is(write(), PROCEED);
+  assert.is(rig.shared.walFrames(0), 4);
+  assert.is(rig.shared.isLogged(0, rig.shared.wal(0).generation, 4), true, 'main has published less by itself');
+});
+
+test('checkpoints are no transactions, and wait while main reads all of the file', () => {
+  const { main } = walDatabase();
+  const bytes = readFileSync(join(rig.folder, 'a.db'));
+  assert.is(rig.write(main, PAGE, bytes.subarray(PAGE, 2 * PAGE)), PROCEED);
+  const writes = rig.shared.fileWrites(0);
+  rig.shared.hold(0, true);
+  assert.is(rig.write(main, PAGE, bytes.subarray(PAGE, 2 * PAGE)), DEFER);
+  assert.is(rig.resize(main, PAGE), DEFER);
+  assert.is(rig.shared.takeWaiting(0), true);
+  assert.is(rig.shared.fileWrites(0), writes);
+  rig.shared.hold(0, false);
+  assert.is(rig.write(main, PAGE, bytes.subarray(PAGE, 2 * PAGE)), PROCEED);
+  assert.is(rig.shared.fileWrites(0), writes + 1);
+  main.writers = 0;
+  rig.watcher.released(main, true);
+  assert.equal(rig.take(), []);
+});
+
+test('a file that is no database is nobody, until it is one', () => {
+  const file = rig.file('notes.txt');
+  rig.write(file, 0, Buffer.from('not a database'));
+  file.writers = 0;
+  rig.watcher.released(file, true);
+  assert.equal(rig.take(), []);
+  const bytes = databaseBytes(2);
+  for (let at = 0; at < bytes.length; at += 64) rig.write(file, at, bytes.subarray(at, at + 64));
+  assert.equal(rig.take(), []);
+  rig.watcher.released(file, true);
+  assert.equal(
+    rig.take().map(({ kind }) => kind),
+    ['found', 'changed'],
+  );
+});
+
+test('removed and made again: the drop first, then the new one, in order', () => {
+  const { main, bytes } = rollbackDatabase();
+  assert.is(rig.unlink(main), PROCEED);
+  const [dropped] = rig.take();
+  assert.is(dropped?.kind, 'dropped');
+  const again = rig.file('a.db');
+  assert.is(rig.write(again, 0, bytes), DEFER, 'until main has taken note');
+  settle(dropped);
+  assert.is(rig.write(again, 0, bytes), PROCEED);
+  again.writers = 0;
+  rig.watcher.released(again, true);
+  assert.equal(
+    rig.take().map(({ kind }) => kind),
+    ['changed'],
+  );
+});
+
+test('renamed away, to, and over another', () => {
+  const { main, bytes } = rollbackDatabase();
+  const other = rig.file('incoming');
+  rig.write(other, 0, bytes);
+  other.writers = 0;
+  rig.watcher.released(other, true);
+  const [found, changed] = rig.take();
+  assert.is(found?.kind, 'found');
+  settle(changed);
+  assert.is(rig.rename(other, 'a.db', main), PROCEED);
+  assert.equal(
+    rig.take().map((message) => [message.kind, (message as { slot: number }).slot]),
+    [
+      ['dropped', 0],
+      ['dropped', 1],
+      ['changed', 0],
+    ],
+  );
+  assert.is(rig.rename(other, 'sub.db'), PROCEED);
+  assert.equal(
+    rig.take().map((message) => [message.kind, (message as { slot: number }).slot]),
+    [
+      ['dropped', 0],
+      ['found', 2],
+      ['changed', 2],
+    ],
+  );
+});
+
+test('a WAL that comes under its name before its database does is taken with it', () => {
+  const made = walBytes(2);
+  const wal = rig.file('x');
+  rig.write(wal, 0, made.wal);
+  const main = rig.file('y');
+  rig.write(main, 0, made.main);
+  rig.take();
+  rig.rename(wal, 'b.db-wal');
+  rig.rename(main, 'b.db');
+  const found = rig.take().find((message) => message.kind === 'found');
+  assert.is(found?.kind === 'found' && found.name, 'b.db');
+  const slot = (found as { slot: number }).slot;
+  assert.is(rig.shared.walFrames(slot), 2);
+});
+
+test('a pin is granted between transactions, when all is logged, and saves what is overwritten after that', () => {
+  const { main, wal } = walDatabase();
+  rig.shared.setPosition(0, 4, 5n, 2);
+  const path = join(rig.folder, '.pin');
+  rig.inbox.push({ kind: 'pin', slot: 0, pin: 7, path });
+  rig.watcher.woken();
+  assert.equal(rig.take(), [], 'not all is logged');
+  const frame = Buffer.alloc(WAL_FRAME_HEADER_SIZE);
+  assert.is(rig.write(wal, WAL_HEADER_SIZE + 3 * FRAME, frame), DEFER, 'the next writer waits for it');
+  rig.log(0);
+  rig.watcher.woken();
+  const [pinned] = rig.take();
+  assert.is(pinned?.kind, 'pinned');
+  if (pinned?.kind !== 'pinned') return;
+  assert.equal(
+    [pinned.pin, pinned.frames, pinned.txid, pinned.checksum, pinned.pageSize, pinned.pageCount],
+    [7, 3, 4, 5n, PAGE, 2],
+  );
+  const before = readFileSync(join(rig.folder, 'a.db'));
+  rig.write(main, PAGE, Buffer.alloc(PAGE, 3));
+  rig.write(main, PAGE, Buffer.alloc(PAGE, 4));
+  assert.equal(readFileSync(path), Buffer.concat([Buffer.from([0, 0, 0, 2]), before.subarray(PAGE, 2 * PAGE)]));
+  const walBefore = readFileSync(join(rig.folder, 'a.db-wal'));
+  rig.resize(wal, 0);
+  assert.equal(readFileSync(`${path}-wal`), walBefore);
+  rig.inbox.push({ kind: 'unpin', slot: 0, pin: 7 });
+  rig.watcher.woken();
+  rig.write(main, 0, Buffer.alloc(PAGE, 4));
+  assert.is(readFileSync(path).length, 4 + PAGE);
+  rig.inbox.push({ kind: 'pin', slot: 99, pin: 8, path });
+  rig.watcher.woken();
+  assert.is(rig.take()[0]?.kind, 'pin-failed');
+});
+
+test('a watcher that starts on files in use knows their WALs and journals', () => {
+  const made = walBytes(3);
+  writeFileSync(join(rig.folder, 'w.db'), made.main);
+  writeFileSync(join(rig.folder, 'w.db-wal'), made.wal);
+  writeFileSync(join(rig.folder, 'r.db'), databaseBytes(3));
+  writeFileSync(join(rig.folder, 'r.db-journal'), JOURNAL);
+  rig.watcher = rig.make([
+    { name: 'w.db', slot: 0 },
+    { name: 'r.db', slot: 1 },
+  ]);
+  assert.is(rig.shared.walFrames(0), 3);
+  const main = rig.file('r.db', false);
+  const journal = rig.file('r.db-journal', false);
+  main.writers = 0;
+  rig.watcher.released(main, true);
+  assert.equal(rig.take(), [], 'its transaction is under way');
+  assert.is(rig.unlink(journal), DEFER);
+  const [changed] = rig.take();
+  assert.is(changed?.kind === 'changed' && changed.pages, undefined, 'what it wrote before is not known');
+});
+
+test('names that are not an application’s', () => {
+  for (const path of ['.primary', '.lag', '.sluice-x', 'sub/.sluice-x']) {
+    assert.is(rig.watcher.mayCreate(path), EACCES, path);
+    assert.is(rig.watcher.mayRename('a', path, undefined), EACCES, path);
+  }
+  assert.is(rig.watcher.mayCreate('sub/.primary'), PROCEED);
+  assert.is(rig.watcher.virtual('.primary'), undefined);
+  rig.inbox.push({ kind: 'primary', address: 'ws://here' });
+  assert.is(rig.watcher.virtual('.primary')?.toString(), 'ws://here\n');
+  const { main } = rollbackDatabase();
+  assert.is(rig.watcher.virtual('a.db-pos')?.toString(), '0000000000000001/8000000000000000\n');
+  rig.unlink(main);
+  rig.shared.setPosition(0, 1, 1n << 63n, 0);
+  assert.is(rig.watcher.virtual('a.db-pos'), undefined);
+  assert.is(rig.watcher.virtual('b.db-pos'), undefined);
+});
+
+test.run();
