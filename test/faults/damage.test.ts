@@ -23,7 +23,10 @@ async function pair(bench: Bench): Promise<{ primary: TestNode; replica: TestNod
   const primary = await bench.primary();
   for (const name of ['a.db', 'b.db']) {
     exec(primary.path(name), 'PRAGMA journal_mode=WAL; CREATE TABLE t(x)');
-    for (let i = 0; i < 20; i++) exec(primary.path(name), 'INSERT INTO t VALUES (randomblob(500))');
+    exec(
+      primary.path(name),
+      `WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 20) INSERT INTO t SELECT randomblob(500) FROM n`,
+    );
   }
   const replica = await bench.replica(primary.url);
   for (const name of ['a.db', 'b.db']) await same(primary, replica, name);
@@ -71,31 +74,54 @@ async function goesOn(primary: TestNode, replica: TestNode, rows: number): Promi
   });
 }
 
-for (const [what, hurt] of [
-  ['a record in the middle of the log', (node: TestNode) => damage(log(node, 'a.db'), 0.5)],
-  ['the end of the log', (node: TestNode) => truncateSync(log(node, 'a.db'), fstat(log(node, 'a.db')) - 100)],
-  ['a log of something else', (node: TestNode) => writeFileSync(log(node, 'a.db'), 'not a log\n'.repeat(100))],
-  ['an empty log', (node: TestNode) => truncateSync(log(node, 'a.db'), 0)],
-  ['the state', (node: TestNode) => damage(join(node.meta('a.db'), 'state'), 0, 512)],
-  ['an empty state', (node: TestNode) => truncateSync(join(node.meta('a.db'), 'state'), 0)],
-  ['the page checksums', (node: TestNode) => damage(join(node.meta('a.db'), 'sums'), 8, 8)],
-  ['no page checksums', (node: TestNode) => truncateSync(join(node.meta('a.db'), 'sums'), 0)],
-] as [string, (node: TestNode) => void][]) {
-  test(`${what}, on the primary and on the replica, set right at the next start`, async () => {
+const DAMAGES: readonly (readonly [string, (node: TestNode, name: string) => void])[] = [
+  ['record-in-the-middle', (node, name) => damage(log(node, name), 0.5)],
+  ['cut-log', (node, name) => truncateSync(log(node, name), fstat(log(node, name)) - 100)],
+  ['foreign-log', (node, name) => writeFileSync(log(node, name), 'not a log\n'.repeat(100))],
+  ['empty-log', (node, name) => truncateSync(log(node, name), 0)],
+  ['damaged-state', (node, name) => damage(join(node.meta(name), 'state'), 0, 512)],
+  ['empty-state', (node, name) => truncateSync(join(node.meta(name), 'state'), 0)],
+  ['damaged-sums', (node, name) => damage(join(node.meta(name), 'sums'), 8, 8)],
+  ['empty-sums', (node, name) => truncateSync(join(node.meta(name), 'sums'), 0)],
+];
+
+for (const side of ['primary', 'replica', 'both'] as const) {
+  test(`log, state and checksums of a database, damaged while down (${side}): set right at the next start`, async () => {
     await withBench(async (bench) => {
-      const { primary, replica } = await pair(bench);
-      const before = [primary.position('a.db'), primary.position('b.db')];
+      const primary = await bench.primary();
+      const names = [...DAMAGES.map(([what]) => `${what}.db`), 'sound.db'];
+      for (const name of names) {
+        exec(primary.path(name), 'PRAGMA journal_mode=WAL; CREATE TABLE t(x)');
+        for (let i = 0; i < 5; i++) exec(primary.path(name), 'INSERT INTO t VALUES (randomblob(500))');
+      }
+      const replica = await bench.replica(primary.url);
+      for (const name of names) await same(primary, replica, name);
+      const before = new Map(names.map((name) => [name, primary.position(name)]));
       assert.is(await replica.stop(), 0);
       assert.is(await primary.stop(), 0);
-      hurt(primary);
-      hurt(replica);
+      for (const [what, hurt] of DAMAGES) {
+        if (side !== 'replica') hurt(primary, `${what}.db`);
+        if (side !== 'primary') hurt(replica, `${what}.db`);
+      }
       await primary.start();
-      assert.is(value(primary.path('a.db'), COUNT), 20);
-      assert.is(primary.position('b.db'), before[1]);
+      assert.is(primary.position('sound.db'), before.get('sound.db'));
+      for (const name of names) {
+        assert.is(value(primary.path(name), COUNT), 5, name);
+        exec(primary.path(name), 'INSERT INTO t VALUES (randomblob(500))');
+      }
       await replica.start();
-      await goesOn(primary, replica, 21);
-      // TXIDs never go back: what a backup or a replica has must not come again with other content.
-      assert.ok(primary.position('a.db') > before[0]!, `${primary.position('a.db')} after ${before[0]}`);
+      for (const name of names) {
+        await same(primary, replica, name);
+        assert.is(value(replica.path(name), COUNT), 6, name);
+        ok(primary, name);
+        ok(replica, name);
+        // TXIDs never go back: what a backup or a replica has must not come again with other content.
+        assert.ok(
+          primary.position(name) > before.get(name)!,
+          `${name}: ${primary.position(name)} after ${before.get(name)}`,
+        );
+      }
+      assert.equal([...(await primary.problems()), ...(await replica.problems())], []);
     });
   });
 }
