@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { type DatabaseSums, type LtxPage, lockPage } from '../ltx/index.js';
 import { frameCommitSize, framePageNumber, WAL_FRAME_HEADER_SIZE } from '../sqlite/index.js';
 import type { Database } from './database.js';
@@ -120,6 +121,8 @@ export class Capture {
       const { generation, frames } = this.shared.wal(this.database.slot);
       this.shared.publishLogged(this.database.slot, generation, frames);
       this.closeWal();
+      clearTimeout(this.retry);
+      this.database.problem = undefined;
       this.gone();
     });
   }
@@ -192,6 +195,16 @@ export class Capture {
   /** Nothing may hang because one database cannot be captured: it is reported, and read whole at its next change. */
   private failed(error: unknown): void {
     const { database, shared } = this;
+    const { generation, frames } = shared.wal(database.slot);
+    this.walFrames = frames;
+    // Removed while it was read: that it is gone will be said next.
+    if (existsSync(database.path)) this.report(error);
+    shared.publishLogged(database.slot, generation, frames);
+    this.wakeIfWaiting();
+  }
+
+  private report(error: unknown): void {
+    const { database } = this;
     database.fail(error, 'CAPTURE_FAILED', 'It is read whole at its next transaction; if this goes on, check the disk');
     this.hooks.warn(database, 'a transaction could not be captured', error);
     try {
@@ -201,10 +214,6 @@ export class Capture {
       // The disk refuses even that; the untrusted flag stays in memory.
       database.state = { ...database.state, untrusted: true };
     }
-    const { generation, frames } = shared.wal(database.slot);
-    this.walFrames = frames;
-    shared.publishLogged(database.slot, generation, frames);
-    this.wakeIfWaiting();
     clearTimeout(this.retry);
     this.retry = setTimeout(() => this.tryWhole(), RETRY_MS);
     this.retry.unref();

@@ -429,6 +429,11 @@ test('a WAL that comes under its name before its database does is taken with it'
   assert.is(found?.kind === 'found' && found.name, 'b.db');
   const slot = (found as { slot: number }).slot;
   assert.is(rig.shared.walFrames(slot), 2);
+  // And what is written to it from now on.
+  writeUnpublishedCommit(join(rig.folder, 'b.db-wal'), 2, 2, Buffer.alloc(PAGE, 9), 2);
+  const frame = readFileSync(join(rig.folder, 'b.db-wal')).subarray(made.wal.length);
+  rig.write(wal, made.wal.length, Buffer.from(frame));
+  assert.is(rig.shared.walFrames(slot), 3);
 });
 
 test('a pin is granted between transactions, when all is logged, and saves what is overwritten after that', () => {

@@ -205,6 +205,34 @@ test('a database removed in the middle of its transactions is dropped, whatever 
   assert.is(on.databases.every()[0]?.problem, undefined);
 });
 
+test('a database is read whole while its application goes on, checkpoints too', async () => {
+  const on = await bench();
+  const db = shadow(on, 'a.db', 'wal', 4096);
+  await db.run('CREATE TABLE t (id INTEGER PRIMARY KEY, p BLOB)');
+  await db.run(`WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 1500)
+    INSERT INTO t (p) SELECT randomblob(3900) FROM n`);
+  await db.run('PRAGMA wal_checkpoint(PASSIVE)');
+  await on.quiet();
+  const database = on.databases.get('a.db')!;
+  for (let round = 0; round < 3; round++) {
+    database.log.cut(database.position.txid);
+    database.distrust();
+    // The first commit makes it be read whole; the next ones reach the database file before that is done.
+    for (let i = 0; i < 12; i++) {
+      await db.run(`UPDATE t SET p = randomblob(3900) WHERE id = ${1500 - 7 * i}`);
+      await db.run('PRAGMA wal_checkpoint(PASSIVE)');
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    await on.quiet();
+    assert.is(on.position('a.db')?.split('/')[1], db.content());
+    const snapshot = await database.snapshot();
+    for await (const _ of snapshot.chunks());
+    snapshot.close();
+  }
+  assert.ok(on.deferrals > 0);
+  assert.equal(on.warnings, []);
+});
+
 test('a log that cannot be written is a cut, not a stop', async () => {
   const on = await bench();
   const db = shadow(on, 'a.db', 'wal');
