@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { type DatabaseSums, type LtxPage, lockPage } from '../ltx/index.js';
 import { frameCommitSize, framePageNumber, WAL_FRAME_HEADER_SIZE } from '../sqlite/index.js';
 import type { Database } from './database.js';
@@ -411,8 +411,7 @@ export class Capture {
     const { database } = this;
     const facts = databaseFileFacts(database.path);
     if (facts === undefined) {
-      // Emptied, or not a database (any more): what follows it can only drop it.
-      this.gone();
+      this.unreadable();
       return;
     }
     const { pageSize } = facts.header;
@@ -441,6 +440,18 @@ export class Capture {
     }
   }
 
+  /** Emptied, which drops it; or overwritten with something else, which is damage, and must not cost the others their copies. */
+  private unreadable(): void {
+    const { database } = this;
+    const size = statSync(database.path, { throwIfNoEntry: false })?.size ?? 0;
+    if (size === 0 || !database.live) {
+      this.gone();
+      return;
+    }
+    database.failAsDamaged();
+    database.distrust();
+  }
+
   /** There is no database under the name any more. */
   private gone(): void {
     const { database } = this;
@@ -465,7 +476,7 @@ export class Capture {
         const writes = shared.fileWrites(slot);
         const image = await this.readImage(limit);
         if (shared.fileWrites(slot) !== writes) continue;
-        if (image === undefined) this.gone();
+        if (image === undefined) this.unreadable();
         else await this.takeWhole(image);
         return;
       }

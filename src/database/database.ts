@@ -187,6 +187,15 @@ export class Database implements ReplicatedDatabase {
     };
   }
 
+  /** The file is there and is no SQLite database: its history stays, here and at the replicas. */
+  failAsDamaged(): void {
+    this.fail(
+      new Error('the file is not a SQLite database (any more)'),
+      'DATABASE_DAMAGED',
+      'Its history is kept: restore it from a backup (sluice restore), or remove it under the mount',
+    );
+  }
+
   close(): void {
     this.log.close();
     this.stateFile.close();

@@ -93,11 +93,7 @@ function withoutDatabase(db: Database): Recovered {
     return { name, outcome: had ? 'gone' : 'no database', compare: false, walFrames: 0 };
   }
   if (!db.live) return { name, outcome: 'no database', compare: false, walFrames: 0 };
-  db.fail(
-    new Error('the file is not a SQLite database (any more)'),
-    'DATABASE_DAMAGED',
-    'Its history is kept: restore it from a backup (sluice restore), or remove it under the mount',
-  );
+  db.failAsDamaged();
   return { name, outcome: 'not a database', compare: false, walFrames: 0 };
 }
 

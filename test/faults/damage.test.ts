@@ -197,6 +197,28 @@ test('restore refuses a store with a damaged, cut or foreign file: one line, and
   });
 });
 
+test('page 1 overwritten through the mount: shown, the replica keeps what it has, and it is set right', async () => {
+  await withBench(async (bench) => {
+    const { primary, replica } = await pair(bench);
+    const good = readFileSync(primary.path('a.db')).subarray(0, 4096);
+    const overwrite = (page: Buffer) => {
+      const fd = openSync(primary.path('a.db'), 'r+');
+      writeSync(fd, page, 0, 4096, 0);
+      closeSync(fd);
+    };
+    overwrite(Buffer.alloc(4096, 'garbage '));
+    await until('it is shown', async () => (await primary.problems()).includes('DATABASE_DAMAGED a.db'));
+    exec(primary.path('b.db'), 'INSERT INTO t VALUES (1)');
+    await same(primary, replica, 'b.db');
+    assert.is(value(replica.path('a.db'), COUNT), 20);
+    overwrite(good);
+    exec(primary.path('a.db'), 'INSERT INTO t VALUES (1)');
+    await same(primary, replica, 'a.db');
+    assert.is(value(replica.path('a.db'), COUNT), 21);
+    assert.equal(await primary.problems(), []);
+  });
+});
+
 test('a database that was damaged while its node was down: its own trouble, shown, and set right by a restore', async () => {
   await withBench(async (bench) => {
     const { primary, replica } = await pair(bench);
