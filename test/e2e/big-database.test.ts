@@ -59,6 +59,8 @@ test('a large database is replicated, backed up and restored in bounded memory',
     await waitForReplica(primary, replica, 'big.db', LIMIT_MS);
     const txids = [await backedUp(primary, 'big.db', LIMIT_MS), await backedUp(primary, 'import.db', LIMIT_MS)];
     lap('an update');
+    memory.stop();
+    replicaMemory.stop();
     console.log(`most resident memory of the primary: ${memory}`);
     console.log(`most resident memory of the replica: ${replicaMemory}`);
     await stopAll(replica, primary);
