@@ -9,8 +9,11 @@ export interface NodeRole {
   recover(live: boolean): Promise<readonly Recovered[]>;
   /** Names and slots for the fuse worker. */
   slots(): { name: string; slot: number }[];
-  /** The mount answers from now on. Resolves when the role is at work; an error is one that a new start would not help. */
-  begin(worker: MountWorker): Promise<void>;
+  /**
+   * The mount answers from now on. Resolves when the role is at work; an error is one that a new start would not help.
+   * `awake`: to be called when work begins that will make requests to the mount, or is waited for.
+   */
+  begin(worker: MountWorker, awake: () => void): Promise<void>;
   /** Resolves when applications may start. */
   ready(): Promise<void>;
   onMessage(message: FromWorker): void;

@@ -62,7 +62,7 @@ export async function startNode(options: StartNodeOptions): Promise<RunningNode>
     throw new SluiceError('UNMOUNTED', `${config.mount.path} was unmounted by someone else`);
   });
   // What fails here, like a port that is taken, would fail again: the keeper tells it and does not try another node.
-  await Promise.race([role.begin(worker), unmounted]);
+  await Promise.race([role.begin(worker, () => wakeups.awake()), unmounted]);
 
   let ready = false;
   let stopping = false;

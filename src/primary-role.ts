@@ -24,6 +24,7 @@ export class PrimaryRole implements NodeRole {
   readonly role = 'primary';
   private readonly set: PrimaryDatabases;
   private worker: MountWorker | undefined;
+  private awake: () => void = () => undefined;
   private server: ReplicationServer | undefined;
   private address: string | null = null;
   private readonly stores: Backup[] = [];
@@ -40,7 +41,10 @@ export class PrimaryRole implements NodeRole {
       shared,
       send: (message) => this.worker?.send(message),
       wakeWorker: () => this.worker?.waker.wake(),
-      onLogged: (db, pages, bytes) => metrics.transaction(db.name, pages, bytes),
+      onLogged: (db, pages, bytes) => {
+        this.awake();
+        metrics.transaction(db.name, pages, bytes);
+      },
       warn: (database, text, error) => {
         metrics.error('database');
         log.warn({ database, err: error }, text);
@@ -61,8 +65,9 @@ export class PrimaryRole implements NodeRole {
     this.set.handle(message);
   }
 
-  async begin(worker: MountWorker): Promise<void> {
+  async begin(worker: MountWorker, awake: () => void): Promise<void> {
     this.worker = worker;
+    this.awake = awake;
     this.set.begin();
     // What it has been waiting for since it serves may be done already.
     worker.waker.wake();

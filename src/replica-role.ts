@@ -22,6 +22,7 @@ export class ReplicaRole implements NodeRole {
   private readonly sink: ReplicaDatabases;
   private readonly client: ReplicationClient;
   private worker: MountWorker | undefined;
+  private awake: () => void = () => undefined;
   private readonly timers: NodeJS.Timeout[] = [];
   private draining = false;
 
@@ -59,6 +60,7 @@ export class ReplicaRole implements NodeRole {
       heartbeatMs: config.replication.heartbeatMs,
       log,
       hooks: {
+        received: () => this.awake(),
         applied: (_name, _position, lagMs) => metrics.visible(lagMs),
         connected: (connected) => {
           log.info({ primary: url, connected }, connected ? 'following the primary' : 'lost the primary');
@@ -79,8 +81,9 @@ export class ReplicaRole implements NodeRole {
 
   onMessage(): void {}
 
-  async begin(worker: MountWorker): Promise<void> {
+  async begin(worker: MountWorker, awake: () => void): Promise<void> {
     this.worker = worker;
+    this.awake = awake;
     this.tellPrimary();
     await this.applier.start();
     await this.sink.resume();

@@ -21,6 +21,8 @@ export interface Advance {
   readonly wal?: { readonly salt1: number; readonly salt2: number; readonly frames: number } | undefined;
 }
 
+const NOTHING: ArrayLike<number> = [];
+
 /** One database of this node: its position, page checksums, log, and their files. Main thread. */
 export class Database implements ReplicatedDatabase {
   readonly log: SegmentedLog;
@@ -36,6 +38,8 @@ export class Database implements ReplicatedDatabase {
   private readonly stateFile: StateFile;
   private readonly sumsFile: SumsFile;
   private sumsOnDisk = true;
+  /** Pages whose checksums are not in the file yet; undefined: all. */
+  private changed: ArrayLike<number> | undefined = NOTHING;
 
   constructor(
     readonly name: string,
@@ -91,9 +95,12 @@ export class Database implements ReplicatedDatabase {
     return this.sumsFile.load(pageSize, pageCount);
   }
 
-  /** Goes to a new position whose transaction is in the log already (or cut off from it). */
-  advance(step: Advance): void {
-    this.writeSums(step.pages);
+  /**
+   * Goes to a new position whose transaction is in the log already (or cut off from it). `later`: the caller will call
+   * `persist`, once for several steps; a crash before that finds the transactions in the log.
+   */
+  advance(step: Advance, later = false): void {
+    this.changed = this.changed === NOTHING ? step.pages : bothOf(this.changed, step.pages);
     const wal = step.wal;
     this.state = {
       ...INITIAL_STATE,
@@ -107,8 +114,20 @@ export class Database implements ReplicatedDatabase {
       timeMs: step.timeMs,
       untrusted: !this.sumsOnDisk,
     };
-    this.writeState();
     this.shared.setLogDirty(this.slot);
+    if (!later) this.persist();
+    else this.publish();
+  }
+
+  /** Writes page checksums and state. */
+  persist(): void {
+    if (this.changed !== NOTHING) {
+      this.writeSums(this.changed);
+      this.changed = NOTHING;
+      if (!this.sumsOnDisk) this.state = { ...this.state, untrusted: true };
+    }
+    this.stateFile.write(this.state);
+    this.publish();
   }
 
   /** Makes the log durable if it has something new; on another thread, without anybody waiting. */
@@ -127,28 +146,29 @@ export class Database implements ReplicatedDatabase {
   resume(sums: DatabaseSums): void {
     this.sums = sums;
     this.state = { ...this.state, clean: false };
-    this.writeState();
+    this.persist();
   }
 
   /** Notes how far the WAL was looked at when that led to no transaction. */
   noteWal(salt1: number, salt2: number, frames: number): void {
     this.state = { ...this.state, walSalt1: salt1, walSalt2: salt2, walFrames: frames };
-    this.writeState();
+    this.persist();
   }
 
   /** Before something that changes the files in more than one step: a crash in it makes them be read whole. */
   distrust(): void {
     this.state = { ...this.state, untrusted: true, clean: false };
-    this.writeState();
+    this.persist();
     this.stateFile.sync();
   }
 
   /** The application deleted the file. The position stays, so that TXIDs go on if the name comes back. */
   markDropped(): void {
     this.log.cut(this.state.txid);
+    this.changed = NOTHING;
     this.sums = new DatabaseSums(this.sums.pageSize);
     this.state = { ...this.state, dropped: true, pageCount: 0, walFrames: 0, untrusted: true };
-    this.writeState();
+    this.persist();
   }
 
   /** At a clean stop: makes all of it durable and notes the files as they are. */
@@ -165,7 +185,7 @@ export class Database implements ReplicatedDatabase {
       walSize: wal.size,
       walTimeMs: wal.timeMs,
     };
-    this.writeState();
+    this.persist();
     this.stateFile.sync();
   }
 
@@ -213,8 +233,7 @@ export class Database implements ReplicatedDatabase {
     }
   }
 
-  private writeState(): void {
-    this.stateFile.write(this.state);
+  private publish(): void {
     const { txid, checksum, pageCount } = this.state;
     this.shared.setPosition(this.slot, txid, checksum, pageCount);
     this.shared.setLogFd(this.slot, this.log.fd);
@@ -224,4 +243,10 @@ export class Database implements ReplicatedDatabase {
 function fileFacts(path: string): { readonly size: number; readonly timeMs: number } {
   const stat = statSync(path, { throwIfNoEntry: false });
   return { size: stat?.size ?? 0, timeMs: stat?.mtimeMs ?? 0 };
+}
+
+/** The pages of both, ascending, each once; undefined stands for all. */
+function bothOf(a: ArrayLike<number> | undefined, b: ArrayLike<number> | undefined): ArrayLike<number> | undefined {
+  if (a === undefined || b === undefined) return undefined;
+  return Uint32Array.from(new Set([...Array.from(a), ...Array.from(b)])).sort();
 }

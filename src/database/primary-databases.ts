@@ -18,6 +18,10 @@ const PIN_TIMEOUT_MS = 60_000;
 /** Between two tries to make the folder of a database. */
 const REFUSED_RETRY_MS = 5000;
 
+/** A commit that follows another within this time is one of a burst; those are gathered for so long and taken together. */
+const BURST_MS = 0.3;
+const GATHER_MS = 1;
+
 export interface PrimaryOptions {
   readonly folder: DataFolder;
   readonly shared: SharedState;
@@ -225,12 +229,15 @@ export class PrimaryDatabases implements DatabaseSet {
 
   private async attendLoop(): Promise<void> {
     const { shared } = this.options;
+    let lastMs = 0;
     while (!this.stopped) {
+      if (performance.now() - lastMs < BURST_MS) await new Promise((resolve) => setTimeout(resolve, GATHER_MS));
       const seen = shared.bell();
       for (let slot = shared.takeAttention(); slot >= 0; slot = shared.takeAttention()) {
         // One that is not known here yet is attended to when it is.
         if (this.captures[slot] !== undefined || this.refused.has(slot)) this.attend(slot);
       }
+      lastMs = performance.now();
       await shared.untilBell(seen);
     }
   }

@@ -27,12 +27,14 @@ export class SumsFile {
     return sums;
   }
 
-  /** Writes the checksums of these pages, ascending, neighbours in one go. */
+  /** Writes the checksums of these pages, ascending, neighbours in one go; those behind the end are left out. */
   write(sums: DatabaseSums, pages: ArrayLike<number>): void {
     for (let i = 0; i < pages.length; ) {
       const first = pages[i]!;
+      if (first > sums.pageCount) return;
+      const most = Math.min(64, pages.length - i, sums.pageCount - first + 1);
       let count = 1;
-      while (i + count < pages.length && pages[i + count] === first + count && count < 64) count++;
+      while (count < most && pages[i + count] === first + count) count++;
       sums.write(first, count, this.few, 0);
       writeSync(this.fd, this.few, 0, count * PAGE_SUM_SIZE, (first - 1) * PAGE_SUM_SIZE);
       i += count;

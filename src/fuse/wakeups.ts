@@ -93,6 +93,20 @@ export class WakeupsTimer {
     return undefined;
   }
 
+  /**
+   * Something has begun that will make requests within the next milliseconds, here or on another thread or process: the
+   * first of them need not pay for waking a core.
+   */
+  awake(): void {
+    const words = this.#words;
+    if (words[LATENCY_HELD] !== 0 || words[WAKEUPS_MODE] !== WAKEUPS_AUTO) return;
+    const fd = words[LATENCY_FD]!;
+    if (fd === 0) return;
+    writeSync(fd, NO_LATENCY);
+    Atomics.store(words, LATENCY_HELD, 1);
+    Atomics.notify(words, LATENCY_HELD);
+  }
+
   /** Lets go of the device for good. */
   close(): void {
     this.#closed = true;
