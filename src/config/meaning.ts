@@ -24,6 +24,9 @@ export function checkMeaning(config: Config, source: ConfigSource): void {
     if (config.backup.findIndex((other) => other.url === store.url) < i) {
       source.reportValue(path, 'the same store twice; remove one of them');
     }
+    if ((store.accessKeyId === undefined) !== (store.secretAccessKey === undefined)) {
+      source.reportValue(path, 'accessKeyId and secretAccessKey go together; set both, or neither');
+    }
   });
 }
 

@@ -7,6 +7,7 @@ import { LockTable, type MayLock } from './lock-table.js';
 import type { Negotiated } from './negotiation.js';
 import { NodeLog } from './node-log.js';
 import { NodeTable } from './nodes.js';
+import { runFirst } from './priority.js';
 import { NOTIFY_RESEND, OUT_HEADER, REQUEST_BUFFER_BYTES } from './protocol.js';
 import { writeHeader } from './reply.js';
 import { headerOpcode } from './request.js';
@@ -54,6 +55,7 @@ interface SavedSession {
  * makes serving impossible at the start (`FUSE_TAKEOVER`).
  */
 export function serveMount(options: ServeOptions): void {
+  runFirst();
   const words = new Int32Array(options.shared);
   const device = new Device(options.deviceFd, options.log);
   const orphans = `${options.run}/orphans`;

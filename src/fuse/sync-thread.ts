@@ -1,6 +1,7 @@
 import { fdatasyncSync, fsyncSync, writeSync } from 'node:fs';
 import { workerData } from 'node:worker_threads';
 import { errnoOf } from './errno.js';
+import { runFirst } from './priority.js';
 import { OUT_HEADER } from './protocol.js';
 import { writeHeader } from './reply.js';
 import * as ring from './sync-ring.js';
@@ -62,4 +63,5 @@ function answer(device: number, reply: Buffer): void {
   }
 }
 
+runFirst();
 run(workerData as SyncThreadData);

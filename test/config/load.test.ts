@@ -197,6 +197,10 @@ const REFUSED: readonly (readonly [string, ...string[]])[] = [
     'sluice.yml:1:43: backup[2].url: the same store twice; remove one of them',
   ],
   [
+    'backup: { url: "s3://b/p", accessKeyId: k }',
+    'sluice.yml:1:16: backup.url: accessKeyId and secretAccessKey go together; set both, or neither',
+  ],
+  [
     'lease: { role: replica }',
     'sluice.yml:1:8: lease.primary: missing; a replica wants its primary as a URL like ws://10.0.0.1:20203',
   ],
