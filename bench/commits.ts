@@ -39,14 +39,15 @@ export async function benchCommits(root: string, count: number, rounds: number):
       const label = `${journal.toUpperCase()}, synchronous=${synchronous.toUpperCase()}`;
       commits.push([label, ...cells(places, results, ({ commit }) => commit)]);
       reads.push([label, ...cells(places, results, ({ read }) => read)]);
+      process.stderr.write(`  ${label}: ${commits.at(-1)!.slice(1).join(', ')}\n`);
     }
     const head = ['', ...places.map(({ name }) => name)];
     return [
-      `Single-row commits (insert into a table with one index), one process, ${count} each; mean of a run, median of ${rounds} runs in turn, and the median of the ratios to ext4 in the same round.`,
+      `Single-row commits (insert into a table with one index), one process, ${count} each; mean and p50 of a run, median of ${rounds} runs in turn, and the median of the mean's ratios to ext4 in the same round.`,
       '',
       table(head, commits),
       '',
-      `Point reads by primary key from a cached database of 20,000 rows, ${count} each.`,
+      `Point reads by primary key from a cached database of 20,000 rows, ${count} each, the median of nine passes.`,
       '',
       table(head, reads),
     ].join('\n');
@@ -101,7 +102,7 @@ function cells(
   const base = results.get(places[0]!)!.map(pick);
   return places.map((place, index) => {
     const runs = results.get(place)!.map(pick);
-    const mean = microseconds(median(runs.map(({ meanUs }) => meanUs)));
+    const mean = `${microseconds(median(runs.map(({ meanUs }) => meanUs)))}, p50 ${microseconds(median(runs.map(({ p50Us }) => p50Us)))}`;
     if (index === 0) return mean;
     return `${mean} (**${ratio(median(runs.map(({ meanUs }, i) => meanUs / base[i]!.meanUs)))}**)`;
   });

@@ -8,7 +8,7 @@ import { megabytes } from './stats.js';
 import { benchMemory, benchRestore } from './storage.js';
 
 const COUNT = 5000;
-const ROUNDS = 3;
+const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 3);
 const MIXED_SECONDS = 5;
 const RESTORE_MEGABYTES = 200;
 const MEMORY_MEGABYTES = 1024;
