@@ -43,7 +43,7 @@ export async function benchCommits(root: string, count: number, rounds: number):
     }
     const head = ['', ...places.map(({ name }) => name)];
     return [
-      `Single-row commits (insert into a table with one index), one process, ${count} each; mean and p50 of a run, median of ${rounds} runs in turn, and the median of the mean's ratios to ext4 in the same round.`,
+      `Single-row commits (insert into a table with one index), one process, ${count} each; mean and p50 of a run, median of ${rounds} runs in turn after one that is not counted, and the median of the mean's ratios to ext4 in the same round.`,
       '',
       table(head, commits),
       '',
@@ -81,13 +81,14 @@ async function startPlaces(root: string, servers: Server[]): Promise<Place[]> {
 
 async function measure(places: readonly Place[], journal: string, synchronous: string, count: number, rounds: number) {
   const results = new Map<Place, Result[]>(places.map((place) => [place, []]));
-  for (let round = 0; round < rounds; round++) {
+  // The first round warms up: a node's code is compiled while it runs. It is not counted.
+  for (let round = 0; round <= rounds; round++) {
     for (const place of places) {
       const result = await client<Result>('commits', place.folder, journal, synchronous, count);
       if (result.integrity !== 'ok') throw new Error(`${place.name}: integrity_check: ${result.integrity}`);
-      results.get(place)!.push(result);
+      if (round > 0) results.get(place)!.push(result);
       process.stderr.write(
-        `  ${journal}/${synchronous} round ${round + 1}: ${place.name}: commit ${microseconds(result.commit.meanUs)}, read ${microseconds(result.read.meanUs)}\n`,
+        `  ${journal}/${synchronous} round ${round}: ${place.name}: commit ${microseconds(result.commit.meanUs)}, read ${microseconds(result.read.meanUs)}\n`,
       );
     }
   }

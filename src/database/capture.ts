@@ -237,7 +237,6 @@ export class Capture {
       if (this.wal === undefined) throw new Error('the WAL cannot be opened');
       if (this.needsWholeRead()) return this.captureWhole().then(() => this.captureWal());
       const large = this.captureSmallFrames(end);
-      if (!large) this.database.persist();
       if (large) return this.captureLargeFrames(end).then(() => this.captureWal());
       this.shared.publishLogged(slot, generation, this.walFrames);
     }
@@ -290,15 +289,11 @@ export class Capture {
     const frames = base + to;
     const { salt1, salt2 } = wal.header;
     const offset = wal.offsetOf(base + from);
-    const written = this.writer.writeSmall(
-      pages,
-      {
-        commit,
-        timeMs: Date.now(),
-        wal: { offset, size: (to - from) * wal.frameSize, salt1, salt2, frames },
-      },
-      true,
-    );
+    const written = this.writer.writeSmall(pages, {
+      commit,
+      timeMs: Date.now(),
+      wal: { offset, size: (to - from) * wal.frameSize, salt1, salt2, frames },
+    });
     if (!written) database.noteWal(salt1, salt2, frames);
     this.walFrames = frames;
   }

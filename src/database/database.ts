@@ -4,6 +4,7 @@ import { SluiceError } from '../errors.js';
 import { DatabaseSums, type Position, ZERO_POSITION } from '../ltx/index.js';
 import type { DataFolder } from './data-folder.js';
 import { databaseFileFacts } from './page-images.js';
+import { PageSet } from './page-set.js';
 import type { SharedState } from './shared.js';
 import { type DatabaseState, INITIAL_STATE, StateFile } from './state-file.js';
 import { SumsFile } from './sums-file.js';
@@ -21,7 +22,10 @@ export interface Advance {
   readonly wal?: { readonly salt1: number; readonly salt2: number; readonly frames: number } | undefined;
 }
 
-const NOTHING: ArrayLike<number> = [];
+/** Steps that are in the log but not in the state's file, at most: what a start after a crash replays. */
+const LATE_STEPS = 256;
+/** And for how long. */
+const LATE_MS = 100;
 
 /** One database of this node: its position, page checksums, log, and their files. Main thread. */
 export class Database implements ReplicatedDatabase {
@@ -38,8 +42,12 @@ export class Database implements ReplicatedDatabase {
   private readonly stateFile: StateFile;
   private readonly sumsFile: SumsFile;
   private sumsOnDisk = true;
-  /** Pages whose checksums are not in the file yet; undefined: all. */
-  private changed: ArrayLike<number> | undefined = NOTHING;
+  /** Pages whose checksums are not in the file yet. */
+  private readonly changed = new PageSet();
+  private allChanged = false;
+  /** Steps since the state was written. */
+  private lateSteps = 0;
+  private lateTimer: NodeJS.Timeout | undefined;
 
   constructor(
     readonly name: string,
@@ -96,14 +104,14 @@ export class Database implements ReplicatedDatabase {
   }
 
   /**
-   * Goes to a new position whose transaction is in the log already (or cut off from it). `later`: the caller will call
-   * `persist`, once for several steps; a crash before that finds the transactions in the log.
+   * Goes to a new position whose transaction is in the log already (or cut off from it). `later`: page checksums and
+   * state are written together with those of the next steps; a crash before that finds the transactions in the log.
    */
   advance(step: Advance, later = false): void {
-    this.changed = this.changed === NOTHING ? step.pages : bothOf(this.changed, step.pages);
-    const wal = step.wal;
+    const { pages, wal } = step;
+    if (pages === undefined) this.allChanged = true;
+    else for (let i = 0; i < pages.length; i++) this.changed.add(pages[i]!);
     this.state = {
-      ...INITIAL_STATE,
       txid: step.position.txid,
       checksum: step.position.checksum,
       pageSize: step.pageSize,
@@ -112,22 +120,38 @@ export class Database implements ReplicatedDatabase {
       walSalt2: wal?.salt2 ?? 0,
       walFrames: wal?.frames ?? 0,
       timeMs: step.timeMs,
+      clean: false,
       untrusted: !this.sumsOnDisk,
+      dropped: false,
+      fileSize: 0,
+      fileTimeMs: 0,
+      walSize: 0,
+      walTimeMs: 0,
     };
     this.shared.setLogDirty(this.slot);
-    if (!later) this.persist();
-    else this.publish();
+    if (later && ++this.lateSteps < LATE_STEPS) this.persistLater();
+    else this.persist();
   }
 
   /** Writes page checksums and state. */
-  persist(): void {
-    if (this.changed !== NOTHING) {
-      this.writeSums(this.changed);
-      this.changed = NOTHING;
+  private persist(): void {
+    this.lateSteps = 0;
+    if (this.allChanged || this.changed.size > 0) {
+      this.writeSums();
+      this.changed.clear();
+      this.allChanged = false;
       if (!this.sumsOnDisk) this.state = { ...this.state, untrusted: true };
     }
     this.stateFile.write(this.state);
     this.publish();
+  }
+
+  private persistLater(): void {
+    this.publish();
+    this.lateTimer ??= setTimeout(() => {
+      this.lateTimer = undefined;
+      if (this.lateSteps > 0) this.persist();
+    }, LATE_MS);
   }
 
   /** Makes the log durable if it has something new; on another thread, without anybody waiting. */
@@ -165,7 +189,8 @@ export class Database implements ReplicatedDatabase {
   /** The application deleted the file. The position stays, so that TXIDs go on if the name comes back. */
   markDropped(): void {
     this.log.cut(this.state.txid);
-    this.changed = NOTHING;
+    this.changed.clear();
+    this.allChanged = false;
     this.sums = new DatabaseSums(this.sums.pageSize);
     this.state = { ...this.state, dropped: true, pageCount: 0, walFrames: 0, untrusted: true };
     this.persist();
@@ -217,15 +242,17 @@ export class Database implements ReplicatedDatabase {
   }
 
   close(): void {
+    clearTimeout(this.lateTimer);
+    if (this.lateSteps > 0) this.persist();
     this.log.close();
     this.stateFile.close();
     this.sumsFile.close();
   }
 
-  private writeSums(pages: ArrayLike<number> | undefined): void {
+  private writeSums(): void {
     try {
-      if (pages === undefined || !this.sumsOnDisk) this.sumsFile.writeAll(this.sums);
-      else this.sumsFile.write(this.sums, pages);
+      if (this.allChanged || !this.sumsOnDisk) this.sumsFile.writeAll(this.sums);
+      else this.sumsFile.write(this.sums, this.changed.toArray());
       this.sumsOnDisk = true;
     } catch {
       // A full disk: the next start reads the database instead. The next transaction tries again.
@@ -243,10 +270,4 @@ export class Database implements ReplicatedDatabase {
 function fileFacts(path: string): { readonly size: number; readonly timeMs: number } {
   const stat = statSync(path, { throwIfNoEntry: false });
   return { size: stat?.size ?? 0, timeMs: stat?.mtimeMs ?? 0 };
-}
-
-/** The pages of both, ascending, each once; undefined stands for all. */
-function bothOf(a: ArrayLike<number> | undefined, b: ArrayLike<number> | undefined): ArrayLike<number> | undefined {
-  if (a === undefined || b === undefined) return undefined;
-  return Uint32Array.from(new Set([...Array.from(a), ...Array.from(b)])).sort();
 }

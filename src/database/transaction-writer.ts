@@ -38,11 +38,8 @@ export class TransactionWriter {
     private readonly onLogFailed: (error: unknown) => void,
   ) {}
 
-  /**
-   * A transaction that fits memory: pages ascending, all at or below the commit, none of them the lock page. `later`:
-   * the caller persists the database afterwards, once for several transactions.
-   */
-  writeSmall(pages: readonly LtxPage[], facts: TransactionFacts, later = false): boolean {
+  /** A transaction that fits memory: pages ascending, all at or below the commit, none of them the lock page. */
+  writeSmall(pages: readonly LtxPage[], facts: TransactionFacts): boolean {
     const { database } = this;
     const numbers = new Uint32Array(pages.length);
     let changed = facts.commit !== database.pageCount;
@@ -60,7 +57,7 @@ export class TransactionWriter {
       this.logFailed(header, facts, numbers, error);
       return true;
     }
-    database.advance(stepOf(header, facts, numbers), later);
+    database.advance(stepOf(header, facts, numbers), true);
     this.onLogged(ltx.length <= SMALL_LTX_BYTES ? ltx : undefined, pages.length);
     return true;
   }

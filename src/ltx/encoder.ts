@@ -3,7 +3,7 @@ import { LtxError } from './errors.js';
 import { FrameList } from './frame-list.js';
 import { encodeHeader, HEADER_SIZE, isSnapshot, type LtxHeader, lockPage } from './header.js';
 import { INDEX_ENTRY_MAX, INDEX_LENGTH_SIZE, putIndexEntry } from './index-section.js';
-import { BlockCompressor, blockBound } from './lz4.js';
+import { BlockCompressor, blockBound, type Effort } from './lz4.js';
 import { BLOCK_OFFSET, badPage, FLAG_SIZE, FRAME_HEADER_SIZE, PageOrder } from './page-frame.js';
 import type { LtxSummary } from './summary.js';
 import { TRAILER_CHECKED_SIZE, TRAILER_SIZE } from './trailer.js';
@@ -30,7 +30,7 @@ export class LtxEncoder {
   private readonly file: FileWriter;
 
   constructor(sink: (chunk: Uint8Array) => void, header: LtxHeader) {
-    this.file = new FileWriter(sink);
+    this.file = new FileWriter(sink, 'thorough');
     this.file.begin(header);
   }
 
@@ -48,10 +48,10 @@ let scratch: FileWriter | undefined;
 
 /**
  * One transaction as an LTX file in memory, pages in ascending order. For transactions that fit memory: the only thing
- * allocated is the result. Throws as LtxEncoder does.
+ * allocated is the result, and speed goes before size. Throws as LtxEncoder does.
  */
 export function encodeLtx(header: LtxHeader, pages: readonly LtxPage[]): Uint8Array {
-  const file = scratch ?? new FileWriter(undefined);
+  const file = scratch ?? new FileWriter(undefined, 'fast');
   scratch = undefined; // a throw below leaves it behind
   file.begin(header);
   for (const page of pages) {
@@ -71,12 +71,17 @@ class FileWriter {
   private used = 0;
   private flushed = 0;
   private readonly crc = new Crc64();
-  private readonly compressor = new BlockCompressor();
+  private readonly compressor: BlockCompressor;
   private readonly frames = new FrameList();
   private header: LtxHeader | undefined;
   private order = new PageOrder(0, 0, false);
 
-  constructor(private readonly sink: ((chunk: Uint8Array) => void) | undefined) {}
+  constructor(
+    private readonly sink: ((chunk: Uint8Array) => void) | undefined,
+    effort: Effort,
+  ) {
+    this.compressor = new BlockCompressor(effort);
+  }
 
   get bufferSize(): number {
     return this.bytes.length;
