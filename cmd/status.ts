@@ -30,6 +30,7 @@ export function registerStatus(program: Command): void {
     .addHelpText('after', EXAMPLES)
     .action(async (options: Options) => {
       const { url, token } = await target(options);
+      checkToken(token);
       const status = await fetchStatus(url, token);
       if (options.json) return console.log(JSON.stringify(status, null, 2));
       const { formatStatus } = await import('./status-text.js');
@@ -79,6 +80,16 @@ async function fetchStatus(url: URL, token: string | null): Promise<NodeStatus> 
     'STATUS_ANSWER',
     `what answers at ${url.host} is no sluice node (HTTP ${response.status})`,
     'Check --url',
+  );
+}
+
+/** A token as it may stand in a header: `fetch` refuses others with a message that has the token in it. */
+function checkToken(token: string | null): void {
+  if (token === null || /^[!-~]+$/.test(token)) return;
+  throw new SluiceError(
+    'STATUS_TOKEN',
+    'the token has a space, a line break or a character outside ASCII',
+    'A token from a file often has a line break at its end: leave it out',
   );
 }
 

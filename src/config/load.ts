@@ -89,7 +89,7 @@ function show(path: KeyPath, value: unknown): string {
   if (SECRET_KEYS.has(String(path[path.length - 1]))) return 'a value that is not shown';
   if (Array.isArray(value)) return value.length === 0 ? 'an empty list' : 'a list';
   if (typeof value === 'object' && value !== null) return 'a section';
-  const text = JSON.stringify(value);
+  const text = JSON.stringify(value).replace(/\/\/[^/]*@/, '//…@');
   return text.length > MAX_SHOWN_CHARS ? `${text.slice(0, MAX_SHOWN_CHARS)}…` : text;
 }
 
@@ -137,6 +137,6 @@ function effectiveBackup(parsed: ParsedConfig['backup'][number], folder: string)
 /** `./backup`, `/backup` and `file://./backup` are folders; a folder's URL is always absolute. */
 function storeUrl(url: string, folder: string): string {
   if (url.startsWith('s3:')) return url;
-  if (/^file:\/{3}/.test(url)) return url;
-  return pathToFileURL(resolve(folder, url.replace(/^file:\/\//, ''))).href;
+  const path = url.startsWith('file://') ? decodeURIComponent(url.slice('file://'.length)) : url;
+  return pathToFileURL(resolve(folder, path)).href;
 }

@@ -1,6 +1,6 @@
-import { isAbsolute, relative } from 'node:path';
+import { checkFolders } from './folders.js';
 import { isLoopback } from './listen.js';
-import type { ConfigSource, KeyPath } from './source.js';
+import { type ConfigSource, storeKey } from './source.js';
 import type { Config, ListenAddress } from './types.js';
 
 /** Notes what each value for itself allows, but the whole does not. */
@@ -20,7 +20,7 @@ export function checkMeaning(config: Config, source: ConfigSource): void {
     source.reportValue(['replication', 'listen'], 'the same address as http.listen; want another port');
   }
   config.backup.forEach((store, i) => {
-    const path: KeyPath = config.backup.length === 1 ? ['backup', 'url'] : ['backup', i, 'url'];
+    const path = storeKey(config, i);
     if (config.backup.findIndex((other) => other.url === store.url) < i) {
       source.reportValue(path, 'the same store twice; remove one of them');
     }
@@ -28,14 +28,6 @@ export function checkMeaning(config: Config, source: ConfigSource): void {
       source.reportValue(path, 'accessKeyId and secretAccessKey go together; set both, or neither');
     }
   });
-}
-
-function checkFolders(config: Config, source: ConfigSource): void {
-  if (config.mount.path === config.data) {
-    source.reportValue(['mount', 'path'], 'the data folder itself; want another folder, for example data/mnt');
-  } else if (isWithin(config.data, config.mount.path)) {
-    source.reportValue(['data'], `inside the mount ${config.mount.path}; want a folder outside it`);
-  }
 }
 
 function checkLease(config: Config, source: ConfigSource): void {
@@ -59,9 +51,4 @@ function checkListen(
     [section, 'listen'],
     `${listen.host} can be reached by other machines; set ${section}.token, or listen on 127.0.0.1`,
   );
-}
-
-function isWithin(path: string, folder: string): boolean {
-  const way = relative(folder, path);
-  return way !== '' && !way.startsWith('..') && !isAbsolute(way);
 }

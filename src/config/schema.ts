@@ -1,6 +1,6 @@
 import { isAbsolute } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import * as z from 'zod';
+import { parseStoreUrl } from '../backup/urls.js';
 import { parseListen } from './listen.js';
 import type { ListenAddress } from './types.js';
 import { formatDuration, formatSize, parseDuration, parseSize } from './units.js';
@@ -8,6 +8,7 @@ import { formatDuration, formatSize, parseDuration, parseSize } from './units.js
 /**
  * The shape of sluice.yml. Each field's error text completes the sentence "got X; want …".
  * The result still has the file's relative paths: load.ts resolves them.
+ * Addresses are read by backup's own parser, past its door: that would bring LTX and compression into each `status`.
  */
 
 const LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
@@ -16,6 +17,7 @@ const MIN_INTERVAL_MS = 10;
 const MAX_INTERVAL_MS = 3_600_000;
 const MAX_DURATION_MS = 3650 * 86_400_000;
 const MIN_RETAIN_BYTES = 2 ** 20;
+const MAX_TOKEN_CHARS = 1024;
 
 function text(want: string) {
   return z.string({ error: want }).min(1, { error: want });
@@ -31,6 +33,14 @@ function converted<T>(want: string, convert: (value: string) => T | undefined) {
     if (result !== undefined) return result;
     context.addIssue({ code: 'custom', message: want });
     return z.NEVER;
+  });
+}
+
+/** A text in which `flaw` finds nothing; what it finds is told after what is wanted. */
+function flawless(want: string, flaw: (value: string) => string | undefined) {
+  return text(want).superRefine((value, context) => {
+    const found = value === '' ? undefined : flaw(value);
+    if (found !== undefined) context.addIssue({ code: 'custom', message: `${want} (this ${found})` });
   });
 }
 
@@ -71,6 +81,19 @@ const flag = z.preprocess(
   z.boolean({ error: 'true or false' }),
 );
 
+/** It is sent in an HTTP header, where other characters would be refused or changed. */
+const token = flawless(
+  `a secret text of up to ${MAX_TOKEN_CHARS} visible ASCII characters, without spaces`,
+  (value) => {
+    if (/^[^\r\n]*[\r\n]+$/.test(value)) return 'ends with a line break';
+    if (/[\r\n]/.test(value)) return 'has a line break';
+    if (value.includes(' ')) return 'has a space';
+    if (/\p{Cc}/u.test(value)) return 'has a control character';
+    if (!/^[!-~]*$/.test(value)) return 'has a character outside ASCII';
+    return value.length > MAX_TOKEN_CHARS ? `has ${value.length}` : undefined;
+  },
+);
+
 /** A key without a value (`http:`) is a section with all its defaults. */
 function section<T extends z.ZodRawShape>(shape: T, spell: (value: unknown) => unknown = (value) => value) {
   return z.preprocess((value) => spell(value) ?? {}, z.strictObject(shape, { error: 'a section of keys' }));
@@ -84,14 +107,14 @@ const mountShape = {
 
 const httpShape = {
   listen: listen('127.0.0.1:20202').default({ address: { host: '127.0.0.1', port: 20202 } }),
-  token: text('a secret text').optional(),
+  token: token.optional(),
   healthLag: duration('10s', 1, MAX_DURATION_MS).default(10_000),
 };
 
 const leaseShape = {
   type: oneOf(['static']).default('static'),
   role: oneOf(['primary', 'replica']).default('primary'),
-  primary: url('the primary as a URL like ws://10.0.0.1:20203', (u) => /^wss?:$/.test(u.protocol)).optional(),
+  primary: url('the primary as a URL like ws://10.0.0.1:20203', isStreamUrl).optional(),
   advertise: text('an address that others reach this node at, like ws://10.0.0.1:20203').optional(),
 };
 
@@ -102,15 +125,13 @@ const retainShape = {
 
 const replicationShape = {
   listen: listen('127.0.0.1:20203').default({ address: { host: '127.0.0.1', port: 20203 } }),
-  token: text('a secret text').optional(),
+  token: token.optional(),
   retain: section(retainShape),
   heartbeat: duration('1s', MIN_INTERVAL_MS, 60_000).default(1000),
 };
 
 const backupShape = {
-  url: converted('a store like file:///var/backups/app, ./backups or s3://bucket/path', (value) =>
-    isStore(value) ? value : undefined,
-  ),
+  url: flawless('a store like file:///var/backups/app, ./backups or s3://bucket/path', storeFlaw),
   interval: duration('1s', MIN_INTERVAL_MS, MAX_INTERVAL_MS).default(1000),
   endpoint: url('the URL of an S3 service like https://s3.example.com', (u) => /^https?:$/.test(u.protocol)).optional(),
   region: text('a region like eu-central-1').optional(),
@@ -161,10 +182,18 @@ export const KNOWN_KEYS: Readonly<Record<string, readonly string[]>> = {
   log: Object.keys(logShape),
 };
 
-function isStore(value: string): boolean {
-  if (isAbsolute(value) || /^\.{1,2}(\/|$)/.test(value) || /^file:\/\/\.{1,2}(\/|$)/.test(value)) return true;
-  if (!URL.canParse(value)) return false;
-  const parsed = new URL(value);
-  if (parsed.protocol === 's3:') return parsed.hostname !== '';
-  return parsed.protocol === 'file:' && parsed.hostname === '' && fileURLToPath(parsed) !== '';
+function isStreamUrl({ protocol, hash }: URL): boolean {
+  return (protocol === 'ws:' || protocol === 'wss:') && hash === '';
+}
+
+/** A path is a store as it is; everything else has to be an address that `openStore` takes. */
+function storeFlaw(value: string): string | undefined {
+  if (isAbsolute(value) || /^\.{1,2}(\/|$)/.test(value)) return undefined;
+  try {
+    parseStoreUrl(value);
+    return undefined;
+  } catch (error) {
+    // `"the address" is wrong`: the address is shown already, and its hint says what is wanted here.
+    return error instanceof Error ? error.message.replace(/^"(?:[^"\\]|\\.)*" /, '') : String(error);
+  }
 }

@@ -4,6 +4,11 @@ import type { ConfigProblem } from './problem.js';
 
 export type KeyPath = readonly (string | number)[];
 
+/** Where a store's address stands: a single one has no number. */
+export function storeKey(config: { readonly backup: readonly unknown[] }, index: number): KeyPath {
+  return config.backup.length === 1 ? ['backup', 'url'] : ['backup', index, 'url'];
+}
+
 /** A parsed YAML file that knows where each of its values stands. */
 export class ConfigSource {
   readonly problems: ConfigProblem[] = [];

@@ -168,6 +168,17 @@ test('status says what is wrong when there is no answer, or a strange one', asyn
   }
 });
 
+test('a token that cannot be sent is said to be one, and is not shown', async () => {
+  const { code, stderr } = await runSluice(['status', '--url', 'http://127.0.0.1:1'], folder, {
+    SLUICE_TOKEN: 'hush-hush\n',
+  });
+  assert.is(code, 1);
+  assert.is(
+    stderr,
+    'sluice: the token has a space, a line break or a character outside ASCII. A token from a file often has a line break at its end: leave it out\n',
+  );
+});
+
 test('ltx dump and verify; a damaged file does not hide the others', async () => {
   const page = (fill: number) => Buffer.alloc(512, fill);
   const header = { pageSize: 512, commit: 2, minTxid: 1, maxTxid: 1, timestampMs: 1e12, preApply: 0n, postApply: 0n };

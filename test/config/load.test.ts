@@ -1,10 +1,12 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { parseStoreUrl } from '../../src/backup/index.js';
 import { type Config, ConfigError, formatProblem, maskConfig } from '../../src/config/index.js';
 import { loadConfig } from '../../src/config/load.js';
+import { DataFolder } from '../../src/database/index.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'sluice-config-'));
 
@@ -124,20 +126,26 @@ test('variables are expanded in values, also inside a text, and cannot bring in 
   const config = load(
     `data: \${ROOT}/d
 http: { token: "\${TOKEN}", listen: "127.0.0.1:\${PORT:-8080}" }
-backup: { url: "s3://\${BUCKET:-b}/\${EMPTY:-p}", pathStyle: "\${STYLE}" }
+lease: { advertise: "\${NAME}" }
+backup: { url: "s3://\${BUCKET:-bucket}/\${EMPTY:-p}", pathStyle: "\${STYLE}" }
 exec: [echo, "\${MULTI}", "$$\${DOLLAR:-x}", $HOME]
 `,
-    { ROOT: '/r', TOKEN: 'a: b #c', EMPTY: '', STYLE: 'true', MULTI: 'x\nlog: loud' },
+    { ROOT: '/r', TOKEN: 'a:#c', NAME: 'a: b #c', EMPTY: '', STYLE: 'true', MULTI: 'x\nlog: loud' },
   );
   assert.is(config.data, '/r/d');
-  assert.is(config.http.token, 'a: b #c');
+  assert.is(config.http.token, 'a:#c');
+  assert.is(config.lease.advertise, 'a: b #c');
   assert.equal(config.http.listen, { host: '127.0.0.1', port: 8080 });
-  assert.is(config.backup[0]!.url, 's3://b/p');
+  assert.is(config.backup[0]!.url, 's3://bucket/p');
   assert.is(config.backup[0]!.pathStyle, true);
   assert.equal(config.exec, ['echo', 'x\nlog: loud', '$x', '$HOME']);
 });
 
 const WANT_LISTEN = 'want an address and port like 127.0.0.1:20202 or [::1]:20202, or off';
+
+const WANT_STORE = 'a store like file:///var/backups/app, ./backups or s3://bucket/path';
+const WANT_TOKEN =
+  'got a value that is not shown; want a secret text of up to 1024 visible ASCII characters, without spaces';
 
 const REFUSED: readonly (readonly [string, ...string[]])[] = [
   ['datta: x', 'sluice.yml:1:1: datta: unknown key; did you mean data?'],
@@ -174,7 +182,22 @@ const REFUSED: readonly (readonly [string, ...string[]])[] = [
     'replication: { retain: { size: 5 } }',
     'sluice.yml:1:32: replication.retain.size: got 5; want a size like 256MiB (B, KiB, MiB, GiB), at least 1 MiB',
   ],
-  ['http: { token: 5 }', 'sluice.yml:1:16: http.token: got a value that is not shown; want a secret text'],
+  ['http: { token: 5 }', `sluice.yml:1:16: http.token: ${WANT_TOKEN}`],
+  ['http: { token: "two words" }', `sluice.yml:1:16: http.token: ${WANT_TOKEN} (this has a space)`],
+  [
+    'replication:\n  token: |\n    secret\n',
+    `sluice.yml:2:10: replication.token: ${WANT_TOKEN} (this ends with a line break)`,
+  ],
+  ['replication: { token: "a\\r\\nb" }', `sluice.yml:1:23: replication.token: ${WANT_TOKEN} (this has a line break)`],
+  [
+    'replication: { token: "a\\tb" }',
+    `sluice.yml:1:23: replication.token: ${WANT_TOKEN} (this has a control character)`,
+  ],
+  [
+    'replication: { token: "a\\x7f" }',
+    `sluice.yml:1:23: replication.token: ${WANT_TOKEN} (this has a control character)`,
+  ],
+  ['http: { token: "schlüssel" }', `sluice.yml:1:16: http.token: ${WANT_TOKEN} (this has a character outside ASCII)`],
   ['data: ""', 'sluice.yml:1:7: data: got ""; want a folder'],
   ['data: [a]', 'sluice.yml:1:7: data: got a list; want a folder'],
   ['log: loud', 'sluice.yml:1:6: log: got "loud"; want a section of keys'],
@@ -186,18 +209,46 @@ const REFUSED: readonly (readonly [string, ...string[]])[] = [
   ],
   [
     'backup: { url: "ftp://x" }',
-    'sluice.yml:1:16: backup[0].url: got "ftp://x"; want a store like file:///var/backups/app, ./backups or s3://bucket/path',
+    'sluice.yml:1:16: backup[0].url: got "ftp://x"; want a store like file:///var/backups/app, ./backups or s3://bucket/path (this is not a store address)',
   ],
   [
     'backup: { url: "file://host/x" }',
-    'sluice.yml:1:16: backup[0].url: got "file://host/x"; want a store like file:///var/backups/app, ./backups or s3://bucket/path',
+    'sluice.yml:1:16: backup[0].url: got "file://host/x"; want a store like file:///var/backups/app, ./backups or s3://bucket/path (this names a host; a path starts with /, ./ or ../)',
+  ],
+  [
+    'backup:\n- url: file:/var/backups',
+    `sluice.yml:2:8: backup[0].url: got "file:/var/backups"; want ${WANT_STORE} (this lacks the two slashes after file:)`,
+  ],
+  [
+    'backup: { url: "s3://bucket?foo=1" }',
+    `sluice.yml:1:16: backup[0].url: got "s3://bucket?foo=1"; want ${WANT_STORE} (this has an unknown setting "foo")`,
+  ],
+  [
+    'backup: { url: "s3://user:pw@bucket/x" }',
+    `sluice.yml:1:16: backup[0].url: got "s3://…@bucket/x"; want ${WANT_STORE} (this holds credentials, which belong in AWS_* variables)`,
+  ],
+  [
+    'backup: { url: "s3://my bucket" }',
+    `sluice.yml:1:16: backup[0].url: got "s3://my bucket"; want ${WANT_STORE} (this has no valid bucket name)`,
+  ],
+  [
+    'backup: { url: "s3://a" }',
+    `sluice.yml:1:16: backup[0].url: got "s3://a"; want ${WANT_STORE} (this has no valid bucket name)`,
+  ],
+  [
+    'backup: { url: "file:///a?b" }',
+    `sluice.yml:1:16: backup[0].url: got "file:///a?b"; want ${WANT_STORE} (this has a query, which a file address cannot have)`,
+  ],
+  [
+    'backup: { url: backups }',
+    `sluice.yml:1:16: backup[0].url: got "backups"; want ${WANT_STORE} (this is not a store address)`,
   ],
   [
     'backup: [{ url: /b }, { url: /c }, { url: "file:///b" }]',
     'sluice.yml:1:43: backup[2].url: the same store twice; remove one of them',
   ],
   [
-    'backup: { url: "s3://b/p", accessKeyId: k }',
+    'backup: { url: "s3://bucket/p", accessKeyId: k }',
     'sluice.yml:1:16: backup.url: accessKeyId and secretAccessKey go together; set both, or neither',
   ],
   [
@@ -207,6 +258,10 @@ const REFUSED: readonly (readonly [string, ...string[]])[] = [
   [
     'lease: { primary: "ws://p:1" }',
     'sluice.yml:1:19: lease.primary: only for a replica; remove it, or set lease.role: replica',
+  ],
+  [
+    'lease: { role: replica, primary: "ws://p:1/#x" }',
+    'sluice.yml:1:34: lease.primary: got "ws://p:1/#x"; want the primary as a URL like ws://10.0.0.1:20203',
   ],
   [
     'lease: { role: replica, primary: "p:20203" }',
@@ -259,6 +314,65 @@ test('shows all problems, in the order of the file', () => {
   }
 });
 
+test('a token from the environment is checked as it arrives', () => {
+  const yaml = `http:\n  token: "\${TOKEN}"\n`;
+  assert.equal(problems(yaml, { TOKEN: 'secret\n' }), [
+    `sluice.yml:2:10: http.token: ${WANT_TOKEN} (this ends with a line break)`,
+  ]);
+  assert.equal(problems(yaml, { TOKEN: 'x'.repeat(1025) }), [
+    `sluice.yml:2:10: http.token: ${WANT_TOKEN} (this has 1025)`,
+  ]);
+  assert.is(load(yaml, { TOKEN: 'A-z0.9_~+/=!"#$%&' }).http.token, 'A-z0.9_~+/=!"#$%&');
+});
+
+test('a store address is read as restore reads it', () => {
+  const config = load('backup: [{ url: "file://./a%20b" }, { url: "file:///c%20d/" }, { url: "./e f%20" }]');
+  const paths = config.backup.map(({ url }) => {
+    const place = parseStoreUrl(url);
+    return place.scheme === 'file' ? place.path : place.bucket;
+  });
+  assert.equal(paths, [join(folder, 'a b'), '/c d', join(folder, 'e f%20')]);
+});
+
+test('a mount in a folder that the node keeps for itself is refused', () => {
+  const { files, meta, run, spool, setAside } = new DataFolder(join(folder, 'data-folder'));
+  for (const own of [files, meta, run, spool, setAside].map((path) => basename(path))) {
+    for (const mount of [`/d/${own}`, `/d/${own}/sub`, `/d/x/../${own}`]) {
+      assert.equal(problems(`data: /d\nmount: ${mount}`), [
+        `sluice.yml:2:8: mount.path: inside /d/${own}, which the node keeps for itself; want another folder, for example data/mnt`,
+      ]);
+    }
+  }
+  assert.is(load('data: /d\nmount: /d/filesystem').mount.path, '/d/filesystem');
+  assert.is(load('data: /d\nmount: /d/mnt/files').mount.path, '/d/mnt/files');
+});
+
+test('a backup that goes through the mount or into the data is refused', () => {
+  const inMount = 'inside the mount /d/mnt, which would wait for its own backup; want a folder outside it';
+  assert.equal(problems('data: /d\nbackup: { url: /d/mnt/backup }'), [`sluice.yml:2:16: backup.url: ${inMount}`]);
+  assert.equal(problems('data: /d\nbackup: [{ url: /b }, { url: "file:///d/mnt" }]'), [
+    `sluice.yml:2:30: backup[1].url: ${inMount}`,
+  ]);
+  assert.equal(problems('data: /d\nbackup: { url: /d/files/backup }'), [
+    'sluice.yml:2:16: backup.url: inside /d/files, which the node keeps for itself; want another folder, for example data/backup',
+  ]);
+  assert.equal(problems('data: /d\nmount: /b/app.db\nbackup: { url: /b }'), [
+    'sluice.yml:2:8: mount.path: inside the backup folder /b; want a folder outside it',
+  ]);
+  assert.is(load('data: /d\nbackup: { url: /d/backup }').backup[0]!.url, 'file:///d/backup');
+});
+
+test('symbolic links do not hide that folders lie in each other', () => {
+  mkdirSync(join(folder, 'real/files'), { recursive: true });
+  symlinkSync(join(folder, 'real'), join(folder, 'link'));
+  symlinkSync(join(folder, 'real/files'), join(folder, 'to-files'));
+  assert.match(problems('data: link\nmount: real/files/x')[0]!, /mount\.path: inside .*\/files, which the node keeps/);
+  assert.match(problems('data: real\nmount: link/files')[0]!, /mount\.path: inside .*\/files, which the node keeps/);
+  assert.match(problems('data: real\nmount: to-files')[0]!, /mount\.path: inside .*\/files, which the node keeps/);
+  assert.match(problems('data: link/x/y\nmount: real')[0]!, /data: inside the mount/);
+  assert.match(problems('data: d\nmount: real\nbackup: { url: ./link/b }')[0]!, /backup\.url: inside the mount/);
+});
+
 test('other machines may reach a node that has a token', () => {
   const config = load('http: { listen: "0.0.0.0:1", token: a }\nreplication: { listen: "[::]:2", token: b }');
   assert.equal(config.replication.listen, { host: '::', port: 2 });
@@ -269,7 +383,7 @@ test('a file that is asked for and missing is an error', () => {
 });
 
 test('secrets are masked in what is printed', () => {
-  const config = load('http: { token: s1 }\nbackup: { url: s3://b, accessKeyId: s2, secretAccessKey: s3 }');
+  const config = load('http: { token: s1 }\nbackup: { url: s3://bucket, accessKeyId: s2, secretAccessKey: s3 }');
   const text = JSON.stringify(maskConfig(config));
   assert.not.match(text, /"s[123]"/);
   assert.match(text, /"token":"\*\*\*"/);
