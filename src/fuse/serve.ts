@@ -130,6 +130,8 @@ function loop(device: Device, session: Session, words: Int32Array, bursts: Burst
     const opcode = headerOpcode(request);
     if (opcode < OPCODE_COUNTERS) words[OPCODES + opcode]!++;
     session.handle(request, length);
+    // Whatever came: the notification itself may be lost, or come late.
+    if (Atomics.load(words, WAKE_PENDING) === 1) session.wake();
     words[DEFERRED] = session.waiting;
   }
 }
