@@ -65,11 +65,11 @@ async function saveOldPages(client: DatabaseClient, ltx: LtxFile, turn: Turn): P
       journal.save(pgno);
       if (pgno % 256 === 0) await turn.pass();
     }
+    journal.finish();
   } catch (error) {
     journal.abandon();
     throw error;
   }
-  journal.finish();
   return journal;
 }
 

@@ -25,6 +25,7 @@ export class RollbackJournal {
   private readonly lockPage: number;
   private used = SECTOR_SIZE;
   private position = 0;
+  private closed = false;
 
   /** Begins `path` afresh. `databasePages` and `pageSize` are those of the database before the transaction. */
   constructor(
@@ -64,7 +65,7 @@ export class RollbackJournal {
     this.close();
   }
 
-  /** Ends a journal that is not needed, before the database was touched. */
+  /** Ends a journal that is not needed or could not be written, before the database was touched. */
   abandon(): void {
     this.close();
     this.remove();
@@ -76,6 +77,8 @@ export class RollbackJournal {
   }
 
   private close(): void {
+    if (this.closed) return;
+    this.closed = true;
     closeSync(this.fd);
     givePiece(this.piece);
   }
