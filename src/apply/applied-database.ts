@@ -23,12 +23,11 @@ export class AppliedDatabase {
 
   constructor(
     readonly name: string,
-    path: string,
     shared: Shared,
     private readonly reply: (head: ReplyHead) => void,
   ) {
     this.turn = shared.turn;
-    this.operations = new DatabaseOperations(name, path, shared, () => {
+    this.operations = new DatabaseOperations(name, shared, () => {
       this.upkeepDue = true;
       this.start();
     });

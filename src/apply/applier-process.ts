@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import { SluiceError } from '../errors.js';
 import { AppliedDatabase, type Request } from './applied-database.js';
 import { Checkpointer } from './checkpointer.js';
@@ -27,6 +26,7 @@ class ApplierProcess {
   async start(withThread: boolean): Promise<void> {
     const thread = withThread ? await Checkpointer.start(endWith) : undefined;
     this.shared = {
+      mount: this.mount,
       turn: this.turn,
       exclusive: new ExclusiveLock(nowMs),
       checkpointer: thread?.checkpointer,
@@ -46,7 +46,7 @@ class ApplierProcess {
     if (this.shared === undefined) throw new SluiceError('APPLIER_PROTOCOL', 'applier: a request before it is ready');
     let database = this.databases.get(name);
     if (database === undefined) {
-      database = new AppliedDatabase(name, join(this.mount, name), this.shared, this.reply);
+      database = new AppliedDatabase(name, this.shared, this.reply);
       this.databases.set(name, database);
     }
     return database;

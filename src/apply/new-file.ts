@@ -1,6 +1,7 @@
-import { closeSync, fsync, ftruncateSync, mkdirSync, openSync, renameSync } from 'node:fs';
+import { closeSync, fsync, ftruncateSync, mkdirSync, openSync, renameSync, rmdirSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
+import { errorCode } from '../errors.js';
 import { unlinkIfThere } from './files.js';
 import type { LtxFile } from './ltx-file.js';
 import { writePages } from './page-writer.js';
@@ -36,11 +37,30 @@ export async function createDatabase(path: string, ltx: LtxFile, turn: Turn): Pr
   renameSync(incoming, path);
 }
 
-/** Removes the database and all that SQLite or a broken-off `createDatabase` left beside it. */
-export function removeDatabase(path: string): void {
+/**
+ * Removes the database `name` under `root`, all that SQLite or a broken-off `createDatabase` left beside it, and the
+ * folders that are empty now: the next database may have the name of one of them.
+ */
+export function removeDatabase(root: string, name: string): void {
+  const path = join(root, name);
   unlinkIfThere(path);
   removeCompanions(path);
   unlinkIfThere(incomingPath(path));
+  for (let folder = dirname(name); folder !== '.'; folder = dirname(folder)) {
+    if (!removeIfEmpty(join(root, folder))) return;
+  }
+}
+
+/** False if something is in the folder. */
+function removeIfEmpty(folder: string): boolean {
+  try {
+    rmdirSync(folder);
+  } catch (error) {
+    const code = errorCode(error);
+    if (code === 'ENOTEMPTY' || code === 'EEXIST') return false;
+    if (code !== 'ENOENT') throw error;
+  }
+  return true;
 }
 
 function removeCompanions(path: string): void {

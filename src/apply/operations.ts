@@ -1,4 +1,5 @@
 import { statSync } from 'node:fs';
+import { join } from 'node:path';
 import { errorCode } from '../errors.js';
 import type { Checkpointer } from './checkpointer.js';
 import { DatabaseClient, isBusy, WAL_VERSION } from './client.js';
@@ -13,6 +14,8 @@ import { applyToWal } from './wal-apply.js';
 
 /** What all databases of the process share. */
 export interface Shared {
+  /** The mount point. */
+  readonly mount: string;
   readonly turn: Turn;
   readonly exclusive: ExclusiveLock;
   /** Undefined: checkpoints run on the loop. */
@@ -24,14 +27,15 @@ export interface Shared {
 /** The operations on one database. One at a time; the caller sees to that. */
 export class DatabaseOperations {
   private client: DatabaseClient | undefined;
+  private readonly path: string;
   private readonly upkeep: Upkeep;
 
   constructor(
     readonly name: string,
-    private readonly path: string,
     private readonly shared: Shared,
     requestUpkeep: () => void,
   ) {
+    this.path = join(shared.mount, name);
     this.upkeep = new Upkeep(name, shared, requestUpkeep);
   }
 
@@ -57,7 +61,7 @@ export class DatabaseOperations {
 
   async drop(): Promise<void> {
     await this.close();
-    removeDatabase(this.path);
+    removeDatabase(this.shared.mount, this.name);
   }
 
   /**

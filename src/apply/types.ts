@@ -25,7 +25,7 @@ export interface Applier {
    * rename), else in place, so that open readers go over to it. Page size and journal mode may differ from before.
    */
   replace(name: string, ltx: LtxLocation): Promise<void>;
-  /** Closes and removes the database with its -wal, -shm and -journal. */
+  /** Closes and removes the database with its -wal, -shm and -journal, and the folders that are empty then. */
   drop(name: string): Promise<void>;
   /** PRAGMA wal_checkpoint; resolves with the frames left in the WAL (0 when all are in the database). */
   checkpoint(name: string, mode: 'passive' | 'truncate'): Promise<number>;

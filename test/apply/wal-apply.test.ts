@@ -138,4 +138,23 @@ test('drop removes the database and its companions', () =>
     await applier.drop('sub/a.db');
   }));
 
+test('a database may have the name of a folder whose databases are gone, and the other way round', () =>
+  withApplier(async ({ applier, path, source }) => {
+    const src = source('a.db');
+    const whole = src.capture();
+    await applier.apply('t/u/1.db', bytes(whole));
+    await applier.apply('t/2.db', bytes(whole));
+    await applier.drop('t/u/1.db');
+    assert.not(existsSync(path('t/u')));
+    assert.ok(existsSync(path('t/2.db')));
+    await applier.drop('t/2.db');
+    await applier.apply('t', bytes(whole));
+    await applier.checkpoint('t', 'truncate');
+    assert.ok(readFileSync(path('t')).equals(src.file()));
+    await applier.drop('t');
+    await applier.apply('t/1.db', bytes(whole));
+    await applier.drop('t/1.db');
+    assert.ok(existsSync(path('')), 'the mount point itself stays');
+  }));
+
 test.run();
