@@ -39,5 +39,8 @@ export const CHECKPOINT_FRAMES = 1000;
 /** Pauses between tries for work that a reader holds up: a checkpoint, or the way out of WAL mode. */
 export const FIRST_UPKEEP_MS = 250;
 export const LAST_UPKEEP_MS = 30_000;
-/** How often a request that waits for readers says so in the log. */
-export const WAIT_NOTICE_MS = 30_000;
+/**
+ * How long a whole image with another page size waits for the applications that have the database open in WAL mode.
+ * Then the node hears of it, shows it in its status, and sends the image again later.
+ */
+export const LEAVE_WAL_MS = 15_000;

@@ -1,10 +1,10 @@
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
-import { errorCode } from '../errors.js';
+import { errorCode, SluiceError } from '../errors.js';
 import type { Checkpointer } from './checkpointer.js';
 import { DatabaseClient, isBusy, WAL_VERSION } from './client.js';
 import type { ExclusiveLock } from './exclusive-lock.js';
-import { FIRST_RETRY_MS, LAST_RETRY_MS, WAIT_NOTICE_MS } from './limits.js';
+import { FIRST_RETRY_MS, LAST_RETRY_MS, LEAVE_WAL_MS } from './limits.js';
 import type { LtxFile } from './ltx-file.js';
 import { createDatabase, removeDatabase } from './new-file.js';
 import { applyToRollback } from './rollback-apply.js';
@@ -137,15 +137,21 @@ export class DatabaseOperations {
     client.end();
   }
 
-  /** Another page size cannot come by way of the WAL. Waits until nobody else has the database open. */
+  /**
+   * Another page size cannot come by way of the WAL. Waits until nobody else has the database open, but not for ever:
+   * then it rejects with `APPLY_BUSY`, and the database stays as it is.
+   */
   private async leaveWal(client: DatabaseClient): Promise<void> {
-    const { turn, log, nowMs } = this.shared;
+    const { turn, nowMs } = this.shared;
     await this.upkeep.rest();
-    let noticeMs = nowMs();
+    const deadlineMs = nowMs() + LEAVE_WAL_MS;
     for (let pauseMs = FIRST_RETRY_MS; !client.tryLeaveWal(); pauseMs = Math.min(pauseMs * 2, LAST_RETRY_MS)) {
-      if (nowMs() >= noticeMs) {
-        log('warn', this.name, 'a new page size waits until no application has the database open');
-        noticeMs = nowMs() + WAIT_NOTICE_MS;
+      if (nowMs() > deadlineMs) {
+        throw new SluiceError(
+          'APPLY_BUSY',
+          `${this.name}: its new page size waits until no application has the database open`,
+          'Close it in the applications on this node, or restart them: it is tried again',
+        );
       }
       await turn.wait(pauseMs);
     }

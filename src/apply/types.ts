@@ -23,6 +23,7 @@ export interface Applier {
   /**
    * The same for a whole image (min TXID 1): file-at-once when the database does not exist yet (temporary name, fsync,
    * rename), else in place, so that open readers go over to it. Page size and journal mode may differ from before.
+   * Also rejects with `APPLY_BUSY`: applications keep a WAL database open that is to get another page size.
    */
   replace(name: string, ltx: LtxLocation): Promise<void>;
   /** Closes and removes the database with its -wal, -shm and -journal, and the folders that are empty then. */

@@ -2,6 +2,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import Database from 'better-sqlite3';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { SluiceError } from '../../src/errors.js';
 import { bytes, Reader, until, withApplier } from './fixture.js';
 
 for (const pageSize of [512, 4096, 65536]) {
@@ -149,7 +150,7 @@ test('a file that is no database fails, others go on, and a whole image heals it
 
 for (const mode of ['wal', 'delete'] as const) {
   test(`replace of a ${mode} database in place, then with another page size`, () =>
-    withApplier(async ({ applier, path, source, lines }) => {
+    withApplier(async ({ applier, path, source }) => {
       const old = source('old.db', { mode });
       old.insert(100);
       await applier.apply('a.db', bytes(old.capture()));
@@ -163,14 +164,18 @@ for (const mode of ['wal', 'delete'] as const) {
       assert.ok(readFileSync(path('a.db')).equals(src.file()));
       const other = source('other.db', { mode: mode === 'wal' ? 'delete' : 'wal', pageSize: 1024 });
       other.insert(200);
-      const replacing = applier.replace('a.db', bytes(other.capture()));
+      const whole = other.capture();
       if (mode === 'wal') {
         // Nobody may have it open in WAL mode for that.
-        await until('a line in the log', () => lines.some((line) => line.includes('new page size waits')));
-        assert.is(new Database(path('a.db'), { readonly: true }).pragma('page_size', { simple: true }), 4096);
+        const failure = await applier.replace('a.db', bytes(whole)).catch((error: unknown) => error);
+        assert.is((failure as SluiceError).code, 'APPLY_BUSY');
+        assert.match((failure as SluiceError).message, /^a\.db: its new page size waits until no application/);
+        assert.equal((await reader.stop()).errors, []);
+        const late = new Database(path('a.db'), { readonly: true });
+        assert.is(late.pragma('page_size', { simple: true }), 4096);
+        late.close();
       }
-      if (mode === 'wal') assert.equal((await reader.stop()).errors, []);
-      await replacing;
+      await applier.replace('a.db', bytes(whole));
       other.insert(1);
       await applier.apply('a.db', bytes(other.capture()));
       if (mode === 'delete') assert.equal((await reader.stop()).errors, []);
