@@ -38,6 +38,7 @@ export async function startNode(options: StartNodeOptions): Promise<RunningNode>
     mountPath: config.mount.path,
     backing: folder.files,
     run: folder.run,
+    marks: folder.marks,
     locks,
     takeover,
     role: role.role,

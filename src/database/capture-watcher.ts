@@ -1,17 +1,21 @@
 import { readSync } from 'node:fs';
-import { DEFER, type FileNode, PROCEED, type Verdict, type Watcher } from '../fuse/index.js';
+import { DEFER, errnoOf, type FileNode, PROCEED, type Verdict, type Watcher } from '../fuse/index.js';
 import { companionOf, HEADER_SIZE, hasDatabaseMagic, hasJournalMagic, JOURNAL_HEADER_SIZE } from '../sqlite/index.js';
-import { PinFlags } from './pin-flags.js';
+import { MainLink } from './main-link.js';
+import { PinDesk } from './pin-desk.js';
 import type { SharedState } from './shared.js';
 import type { TrackedDatabase } from './tracked-database.js';
 import { TrackedDatabases } from './tracked-databases.js';
+import type { UnloggedMarks } from './unlogged-marks.js';
 import { VirtualFiles } from './virtual-files.js';
+import { WalGate } from './wal-gate.js';
 import type { FromWorker, ToWorker } from './worker-messages.js';
-import { WorkerPin } from './worker-pin.js';
 
 const EACCES = 13;
 const COMPANIONS = ['wal', 'shm', 'journal'] as const;
 const NOTHING: readonly number[] = [];
+/** Of a journal. */
+const MAGIC_SIZE = 8;
 
 type Kind = 'main' | 'wal' | 'shm' | 'journal';
 
@@ -23,6 +27,7 @@ interface Tag {
 export interface CaptureOptions {
   readonly shared: SharedState;
   readonly backing: string;
+  readonly marks: UnloggedMarks;
   /** Databases that exist already, with their slots. */
   readonly databases: readonly { readonly name: string; readonly slot: number }[];
   readonly send: (message: FromWorker) => void;
@@ -42,20 +47,29 @@ export class CaptureWatcher implements Watcher {
   private readonly mains = new Map<string, FileNode>();
   /** Files with a companion's suffix whose database is not known (yet), by path. */
   private readonly strays = new Map<string, FileNode>();
-  private readonly pinWaiters = new Set<TrackedDatabase>();
+  private readonly main: MainLink;
+  private readonly wals: WalGate;
+  private readonly pins: PinDesk;
   private readonly syncList: number[] = [-1];
-  private sequence = 0;
-  private compare = Buffer.alloc(0);
 
   constructor(private readonly options: CaptureOptions) {
     this.shared = options.shared;
+    this.main = new MainLink(options.shared, options.send, (database) => this.pins.grant(database));
+    this.wals = new WalGate(this.main);
+    this.pins = new PinDesk(options.shared, this.main);
     this.databases = new TrackedDatabases(options.backing, options.databases, (slot, name) =>
       options.send({ kind: 'found', slot, name }),
     );
     this.virtualFiles = new VirtualFiles(this.shared, (name) => this.databases.get(name)?.slot);
     for (const database of this.databases.all()) {
       this.databases.load(database);
-      this.shared.publishWal(database.slot, database.wal.generation, database.wal.committedFrames);
+      if (options.marks.has(database.name)) {
+        database.dirtyUnknown = true;
+        database.marked = true;
+      }
+      this.main.publishWal(database);
+      // Whether somebody still has it open is not known: what it has so far is a transaction.
+      if (database.marked && !database.journalOpen) this.settle(database);
     }
   }
 
@@ -77,7 +91,7 @@ export class CaptureWatcher implements Watcher {
     if (database === undefined) this.strays.set(node.path, node);
     else if (companion.kind === 'wal') {
       database.walNode = node;
-      if (created) this.clearWal(database);
+      if (created) this.wals.clear(database);
     }
   }
 
@@ -108,10 +122,7 @@ export class CaptureWatcher implements Watcher {
     this.added(node, false);
     const now = node.tag as Tag;
     if (now.kind === 'main') this.arrived(node, now);
-    else if (now.kind === 'wal' && now.database !== undefined) {
-      now.database.wal.load();
-      this.publishWal(now.database);
-    }
+    else if (now.kind === 'wal' && now.database !== undefined) this.wals.load(now.database);
   }
 
   // --- may it happen? -------------------------------------------------------------------------------------------
@@ -140,7 +151,7 @@ export class CaptureWatcher implements Watcher {
       case 'main':
         if (!this.mayChangeMain(database)) return DEFER;
         for (const pin of database.pins) pin.save(node.fd(), position, length);
-        return PROCEED;
+        return database.marked || database.journaled ? PROCEED : this.mark(database);
       default:
         return PROCEED;
     }
@@ -152,13 +163,11 @@ export class CaptureWatcher implements Watcher {
     if (database === undefined) return PROCEED;
     switch (tag.kind) {
       case 'wal':
-        return size < database.wal.committedEnd ? this.mayLoseWal(database) : PROCEED;
+        return size < database.wal.committedEnd ? this.wals.mayLeave(database, true) : PROCEED;
       case 'journal':
         return size === 0 ? this.settle(database) : PROCEED;
       case 'main':
-        if (!this.mayChangeMain(database)) return DEFER;
-        for (const pin of database.pins) pin.saveTail(node.fd(), size);
-        return PROCEED;
+        return this.mayResizeMain(database, node, size);
       default:
         return PROCEED;
     }
@@ -167,7 +176,7 @@ export class CaptureWatcher implements Watcher {
   mayUnlink(node: FileNode): Verdict {
     const tag = node.tag as Tag;
     if (tag.database === undefined) return PROCEED;
-    if (tag.kind === 'wal') return this.mayLoseWal(tag.database);
+    if (tag.kind === 'wal') return this.wals.mayLeave(tag.database, true);
     if (tag.kind === 'journal') return this.settle(tag.database);
     return PROCEED;
   }
@@ -184,12 +193,13 @@ export class CaptureWatcher implements Watcher {
     const database = tag.database;
     switch (tag.kind) {
       case 'wal':
-        if (database !== undefined) this.wroteWal(database, position, data, start, length);
+        if (database !== undefined) this.wals.wrote(database, position, data, start, length);
         return;
       case 'journal':
         if (database === undefined) return;
         if (isJournalCommit(position, data, start, length)) this.journalEnded(database);
-        else database.journalOpen = true;
+        // Without its magic number a journal is none yet: nothing of its transaction is in the database file.
+        else if (position === 0 && length >= MAGIC_SIZE && hasJournalMagic(data, start)) database.journalOpen = true;
         return;
       case 'main':
         this.wroteMain(node, tag, position, data, start, length);
@@ -202,17 +212,12 @@ export class CaptureWatcher implements Watcher {
     const tag = node.tag as Tag;
     const database = tag.database;
     if (database === undefined) return;
-    if (tag.kind === 'wal') {
-      if (size === 0) this.clearWal(database);
-      else if (size < database.wal.committedEnd) {
-        database.wal.load();
-        this.publishWal(database);
-      }
-    } else if (tag.kind === 'journal') {
+    if (tag.kind === 'wal') this.wals.resized(database, size);
+    else if (tag.kind === 'journal') {
       if (size === 0) this.journalEnded(database);
     } else if (tag.kind === 'main') {
       this.shared.countFileWrite(database.slot);
-      if (!database.checkpointing) this.resizedMain(database, size);
+      if (database.journalOpen) database.resized = true;
     }
   }
 
@@ -270,12 +275,8 @@ export class CaptureWatcher implements Watcher {
 
   woken(): void {
     this.takeMessages();
-    for (const database of this.pinWaiters) {
-      if (this.resolvePending(database)) this.grantPins(database);
-    }
+    this.pins.tryAll();
   }
-
-  // --- WAL ------------------------------------------------------------------------------------------------------
 
   private mayWriteWal(
     database: TrackedDatabase,
@@ -286,116 +287,23 @@ export class CaptureWatcher implements Watcher {
     length: number,
   ): Verdict {
     if (database.waitingPins.length > 0) {
-      this.grantPins(database);
+      this.pins.grant(database);
       if (database.waitingPins.length > 0 && !database.journalOpen) return DEFER;
     }
-    if (position < 32) return database.wal.header === undefined ? PROCEED : this.mayLoseWal(database);
-    if (!database.wal.overwritesCommitted(position)) return PROCEED;
-    if (this.isSame(node, position, data, start, Math.min(length, database.wal.committedEnd - position)))
-      return PROCEED;
-    if (!this.resolvePending(database)) return DEFER;
-    // Taken back by now, if that was what main had to finish.
-    if (!database.wal.overwritesCommitted(position)) return PROCEED;
-    if (this.isHeld(database) || !this.isLogged(database)) return DEFER;
-    for (const pin of database.pins) pin.saveWal();
-    const frames = database.wal.framesBefore(position);
-    const sequence = ++this.sequence;
-    database.pending = { kind: 'undo', sequence, frames };
-    const { slot, wal } = database;
-    this.options.send({ kind: 'undo', slot, sequence, generation: wal.generation, frames });
-    return this.resolvePending(database) ? PROCEED : DEFER;
-  }
-
-  /** Before the WAL's frames go away (a new header, truncation, removal): all of it must be in the log. */
-  private mayLoseWal(database: TrackedDatabase): Verdict {
-    if (database.wal.header === undefined) return PROCEED;
-    if (this.isHeld(database)) return DEFER;
-    if (database.wal.verify()) this.publishWal(database);
-    if (!this.isLogged(database)) return DEFER;
-    for (const pin of database.pins) pin.saveWal();
-    return PROCEED;
-  }
-
-  private wroteWal(database: TrackedDatabase, position: number, data: Buffer, start: number, length: number): void {
-    const wal = database.wal;
-    let skip = 0;
-    if (wal.overwritesCommitted(position)) {
-      // A request that the kernel presented again: these bytes are what the file has.
-      skip = wal.committedEnd - position;
-      if (skip >= length) return;
-    }
-    const generation = wal.generation;
-    const committed = wal.wrote(position + skip, data, start + skip, length - skip);
-    if (wal.generation !== generation) this.shared.beginWal(database.slot, wal.generation);
-    if (committed) this.publishWal(database);
-  }
-
-  private publishWal(database: TrackedDatabase): void {
-    this.shared.publishWal(database.slot, database.wal.generation, database.wal.committedFrames);
-  }
-
-  private clearWal(database: TrackedDatabase): void {
-    database.wal.clear();
-    this.shared.beginWal(database.slot, database.wal.generation);
-  }
-
-  private isLogged(database: TrackedDatabase): boolean {
-    const { slot, wal } = database;
-    if (this.shared.isLogged(slot, wal.generation, wal.committedFrames)) return true;
-    this.shared.setWaiting(slot);
-    if (this.shared.isLogged(slot, wal.generation, wal.committedFrames)) return true;
-    this.shared.ringBell(slot);
-    return false;
-  }
-
-  /** Whether main reads the whole database just now. */
-  private isHeld(database: TrackedDatabase): boolean {
-    const { slot } = database;
-    if (!this.shared.isHeld(slot)) return false;
-    this.shared.setWaiting(slot);
-    return this.shared.isHeld(slot);
-  }
-
-  private isSame(node: FileNode, position: number, data: Buffer, start: number, length: number): boolean {
-    if (this.compare.length < length) this.compare = Buffer.alloc(length);
-    const read = readSync(node.fd(), this.compare, 0, length, position);
-    return read === length && this.compare.compare(data, start, start + length, 0, length) === 0;
+    return this.wals.mayWrite(database, node, position, data, start, length);
   }
 
   // --- rollback journal -----------------------------------------------------------------------------------------
 
   /** Before a journal ends, or after the last writer of a file without one: main logs what changed. */
   private settle(database: TrackedDatabase): Verdict {
-    if (!this.resolvePending(database)) return DEFER;
-    if (!database.changed) return PROCEED;
-    const sequence = ++this.sequence;
-    database.pending = { kind: 'changed', sequence };
-    const pages = database.dirtyUnknown ? undefined : database.dirty.toArray();
-    this.options.send({ kind: 'changed', slot: database.slot, sequence, pages });
-    return this.resolvePending(database) ? PROCEED : DEFER;
-  }
-
-  /** Whether main is done with what was asked; if so its consequences are drawn. */
-  private resolvePending(database: TrackedDatabase): boolean {
-    const pending = database.pending;
-    if (pending === undefined) return true;
-    if (this.shared.settled(database.slot) < pending.sequence) {
-      this.shared.setWaiting(database.slot);
-      if (this.shared.settled(database.slot) < pending.sequence) return false;
-    }
-    database.pending = undefined;
-    if (pending.kind === 'changed') database.clearChanges();
-    if (pending.kind === 'undo') {
-      database.wal.takeBack(pending.frames);
-      this.publishWal(database);
-    }
-    this.grantPins(database);
-    return true;
+    if (!this.main.resolve(database)) return DEFER;
+    return database.changed ? this.main.askToLog(database) : PROCEED;
   }
 
   private journalEnded(database: TrackedDatabase): void {
     database.journalOpen = false;
-    this.grantPins(database);
+    this.pins.grant(database);
   }
 
   // --- database file --------------------------------------------------------------------------------------------
@@ -403,7 +311,8 @@ export class CaptureWatcher implements Watcher {
   private wroteMain(node: FileNode, tag: Tag, position: number, data: Buffer, start: number, length: number): void {
     let database = tag.database;
     if (database === undefined) {
-      if (position !== 0 || length < HEADER_SIZE || !hasDatabaseMagic(data, start)) return;
+      // Without a name it is nobody's database, though its last user may go on with it.
+      if (node.orphan || position !== 0 || length < HEADER_SIZE || !hasDatabaseMagic(data, start)) return;
       database = this.create(node, tag);
       if (database === undefined) return;
     }
@@ -413,24 +322,44 @@ export class CaptureWatcher implements Watcher {
   }
 
   private mayChangeMain(database: TrackedDatabase): boolean {
-    if (database.pending !== undefined && !this.resolvePending(database)) return false;
-    return !this.isHeld(database);
+    if (database.pending !== undefined && !this.main.resolve(database)) return false;
+    return !this.main.isHeld(database);
+  }
+
+  private mayResizeMain(database: TrackedDatabase, node: FileNode, size: number): Verdict {
+    if (!this.mayChangeMain(database)) return DEFER;
+    // SQLite cuts the file, at a checkpoint or when the journal is gone, to the last commit's size and not further.
+    if (!database.journalOpen && this.cutsContent(database, size)) {
+      if (!this.main.isLogged(database)) return DEFER;
+      if (this.cutsContent(database, size)) {
+        const marked = database.marked ? PROCEED : this.mark(database);
+        if (marked !== PROCEED) return marked;
+        // What comes back may be zeros that nobody writes.
+        database.dirtyUnknown = true;
+      }
+    }
+    for (const pin of database.pins) pin.saveTail(node.fd(), size);
+    return PROCEED;
+  }
+
+  private cutsContent(database: TrackedDatabase, size: number): boolean {
+    return size < this.shared.position(database.slot).pageCount * database.pageSize;
+  }
+
+  /** What changes from now on is only known here: the next process must know that something did. */
+  private mark(database: TrackedDatabase): Verdict {
+    try {
+      this.options.marks.set(database.name);
+      database.marked = true;
+      return PROCEED;
+    } catch (error) {
+      return errnoOf(error);
+    }
   }
 
   /** Whether the file has changes that are neither a journal's transaction nor a checkpoint's. */
   private hasUnjournaled(database: TrackedDatabase): boolean {
     return database.changed && !database.journalOpen && (database.dirtyUnknown || !database.checkpointing);
-  }
-
-  private resizedMain(database: TrackedDatabase, size: number): void {
-    if (database.journalOpen) {
-      database.resized = true;
-      return;
-    }
-    // In a rollback mode SQLite cuts off free space when the journal is gone: the position is of that size already.
-    // Cut further, without a journal, by something else than SQLite: what comes back may be zeros that nobody writes.
-    const { pageCount } = this.shared.position(database.slot);
-    if (size < pageCount * database.pageSize) database.dirtyUnknown = true;
   }
 
   /** A file came under this name by a rename: if it is a database, all of it is new. */
@@ -442,6 +371,7 @@ export class CaptureWatcher implements Watcher {
     database.main = node;
     database.notePageSize(head, 0, HEADER_SIZE);
     database.dirtyUnknown = true;
+    this.mark(database);
     // A drop that is still under way keeps its place: main takes both in order.
     database.pending = undefined;
     this.settle(database);
@@ -449,6 +379,7 @@ export class CaptureWatcher implements Watcher {
 
   /** Takes a file for a database from now on, with what stands beside it. Undefined if the node holds too many. */
   private create(node: FileNode, tag: Tag): TrackedDatabase | undefined {
+    if (this.databases.get(node.path) !== undefined) return undefined;
     const database = this.databases.create(node.path);
     if (database === undefined) return undefined;
     database.main = node;
@@ -461,12 +392,12 @@ export class CaptureWatcher implements Watcher {
       (companion.tag as Tag).database = database;
       if (kind === 'wal') {
         database.walNode = companion;
-        database.wal.load();
-        this.publishWal(database);
+        this.wals.load(database);
       } else if (kind === 'journal') {
         database.journalOpen = startsJournal(companion);
       }
     }
+    if (!database.journaled) this.mark(database);
     return database;
   }
 
@@ -476,14 +407,12 @@ export class CaptureWatcher implements Watcher {
     database.journalOpen = false;
     database.clearChanges();
     for (const pin of database.pins.splice(0)) pin.close();
-    const sequence = ++this.sequence;
-    database.pending = { kind: 'dropped', sequence };
-    this.options.send({ kind: 'dropped', slot: database.slot, sequence });
+    this.main.tellDropped(database);
   }
 
   private companionGone(kind: Kind, database: TrackedDatabase, node: FileNode): void {
     if (kind === 'wal' && database.walNode === node) {
-      this.clearWal(database);
+      this.wals.clear(database);
       database.walNode = undefined;
     } else if (kind === 'journal') {
       this.journalEnded(database);
@@ -500,45 +429,10 @@ export class CaptureWatcher implements Watcher {
       }
       if (message.kind === 'slot') continue;
       const database = this.databases.at(message.slot);
-      if (message.kind === 'pin') {
-        if (database === undefined) {
-          this.refusePin(message.slot, message.pin, 'no such database');
-          continue;
-        }
-        database.waitingPins.push(message);
-        this.pinWaiters.add(database);
-      } else if (database !== undefined) {
-        const index = database.pins.findIndex((pin) => pin.id === message.pin);
-        if (index >= 0) database.pins.splice(index, 1)[0]!.close();
-        const waiting = database.waitingPins.findIndex((pin) => pin.pin === message.pin);
-        if (waiting >= 0) database.waitingPins.splice(waiting, 1);
-      }
-    }
-  }
-
-  private refusePin(slot: number, pin: number, reason: string): void {
-    this.options.send({ kind: 'pin-failed', slot, pin, reason });
-  }
-
-  /** Grants what waits, if the database is between two transactions and main has logged all of them. */
-  private grantPins(database: TrackedDatabase): void {
-    if (database.waitingPins.length === 0) return;
-    const { slot, wal } = database;
-    if (database.journalOpen || database.pending !== undefined) return;
-    if (database.changed && !database.checkpointing) return;
-    if (!this.isLogged(database)) return;
-    this.pinWaiters.delete(database);
-    const frames = wal.header === undefined ? 0 : wal.committedFrames;
-    const position = this.shared.position(slot);
-    for (const { pin, path } of database.waitingPins.splice(0)) {
-      if (database.pageSize === 0 || position.pageCount === 0) {
-        this.refusePin(slot, pin, 'the database is gone');
-        continue;
-      }
-      const flags = new PinFlags({ pages: position.pageCount });
-      database.pins.push(new WorkerPin(pin, flags, path, database.pageSize, database.walPath, frames));
-      const { pageSize } = database;
-      this.options.send({ kind: 'pinned', slot, pin, flags: flags.buffer, frames, pageSize, ...position });
+      if (message.kind === 'unpin') {
+        if (database !== undefined) this.pins.end(database, message.pin);
+      } else if (database === undefined) this.pins.refuse(message.slot, message.pin, 'no such database');
+      else this.pins.ask(database, message);
     }
   }
 }

@@ -13,6 +13,7 @@ const READABLE_NAME_MAX = 120;
  *     files/              the real files behind the mount
  *     meta/<database>/    name, state, sums, and the log's segments of each database
  *     run/                the mount's own: node ids, unlinked files that are still open
+ *     unlogged/           marks on databases whose file has changes that are in no log yet
  *     spool/              files on their way in or out; emptied at each start
  *     set-aside/<time>/   databases that gave way to others, never deleted by Sluice
  *     node.json           this node's id and the folder's format
@@ -22,6 +23,8 @@ export class DataFolder {
   readonly meta: string;
   readonly run: string;
   readonly spool: string;
+  /** Of the UnloggedMarks. */
+  readonly marks: string;
   readonly setAside: string;
   /** 16 hex digits, made once, kept for the life of the folder. */
   readonly nodeId: string;
@@ -31,6 +34,7 @@ export class DataFolder {
     this.meta = join(root, 'meta');
     this.run = join(root, 'run');
     this.spool = join(root, 'spool');
+    this.marks = join(root, 'unlogged');
     this.setAside = join(root, 'set-aside');
     for (const folder of [this.files, this.meta, this.run, this.spool]) mkdirSync(folder, { recursive: true });
     this.nodeId = this.identify(join(root, 'node.json'));

@@ -10,6 +10,7 @@ import { type DatabaseState, INITIAL_STATE, StateFile } from './state-file.js';
 import { SumsFile } from './sums-file.js';
 import { SegmentedLog } from './transaction-log.js';
 import type { ReplicatedDatabase, Snapshot } from './types.js';
+import { UnloggedMarks } from './unlogged-marks.js';
 
 /** What a step forward changes in the state. */
 export interface Advance {
@@ -41,6 +42,7 @@ export class Database implements ReplicatedDatabase {
   problem: { readonly error: SluiceError; readonly sinceMs: number } | undefined;
   private readonly stateFile: StateFile;
   private readonly sumsFile: SumsFile;
+  private readonly marks: UnloggedMarks;
   private sumsOnDisk = true;
   /** Pages whose checksums are not in the file yet. */
   private readonly changed = new PageSet();
@@ -59,6 +61,7 @@ export class Database implements ReplicatedDatabase {
     const meta = folder.metaOf(name);
     this.path = join(folder.files, name);
     this.walPath = `${this.path}-wal`;
+    this.marks = new UnloggedMarks(folder.marks);
     this.stateFile = new StateFile(join(meta, 'state'));
     this.sumsFile = new SumsFile(join(meta, 'sums'));
     this.found = this.stateFile.found;
@@ -87,6 +90,21 @@ export class Database implements ReplicatedDatabase {
   /** Whether there is a database now: it has a transaction and was not dropped. */
   get live(): boolean {
     return this.state.txid > 0 && !this.state.dropped;
+  }
+
+  /** Whether what it holds is not known page by page: before its first transaction, or after something went wrong. */
+  get needsWholeRead(): boolean {
+    return !this.live || this.state.untrusted;
+  }
+
+  /** Whether its file has changes that are in no journal, no WAL and no log. */
+  get hasUnlogged(): boolean {
+    return this.marks.has(this.name);
+  }
+
+  /** They are logged now. */
+  clearUnlogged(): void {
+    this.marks.clear(this.name);
   }
 
   /** Whether its next opener uses a WAL: what the file says. */

@@ -4,6 +4,7 @@ import { serveMount, type Watcher } from '../fuse/index.js';
 import { CaptureWatcher } from './capture-watcher.js';
 import { ReplicaWatcher } from './replica-watcher.js';
 import { SharedState } from './shared.js';
+import { UnloggedMarks } from './unlogged-marks.js';
 import type { FromWorker, ToWorker } from './worker-messages.js';
 
 /** What the main thread gives the fuse worker. */
@@ -11,6 +12,8 @@ export interface FuseWorkerData {
   readonly deviceFd: number;
   readonly backing: string;
   readonly run: string;
+  /** Folder of the UnloggedMarks. */
+  readonly marks: string;
   readonly locks: 'kernel' | 'sluice';
   readonly takeover: boolean;
   readonly role: 'primary' | 'replica';
@@ -27,8 +30,9 @@ function run(data: FuseWorkerData, send: (message: FromWorker) => void): void {
   const receive = (): ToWorker | undefined => receiveMessageOnPort(data.port)?.message as ToWorker | undefined;
   const shared = new SharedState(data.state);
   const { backing, databases } = data;
+  const marks = new UnloggedMarks(data.marks);
   const capture =
-    data.role === 'primary' ? new CaptureWatcher({ shared, backing, databases, send, receive }) : undefined;
+    data.role === 'primary' ? new CaptureWatcher({ shared, backing, marks, databases, send, receive }) : undefined;
   const watcher: Watcher = capture ?? new ReplicaWatcher({ shared, databases, receive });
   send({ kind: 'serving' });
   serveMount({

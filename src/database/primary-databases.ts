@@ -1,10 +1,11 @@
 import { join } from 'node:path';
 import { SluiceError } from '../errors.js';
-import { Capture, FrameBuffer } from './capture.js';
+import { Capture } from './capture.js';
 import type { DataFolder } from './data-folder.js';
 import { Database } from './database.js';
 import { DatabaseEvents } from './events.js';
 import { type FolderScan, scanFolder } from './folder-scan.js';
+import { FrameBuffer } from './frame-buffer.js';
 import { PinFlags } from './pin-flags.js';
 import { PinnedSnapshot } from './pinned-snapshot.js';
 import { type Recovered, recoverPrimary } from './recovery.js';
@@ -73,9 +74,11 @@ export class PrimaryDatabases implements DatabaseSet {
     }
     for (const { name, compare, outcome, walFrames } of outcomes) {
       const { slot } = this.byName.get(name)!;
-      if (!compare && outcome !== 'new') continue;
-      shared.publishWal(slot, 0, walFrames);
-      await this.captures[slot]!.compare();
+      if (compare || outcome === 'new') {
+        shared.publishWal(slot, 0, walFrames);
+        await this.captures[slot]!.compare();
+      }
+      if (!live) this.databases[slot]!.clearUnlogged();
     }
     return outcomes;
   }
@@ -121,13 +124,19 @@ export class PrimaryDatabases implements DatabaseSet {
       case 'changed': {
         const capture = this.captureOf(message.slot);
         if (capture === undefined) this.letGo(message.slot, message.sequence);
-        else capture.changed(message.sequence, message.pages);
+        else capture.changed(message.sequence, message.pages, message.marked);
         return;
       }
       case 'undo': {
         const capture = this.captureOf(message.slot);
         if (capture === undefined) this.letGo(message.slot, message.sequence);
         else capture.undo(message.sequence, message.generation, message.frames);
+        return;
+      }
+      case 'leaving': {
+        const capture = this.captureOf(message.slot);
+        if (capture === undefined) this.letGo(message.slot, message.sequence);
+        else capture.leaving(message.sequence, message.all);
         return;
       }
       case 'dropped':

@@ -20,7 +20,7 @@ export interface Recovered {
     | 'gone'
     | 'not a database'
     | 'no database';
-  /** A journal was played back: the pages must be compared with their checksums before the mount answers. */
+  /** A journal was played back, or the file has changes without one: the pages must be compared with their checksums before the mount answers. */
   readonly compare: boolean;
   /** Committed frames of its WAL. */
   readonly walFrames: number;
@@ -44,7 +44,8 @@ export async function recoverPrimary(db: Database, live: boolean): Promise<Recov
   const playedBack = !live && (await playBackJournal(db.path));
   const wal = scanWal(db.walPath);
   const walFrames = wal?.frames ?? 0;
-  const compare = playedBack && walFrames === 0;
+  const unlogged = !live && db.hasUnlogged;
+  const compare = (playedBack && walFrames === 0) || unlogged;
   const trusted = playedBack && !compare ? undefined : compareTrust(db, wal, playedBack);
   if (trusted !== undefined) {
     const replayed = replayLog(db, trusted, wal);

@@ -88,8 +88,8 @@ export class SharedState {
 
   /** Worker: the WAL of this generation is committed up to `frames`; main should look. */
   publishWal(slot: number, generation: number, frames: number): void {
+    if (this.walGeneration(slot) !== generation) this.beginWal(slot, generation);
     Atomics.store(this.words, this.at(slot, Slot.WalFrames), frames);
-    Atomics.store(this.words, this.at(slot, Slot.WalGeneration), generation);
     this.ringBell(slot);
   }
 

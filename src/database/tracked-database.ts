@@ -8,7 +8,8 @@ import type { WorkerPin } from './worker-pin.js';
 /** What main has to finish before the worker lets the database change again. */
 export type Pending =
   | { readonly kind: 'changed' | 'dropped'; readonly sequence: number }
-  | { readonly kind: 'undo'; readonly sequence: number; readonly frames: number };
+  | { readonly kind: 'undo'; readonly sequence: number; readonly frames: number }
+  | { readonly kind: 'leaving'; readonly sequence: number; readonly generation: number; readonly frames: number };
 
 /** A pin that waits for the end of a rollback transaction. */
 export interface WaitingPin {
@@ -32,6 +33,10 @@ export class TrackedDatabase {
   /** The file's size was changed since the last commit. */
   resized = false;
   pending: Pending | undefined;
+  /** The state of the WAL that main has compared with the database file. */
+  compared: { readonly generation: number; readonly frames: number } | undefined;
+  /** The next process will see that the file has changes that are not logged. */
+  marked = false;
   readonly pins: WorkerPin[] = [];
   readonly waitingPins: WaitingPin[] = [];
 
@@ -53,7 +58,13 @@ export class TrackedDatabase {
     return this.wal.header !== undefined && !this.journalOpen;
   }
 
+  /** Whether a crash leaves a journal or a WAL that tells of writes to the database file. */
+  get journaled(): boolean {
+    return this.journalOpen || this.checkpointing;
+  }
+
   clearChanges(): void {
+    this.marked = false;
     if (this.dirty.size > 0) this.dirty.clear();
     this.dirtyUnknown = false;
     this.resized = false;

@@ -13,6 +13,8 @@ export type FromWorker =
       readonly slot: number;
       readonly sequence: number;
       readonly pages: Uint32Array | undefined;
+      /** There is an UnloggedMark, which goes when it is logged. */
+      readonly marked: boolean;
     }
   /** Commits behind `frames` of this WAL generation were never published and are being overwritten. */
   | {
@@ -22,6 +24,11 @@ export type FromWorker =
       readonly generation: number;
       readonly frames: number;
     }
+  /**
+   * A WAL that is all logged goes away. Main makes sure that the database file has what it logged: of the last
+   * transaction, which its writer may have died too early to publish, or of `all`.
+   */
+  | { readonly kind: 'leaving'; readonly slot: number; readonly sequence: number; readonly all: boolean }
   /** The database file was removed, or has another name now. */
   | { readonly kind: 'dropped'; readonly slot: number; readonly sequence: number }
   /** A pin holds: the image is at this position, in the database file and `frames` of the WAL of `generation`. */

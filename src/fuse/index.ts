@@ -6,7 +6,9 @@
  * Main thread: `createShared` before the worker starts, `whenServing`, then `Waker` and `WakeupsTimer`.
  * Worker thread: `serveMount`, which blocks until the mount ends.
  */
+
 export type { AttachedMount, Driver } from './driver.js';
+export { errnoOf } from './errno.js';
 export { F_RDLCK, F_UNLCK, F_WRLCK, type MayLock } from './lock-table.js';
 export { WAKE_NAME } from './nodes.js';
 export { rawDriver } from './raw-driver.js';

@@ -17,6 +17,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { CaptureWatcher } from '../../src/database/capture-watcher.js';
 import { SharedState } from '../../src/database/shared.js';
+import { UnloggedMarks } from '../../src/database/unlogged-marks.js';
 import type { FromWorker, ToWorker } from '../../src/database/worker-messages.js';
 import { DEFER, type FileNode, PROCEED } from '../../src/fuse/index.js';
 import { WAL_FRAME_HEADER_SIZE, WAL_HEADER_SIZE } from '../../src/sqlite/index.js';
@@ -64,6 +65,7 @@ class Rig {
     return new CaptureWatcher({
       shared: this.shared,
       backing: this.folder,
+      marks: new UnloggedMarks(join(this.folder, 'unlogged')),
       databases,
       send: (message) => this.sent.push(message),
       receive: () => this.inbox.shift(),
@@ -122,6 +124,15 @@ class Rig {
   log(slot: number): void {
     const { generation, frames } = this.shared.wal(slot);
     this.shared.publishLogged(slot, generation, frames);
+  }
+
+  /** Main has compared the WAL that is about to go with the database file. */
+  compared(all: boolean): void {
+    const [message, ...more] = this.take();
+    assert.equal(more, []);
+    if (message?.kind !== 'leaving') throw new Error(`${message?.kind} instead of leaving`);
+    assert.is(message.all, all);
+    this.shared.settle(message.slot, message.sequence);
   }
 
   close(): void {
@@ -285,6 +296,9 @@ test('a WAL may start afresh, be cut or removed only when all of it is logged', 
   rig.shared.publishLogged(0, generation, 2);
   assert.is(rig.unlink(wal), DEFER, 'two of three');
   rig.log(0);
+  assert.is(rig.write(wal, 0, header), DEFER, 'the database file may not have its last commit');
+  assert.is(rig.write(wal, 0, header), DEFER);
+  rig.compared(false);
   assert.is(rig.write(wal, 0, header), PROCEED);
   assert.equal(rig.shared.wal(0), { generation: generation + 1, frames: 0 });
   // The frames behind are another WAL's now, whatever their salts.
@@ -292,6 +306,8 @@ test('a WAL may start afresh, be cut or removed only when all of it is logged', 
   assert.is(rig.shared.walFrames(0), 1);
   assert.is(rig.resize(wal, 0), DEFER);
   rig.log(0);
+  assert.is(rig.resize(wal, 0), DEFER);
+  rig.compared(true);
   assert.is(rig.resize(wal, 0), PROCEED);
   assert.is(rig.unlink(wal), PROCEED);
   assert.equal(rig.take(), []);
@@ -461,6 +477,8 @@ test('a pin is granted between transactions, when all is logged, and saves what 
   const walBefore = readFileSync(join(rig.folder, 'a.db-wal'));
   rig.resize(wal, 0);
   assert.equal(readFileSync(`${path}-wal`), walBefore);
+  rig.compared(true);
+  assert.is(rig.resize(wal, 0), PROCEED);
   rig.inbox.push({ kind: 'unpin', slot: 0, pin: 7 });
   rig.watcher.woken();
   rig.write(main, 0, Buffer.alloc(PAGE, 4));
@@ -489,6 +507,58 @@ test('a watcher that starts on files in use knows their WALs and journals', () =
   assert.is(rig.unlink(journal), DEFER);
   const [changed] = rig.take();
   assert.is(changed?.kind === 'changed' && changed.pages, undefined, 'what it wrote before is not known');
+});
+
+test('a file without a name is no database, whatever its last user writes', () => {
+  const main = rig.file('gone.db');
+  rig.watcher.removed(main);
+  main.orphan = true;
+  const other = rig.file('gone.db');
+  assert.is(rig.write(main, 0, databaseBytes(1)), PROCEED);
+  assert.equal(rig.take(), []);
+  rig.write(other, 0, databaseBytes(1));
+  assert.is(rig.take()[0]?.kind, 'found');
+});
+
+test('what is written without a journal or a WAL leaves a mark until it is logged', () => {
+  const marks = new UnloggedMarks(join(rig.folder, 'unlogged'));
+  writeFileSync(join(rig.folder, 'a.db'), databaseBytes(3));
+  rig.watcher = rig.make([{ name: 'a.db', slot: 0 }]);
+  const main = rig.file('a.db', false);
+  const journal = rig.file('a.db-journal');
+  rig.write(journal, 0, JOURNAL);
+  rig.write(main, PAGE, Buffer.alloc(PAGE, 1));
+  assert.is(marks.has('a.db'), false, 'the journal tells of it');
+  assert.is(rig.unlink(journal), DEFER);
+  const [logged] = rig.take();
+  if (logged?.kind !== 'changed') throw new Error('nothing to log');
+  assert.is(logged.marked, false);
+  rig.shared.settle(0, logged.sequence);
+  assert.is(rig.unlink(journal), PROCEED);
+  rig.watcher.removed(journal);
+  rig.write(main, PAGE, Buffer.alloc(PAGE, 2));
+  assert.is(marks.has('a.db'), true);
+  // The process dies; the next one does not know which pages were written before it.
+  rig.watcher = rig.make([{ name: 'a.db', slot: 0 }]);
+  const [changed] = rig.take();
+  if (changed?.kind !== 'changed') throw new Error('nothing to log');
+  assert.is(changed.pages, undefined);
+  assert.is(changed.marked, true);
+});
+
+test('a checkpoint cuts the file to the last commit; what cuts it further is not one', () => {
+  const { main } = walDatabase();
+  rig.shared.setPosition(0, 4, 5n, 2);
+  assert.is(rig.resize(main, PAGE), DEFER, 'a commit that is not logged may have made it smaller');
+  rig.log(0);
+  assert.is(rig.resize(main, 2 * PAGE), PROCEED);
+  main.writers = 0;
+  rig.watcher.released(main, true);
+  assert.equal(rig.take(), []);
+  assert.is(rig.resize(main, PAGE), PROCEED);
+  rig.watcher.released(main, true);
+  const [changed] = rig.take();
+  assert.is(changed?.kind === 'changed' && changed.pages, undefined);
 });
 
 test('names that are not an application’s', () => {

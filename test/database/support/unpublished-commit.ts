@@ -1,6 +1,29 @@
 import { closeSync, openSync, readSync, writeSync } from 'node:fs';
 import { WalFile } from '../../../src/database/wal-file.js';
-import { WAL_FRAME_HEADER_SIZE, walChecksum } from '../../../src/sqlite/index.js';
+import {
+  WAL_FRAME_HEADER_SIZE,
+  WAL_HEADER_SIZE,
+  WAL_MAGIC_LE,
+  WAL_VERSION,
+  walChecksum,
+} from '../../../src/sqlite/index.js';
+
+/**
+ * Writes the header of a WAL that begins afresh, as the writer of its first transaction does before the frames: with
+ * the salts that the wal-index has already.
+ */
+export function writeWalHeader(walPath: string, pageSize: number, salt1: number, salt2: number): void {
+  const header = Buffer.alloc(WAL_HEADER_SIZE);
+  for (const [i, word] of [WAL_MAGIC_LE, WAL_VERSION, pageSize, 1, salt1, salt2].entries())
+    header.writeUInt32BE(word, i * 4);
+  const sum = { s0: 0, s1: 0 };
+  walChecksum(sum, false, header, 0, 24);
+  header.writeUInt32BE(sum.s0, 24);
+  header.writeUInt32BE(sum.s1, 28);
+  const fd = openSync(walPath, 'r+');
+  writeSync(fd, header, 0, header.length, 0);
+  closeSync(fd);
+}
 
 /**
  * Writes a commit of one page behind frame `frames` of a WAL as SQLite would, and then dies, so to speak: the wal-index

@@ -1,0 +1,270 @@
+import { type LtxPage, lockPage, pageChecksum } from '../ltx/index.js';
+import { frameCommitSize, framePageNumber, WAL_FRAME_HEADER_SIZE } from '../sqlite/index.js';
+import type { Database } from './database.js';
+import type { FrameBuffer } from './frame-buffer.js';
+import { databaseFileFacts, type FileFacts, PageImages } from './page-images.js';
+import { grownPages } from './page-numbers.js';
+import type { SharedState } from './shared.js';
+import type { TransactionWriter } from './transaction-writer.js';
+import { nextTurn, WalFile } from './wal-file.js';
+
+/** Frames that are read from a WAL at a time; a transaction of more is a large one. */
+const READ_BYTES = 1024 * 1024;
+/** Frame headers between two turns of the event loop. */
+const FRAMES_PER_TURN = 2048;
+/** For LTX headers: a transaction that comes from the WAL's state as a whole points to its beginning. */
+export const WAL_START = 32;
+
+/** Turns the commits in one database's WAL into transactions. Main thread; one call at a time. */
+export class WalCapture {
+  private wal: WalFile | undefined;
+  private generation = -1;
+  /** Frames of that WAL that are in the log. */
+  private logged = 0;
+  /** The frame that the last of them begins with. */
+  private lastFrom = 0;
+  /** The WAL that was there at the start was replaced. */
+  private replaced = false;
+  private readonly offsets = new Map<number, number>();
+
+  constructor(
+    private readonly database: Database,
+    private readonly shared: SharedState,
+    private readonly writer: TransactionWriter,
+    private readonly buffer: FrameBuffer,
+  ) {}
+
+  /**
+   * Logs what is committed in the WAL and not logged yet; small transactions in this turn of the event loop. A promise
+   * only if something is large, or if the database has to be read whole first.
+   */
+  take(readWhole: () => Promise<void>): void | Promise<void> {
+    const { database, shared } = this;
+    const { slot } = database;
+    for (;;) {
+      const { generation, frames: end } = shared.wal(slot);
+      this.at(generation);
+      if (this.logged >= end) return;
+      if (this.wal === undefined) throw new Error('the WAL cannot be opened');
+      if (database.needsWholeRead) return readWhole().then(() => this.take(readWhole));
+      if (this.takeSmall(end)) return this.takeLarge(end).then(() => this.take(readWhole));
+      shared.publishLogged(slot, generation, this.logged);
+    }
+  }
+
+  /** The WAL of this generation, opened if it is not; undefined if there is none. */
+  at(generation: number): WalFile | undefined {
+    if (generation !== this.generation) this.open(generation);
+    return this.wal;
+  }
+
+  /** The log, or what takes its place, has these frames. */
+  skipTo(generation: number, frames: number): void {
+    this.logged = frames;
+    this.lastFrom = 0;
+    this.shared.publishLogged(this.database.slot, generation, frames);
+  }
+
+  close(): void {
+    this.wal?.close();
+    this.wal = undefined;
+    this.generation = -1;
+  }
+
+  /** Logs that the frames behind `frames` are void, as a transaction that brings back what they replaced. */
+  async undo(generation: number, frames: number): Promise<void> {
+    const wal = this.wal;
+    if (wal === undefined || generation !== this.generation || this.logged <= frames) return;
+    const undone = await wal.newestFrames(frames, this.logged);
+    const before = await wal.newestFrames(0, frames);
+    const commit =
+      frames > 0 ? wal.frameHeader(frames - 1).commitSize : (databaseFileFacts(this.database.path)?.pageCount ?? 0);
+    const images = new PageImages(this.database.path, wal.header.pageSize, { file: wal, newest: before });
+    try {
+      const { salt1, salt2 } = wal.header;
+      await this.writer.writeLarge(
+        grownPages(this.database, undone.keys(), commit),
+        (pgno, target, offset) => images.read(pgno, target, offset),
+        { commit, timeMs: Date.now(), wal: { offset: WAL_START, size: 0, salt1, salt2, frames } },
+        false,
+      );
+      this.database.noteWal(salt1, salt2, frames);
+    } finally {
+      images.close();
+    }
+    this.skipTo(generation, frames);
+  }
+
+  /**
+   * Before a WAL goes, all of it logged: the database file must have what the last transaction (or all of them) wrote.
+   * It has not if the writer died, or failed, after its commit frame and before it published it, or if it is not SQLite
+   * that takes the WAL away. Then what the file has becomes the next transaction. A promise only if so, or if `all`.
+   */
+  compare(all: boolean): void | Promise<void> {
+    this.replaced = true;
+    const wal = this.wal;
+    const facts = databaseFileFacts(this.database.path);
+    if (wal === undefined || facts === undefined || this.logged === 0) return;
+    if (!all && this.logged - this.lastFrom <= FRAMES_PER_TURN) {
+      const numbers = new Set<number>();
+      for (let frame = this.lastFrom; frame < this.logged; frame++) numbers.add(wal.frameHeader(frame).pageNumber);
+      return this.isInFile(numbers, facts) ? undefined : this.takeFile(numbers, facts);
+    }
+    return wal.newestFrames(all ? 0 : this.lastFrom, this.logged).then((newest) => this.takeFile(newest.keys(), facts));
+  }
+
+  /** Whether the database file's pages, and their number, are those of the position. */
+  private isInFile(numbers: Iterable<number>, { header, pageCount }: FileFacts): boolean {
+    const { database } = this;
+    const { sums } = database;
+    if (header.pageSize !== sums.pageSize || pageCount !== database.pageCount) return false;
+    const page = this.buffer.reserve(sums.pageSize);
+    const sum = { high: 0, low: 0 };
+    const lock = lockPage(sums.pageSize);
+    const images = new PageImages(database.path, sums.pageSize);
+    try {
+      for (const pgno of numbers) {
+        if (pgno > pageCount || pgno === lock) continue;
+        images.read(pgno, page, 0);
+        pageChecksum(pgno, page, 0, sums.pageSize, sum);
+        if (sum.high !== sums.getHigh(pgno) || sum.low !== sums.getLow(pgno)) return false;
+      }
+      return true;
+    } finally {
+      images.close();
+    }
+  }
+
+  private async takeFile(numbers: Iterable<number>, { header, pageCount }: FileFacts): Promise<void> {
+    const { database } = this;
+    if (header.pageSize !== database.pageSize) throw new Error('the page size is not that of the WAL');
+    const images = new PageImages(database.path, header.pageSize);
+    try {
+      await this.writer.writeLarge(
+        grownPages(database, numbers, pageCount),
+        (pgno, target, offset) => images.read(pgno, target, offset),
+        { commit: pageCount, timeMs: Date.now() },
+        true,
+      );
+    } finally {
+      images.close();
+    }
+  }
+
+  /** Reads committed frames and logs the transactions in them; true if the next one does not fit the buffer. */
+  private takeSmall(end: number): boolean {
+    const wal = this.wal!;
+    const fit = Math.max(1, Math.floor(READ_BYTES / wal.frameSize));
+    const frames = this.buffer.reserve(fit * wal.frameSize);
+    const first = this.logged;
+    const count = wal.readFrames(frames, first, Math.min(fit, end - first));
+    let from = 0;
+    for (let i = 0; i < count; i++) {
+      const commit = frameCommitSize(frames, i * wal.frameSize);
+      if (commit === 0) continue;
+      this.takeFrames(from, i + 1, first, commit);
+      from = i + 1;
+    }
+    if (from > 0) return false;
+    if (count < fit) throw new Error(`the WAL has ${count} frames after ${first}, without the commit that was seen`);
+    return true;
+  }
+
+  /** Logs the frames `from`..`to - 1` of the buffer, one transaction; `base` is the WAL frame that it begins with. */
+  private takeFrames(from: number, to: number, base: number, commit: number): void {
+    const wal = this.wal!;
+    const { database, offsets } = this;
+    const { pageSize } = wal.header;
+    const lock = lockPage(pageSize);
+    const bytes = this.buffer.bytes;
+    offsets.clear();
+    for (let i = from; i < to; i++) {
+      const at = i * wal.frameSize;
+      const pgno = framePageNumber(bytes, at);
+      if (pgno <= commit && pgno !== lock) offsets.set(pgno, at + WAL_FRAME_HEADER_SIZE);
+    }
+    const pages: LtxPage[] = [];
+    for (const [pgno, at] of offsets) pages.push({ pgno, data: bytes.subarray(at, at + pageSize) });
+    for (let pgno = database.pageCount + 1; pgno <= commit; pgno++) {
+      // SQLite need not write a page that it added and freed in one transaction.
+      if (!offsets.has(pgno) && pgno !== lock) pages.push({ pgno, data: this.untouchedPage(pgno, base + to) });
+    }
+    pages.sort((a, b) => a.pgno - b.pgno);
+    const frames = base + to;
+    const { salt1, salt2 } = wal.header;
+    const offset = wal.offsetOf(base + from);
+    const written = this.writer.writeSmall(pages, {
+      commit,
+      timeMs: Date.now(),
+      wal: { offset, size: (to - from) * wal.frameSize, salt1, salt2, frames },
+    });
+    if (!written) database.noteWal(salt1, salt2, frames);
+    this.logged = frames;
+    this.lastFrom = base + from;
+  }
+
+  private untouchedPage(pgno: number, endFrame: number): Buffer {
+    const wal = this.wal!;
+    const page = Buffer.alloc(wal.header.pageSize);
+    for (let frame = endFrame - 1; frame >= 0; frame--) {
+      if (wal.frameHeader(frame).pageNumber !== pgno) continue;
+      wal.readPage(page, 0, frame);
+      return page;
+    }
+    const images = new PageImages(this.database.path, wal.header.pageSize);
+    try {
+      images.read(pgno, page, 0);
+    } finally {
+      images.close();
+    }
+    return page;
+  }
+
+  private async takeLarge(end: number): Promise<void> {
+    const wal = this.wal!;
+    const from = this.logged;
+    let to = from;
+    let commit = 0;
+    for (; commit === 0 && to < end; to++) {
+      commit = wal.frameHeader(to).commitSize;
+      if (to % FRAMES_PER_TURN === 0) await nextTurn();
+    }
+    const newest = await wal.newestFrames(from, to);
+    const all = await wal.newestFrames(0, from);
+    for (const [pgno, frame] of newest) all.set(pgno, frame);
+    const images = new PageImages(this.database.path, wal.header.pageSize, { file: wal, newest: all });
+    try {
+      const { salt1, salt2 } = wal.header;
+      const written = await this.writer.writeLarge(
+        grownPages(this.database, newest.keys(), commit),
+        (pgno, target, offset) => images.read(pgno, target, offset),
+        {
+          commit,
+          timeMs: Date.now(),
+          wal: { offset: wal.offsetOf(from), size: (to - from) * wal.frameSize, salt1, salt2, frames: to },
+        },
+        false,
+      );
+      if (!written) this.database.noteWal(salt1, salt2, to);
+    } finally {
+      images.close();
+    }
+    this.skipTo(this.generation, to);
+    this.lastFrom = from;
+  }
+
+  private open(generation: number): void {
+    this.close();
+    this.generation = generation;
+    this.wal = WalFile.open(this.database.walPath);
+    const { state } = this.database;
+    const known =
+      !this.replaced &&
+      this.wal !== undefined &&
+      state.walFrames > 0 &&
+      state.walSalt1 === this.wal.header.salt1 &&
+      state.walSalt2 === this.wal.header.salt2;
+    // After a start: what the last process logged of this WAL. A WAL that starts afresh has other salts.
+    this.skipTo(generation, known ? state.walFrames : 0);
+  }
+}

@@ -1,0 +1,151 @@
+import { closeSync, openSync, readFileSync, renameSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import Sqlite from 'better-sqlite3';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import {
+  type ClusterNode,
+  cleanUp,
+  contentChecksum,
+  freshFolder,
+  startPrimary,
+  startReplica,
+  waitFor,
+  waitForReplica,
+} from '../support/cluster.js';
+
+/* Changes that no journal and no WAL tells of, and a node that dies in the middle of them. */
+
+const test = suite('changes without a journal');
+
+let primary: ClusterNode;
+let replica: ClusterNode;
+let folder: string;
+
+test.before(async () => {
+  primary = await startPrimary();
+  replica = await startReplica(primary);
+  folder = freshFolder('copies');
+});
+test.after(async () => {
+  await replica?.stop();
+  await primary?.stop();
+  cleanUp();
+});
+
+async function isSame(name: string): Promise<void> {
+  let position: string | undefined;
+  let content = '';
+  await waitFor(
+    async () => {
+      content = contentChecksum(primary.backing(name));
+      position = await primary.position(name);
+      return position?.split('/')[1] === content;
+    },
+    15_000,
+    () => `${name}: ${position} to be the position of ${content}\n${primary.log.slice(-3000)}`,
+  );
+  await waitForReplica(primary, replica, name);
+  assert.is(contentChecksum(replica.backing(name)), content, `${name} on the replica`);
+}
+
+/** A database file with rows of one value. */
+function made(path: string, value: string, count = 400): string {
+  const db = new Sqlite(path);
+  db.exec('CREATE TABLE t (a, p)');
+  const insert = db.prepare('INSERT INTO t VALUES (?, randomblob(900))');
+  db.transaction(() => {
+    for (let i = 0; i < count; i++) insert.run(value);
+  })();
+  db.close();
+  return path;
+}
+
+for (const whole of [false, true]) {
+  test(`a copy over a database is half done when the node${whole ? ' and its keeper die' : ' dies'}`, async () => {
+    const name = `copied-${whole}.db`;
+    made(primary.path(name), 'old');
+    await isSame(name);
+    const copy = readFileSync(made(join(folder, name), 'new'));
+    const half = Math.floor(copy.length / 8192) * 4096;
+    let fd = openSync(primary.path(name), 'r+');
+    writeSync(fd, copy, 0, half, 0);
+    if (whole) {
+      // The kernel may not bring a close to anybody any more.
+      closeSync(fd);
+      await primary.killAll();
+      await primary.start();
+      fd = openSync(primary.path(name), 'r+');
+    } else await primary.killNode();
+    writeSync(fd, copy, half, copy.length - half, half);
+    closeSync(fd);
+    await isSame(name);
+    const { problems } = await primary.status();
+    assert.equal(problems, []);
+    const db = new Sqlite(primary.path(name), { readonly: true });
+    assert.is(db.prepare("SELECT count(*) FROM t WHERE a = 'new'").pluck().get(), 400);
+    db.close();
+  });
+}
+
+test('journal_mode MEMORY in a connection that lives longer than the node', async () => {
+  const name = 'memory.db';
+  made(primary.path(name), 'old');
+  await isSame(name);
+  const db = new Sqlite(primary.path(name));
+  db.pragma('journal_mode = MEMORY');
+  db.exec("UPDATE t SET a = 'first' WHERE rowid <= 100");
+  await primary.killNode();
+  db.exec("UPDATE t SET a = 'second' WHERE rowid > 300");
+  db.close();
+  await isSame(name);
+});
+
+test('a database moved over another', async () => {
+  const name = 'moved.db';
+  made(primary.path(name), 'old');
+  made(primary.path('next.db'), 'new');
+  await isSame(name);
+  await isSame('next.db');
+  renameSync(primary.path('next.db'), primary.path(name));
+  await primary.killNode();
+  await isSame(name);
+});
+
+test('the last user of a removed database goes on while the name is another’s', async () => {
+  const name = 'orphan.db';
+  const old = new Sqlite(primary.path(name));
+  old.pragma('journal_mode = WAL');
+  old.exec("CREATE TABLE t (a); INSERT INTO t VALUES ('old')");
+  await isSame(name);
+  for (const suffix of ['', '-wal', '-shm']) rmSync(primary.path(name + suffix));
+  const now = new Sqlite(primary.path(name));
+  now.pragma('journal_mode = WAL');
+  now.exec("CREATE TABLE t (a); INSERT INTO t VALUES ('new')");
+  await isSame(name);
+  old.exec('CREATE TABLE later (a)');
+  old.pragma('wal_checkpoint');
+  old.close();
+  now.exec("INSERT INTO t VALUES ('more')");
+  await isSame(name);
+  assert.equal(now.prepare('SELECT a FROM t').pluck().all(), ['new', 'more']);
+  now.close();
+  const { problems, databases } = await primary.status();
+  assert.equal(problems, []);
+  assert.is(databases.filter((database) => database.name === name).length, 1);
+});
+
+test('a copy by plain writes ends as a transaction, and leaves no mark', async () => {
+  writeFileSync(primary.path('plain.db'), readFileSync(made(join(folder, 'plain.db'), 'x', 20)));
+  await isSame('plain.db');
+  await primary.killNode();
+  assert.equal(
+    primary
+      .outcomes('plain.db')
+      .slice(-1)
+      .map((outcome) => outcome !== 'read whole'),
+    [true],
+  );
+});
+
+test.run();

@@ -1,0 +1,147 @@
+import { readFileSync, rmSync } from 'node:fs';
+import Sqlite from 'better-sqlite3';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { parseWalIndexHeader } from '../../src/sqlite/index.js';
+import {
+  type ClusterNode,
+  cleanUp,
+  contentChecksum,
+  startPrimary,
+  startReplica,
+  waitFor,
+  waitForReplica,
+} from '../support/cluster.js';
+import { writeUnpublishedCommit, writeWalHeader } from './support/unpublished-commit.js';
+
+/*
+ * A writer in WAL mode may die after its commit frame is in the WAL and before it says so in the wal-index. Its commit
+ * never was, for SQLite, as long as somebody else has the database open; but it was logged. Wherever that WAL then goes,
+ * the log must follow what the database file has.
+ */
+
+const test = suite('commits that were never published');
+
+let primary: ClusterNode;
+let replica: ClusterNode;
+
+test.before(async () => {
+  primary = await startPrimary();
+  replica = await startReplica(primary);
+});
+test.after(async () => {
+  await replica?.stop();
+  await primary?.stop();
+  cleanUp();
+});
+
+async function txidOf(name: string): Promise<number> {
+  return Number.parseInt((await primary.position(name))!.split('/')[0]!, 16);
+}
+
+/** Waits until position and replica are what the files have. */
+async function isSame(name: string): Promise<void> {
+  let position: string | undefined;
+  let content = '';
+  await waitFor(
+    async () => {
+      content = contentChecksum(primary.backing(name));
+      position = await primary.position(name);
+      return position?.split('/')[1] === content;
+    },
+    15_000,
+    () => `${name}: ${position} to be the position of ${content}\n${primary.log.slice(-3000)}`,
+  );
+  await waitForReplica(primary, replica, name);
+  assert.is(contentChecksum(replica.backing(name)), content, `${name} on the replica`);
+}
+
+/** A WAL database with some rows, open. */
+function open(name: string): Sqlite.Database {
+  const db = new Sqlite(primary.path(name));
+  db.pragma('journal_mode = WAL');
+  db.exec("CREATE TABLE t (a); CREATE TABLE u (a); INSERT INTO t VALUES ('before')");
+  return db;
+}
+
+/** Behind the published frames; waits until it is logged. */
+async function commitUnpublished(name: string): Promise<void> {
+  await isSame(name);
+  const before = await txidOf(name);
+  const { frames, pageCount } = parseWalIndexHeader(readFileSync(primary.path(`${name}-shm`)))!;
+  writeUnpublishedCommit(primary.path(`${name}-wal`), frames, 3, Buffer.alloc(4096, 7), pageCount);
+  await waitFor(async () => (await txidOf(name)) === before + 1, 10_000, 'the unpublished commit to be a transaction');
+}
+
+function rows(name: string): unknown[] {
+  const db = new Sqlite(primary.path(name));
+  try {
+    assert.is(db.pragma('integrity_check', { simple: true }), 'ok');
+    return db.prepare('SELECT a FROM t').pluck().all();
+  } finally {
+    db.close();
+  }
+}
+
+test('the last connection closes: its checkpoint does not have it', async () => {
+  const db = open('close.db');
+  await commitUnpublished('close.db');
+  const txid = await txidOf('close.db');
+  db.close();
+  await isSame('close.db');
+  assert.is(await txidOf('close.db'), txid + 1);
+  assert.equal(rows('close.db'), ['before']);
+});
+
+for (const mode of ['RESTART', 'TRUNCATE']) {
+  test(`a checkpoint (${mode}), and then the next writer`, async () => {
+    const name = `${mode}.db`;
+    const db = open(name);
+    await commitUnpublished(name);
+    db.pragma(`wal_checkpoint(${mode})`);
+    db.exec("INSERT INTO t VALUES ('after')");
+    await isSame(name);
+    db.exec("INSERT INTO t VALUES ('later')");
+    await isSame(name);
+    assert.equal(rows(name), ['before', 'after', 'later']);
+    db.close();
+  });
+}
+
+test('the first transaction of a WAL that began afresh, and a header with the same salts over it', async () => {
+  const name = 'afresh.db';
+  const db = open(name);
+  await isSame(name);
+  assert.is(db.pragma('wal_checkpoint(TRUNCATE)', { simple: true }), 0);
+  await isSame(name);
+  const before = await txidOf(name);
+  const index = parseWalIndexHeader(readFileSync(primary.path(`${name}-shm`)))!;
+  assert.is(index.frames, 0);
+  writeWalHeader(primary.path(`${name}-wal`), 4096, index.salt1, index.salt2);
+  for (let frame = 0; frame < 4; frame++) {
+    writeUnpublishedCommit(primary.path(`${name}-wal`), frame, 3, Buffer.alloc(4096, 7 + frame), index.pageCount);
+  }
+  await waitFor(async () => (await txidOf(name)) === before + 4, 10_000, 'unpublished commits to be transactions');
+  for (let i = 0; i < 8; i++) db.exec(`INSERT INTO t VALUES ('after ${i}')`);
+  await isSame(name);
+  assert.is(rows(name).length, 9);
+  db.close();
+  await isSame(name);
+});
+
+test('a WAL that somebody removes takes its transactions with it', async () => {
+  const name = 'removed.db';
+  const db = open(name);
+  db.pragma('wal_autocheckpoint = 0');
+  db.pragma('wal_checkpoint(TRUNCATE)');
+  db.exec("INSERT INTO t VALUES ('lost')");
+  db.exec('INSERT INTO u VALUES (1)');
+  await isSame(name);
+  rmSync(primary.path(`${name}-wal`));
+  await isSame(name);
+  const { problems } = await primary.status();
+  assert.equal(problems, []);
+  db.close();
+});
+
+test.run();
