@@ -1,5 +1,5 @@
-import { closeSync, constants, existsSync, openSync } from 'node:fs';
-import { EMFILE, ENFILE, ENOENT, EROFS, errnoOf } from './errno.js';
+import { closeSync, constants, openSync } from 'node:fs';
+import { EMFILE, ENFILE, EROFS, errnoOf, Stale } from './errno.js';
 import type { FileOpener, RegularFile } from './nodes.js';
 
 /**
@@ -64,6 +64,8 @@ export class Descriptors implements FileOpener {
   }
 
   #openFile(file: RegularFile): number {
+    // Another file may have its path by now.
+    if (file.nameless && !file.orphan) throw new Stale();
     if (this.#open.size >= this.#limit) this.#evict(file);
     let fd: number;
     try {
@@ -71,10 +73,7 @@ export class Descriptors implements FileOpener {
     } catch (error) {
       const errno = errnoOf(error);
       if (errno === EROFS) fd = this.#openRetrying(this.path(file), constants.O_RDONLY);
-      else if (errno === ENOENT && !file.orphan && existsSync(this.orphanPath(file))) {
-        // A process was killed after it moved the file away and before it wrote so.
-        fd = this.#openRetrying(this.orphanPath(file), constants.O_RDWR);
-      } else throw error;
+      else throw error;
     }
     file.openFd = fd;
     this.#open.add(file);

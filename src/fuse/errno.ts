@@ -37,3 +37,13 @@ export function errnoOf(error: unknown): number {
 export function isSystemError(error: unknown): boolean {
   return typeof error === 'object' && error !== null && 'errno' in error && typeof error.errno === 'number';
 }
+
+/** What a file that has neither a name nor kept data answers, in the shape of a system error. */
+export class Stale extends Error {
+  readonly code = 'ESTALE';
+  readonly errno = -ESTALE;
+
+  constructor() {
+    super('ESTALE: the file is gone');
+  }
+}

@@ -46,11 +46,16 @@ export class FileOperations {
       this.found = virtualAttributes(this.content(node)?.length ?? 0);
       return 0;
     }
-    const stat =
-      node.kind === 'file' && node.openFd >= 0 ? fstatSync(node.openFd) : statPath(backingPath(this.#backing, node));
+    const stat = this.#stat(node);
     if (stat === undefined) return -ESTALE;
     this.found = stat;
     return 0;
+  }
+
+  #stat(node: Exclude<Node, VirtualFile>): Attributes | undefined {
+    if (node.kind !== 'file') return statPath(backingPath(this.#backing, node));
+    if (node.openFd >= 0) return fstatSync(node.openFd);
+    return node.nameless && !node.orphan ? undefined : statPath(backingPath(this.#backing, node));
   }
 
   /** Content of a virtual file now. */

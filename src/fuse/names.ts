@@ -89,14 +89,20 @@ export class NameOperations {
       if (errnoOf(error) === EEXIST && this.lookup(folder, name) === 0) return -EEXIST;
       throw error;
     }
-    const stat = this.#own(fd, folder, mode, caller);
     const { table, descriptors } = this.#backing;
-    const ghost = table.child(folder, name);
-    if (ghost !== undefined) table.unbind(ghost);
-    const file = table.add(folder, name, 'file') as RegularFile;
+    let file: RegularFile;
+    try {
+      this.attributes = this.#own(fd, folder, mode, caller);
+      const ghost = table.child(folder, name);
+      if (ghost !== undefined) table.unbind(ghost);
+      file = table.add(folder, name, 'file') as RegularFile;
+    } catch (error) {
+      closeSync(fd);
+      unlinkSync(path);
+      throw error;
+    }
     descriptors.adopt(file, fd);
     this.node = file;
-    this.attributes = stat;
     announce(this.#backing, file, true);
     return 0;
   }
@@ -105,17 +111,24 @@ export class NameOperations {
     const refused = this.#mayCreate(folder, name, caller.pid);
     if (refused < 0) return refused;
     const path = childBackingPath(this.#backing, folder, name);
+    let made = true;
     try {
       mkdirSync(path, mode & 0o7777);
     } catch (error) {
       if (!again || errnoOf(error) !== EEXIST) throw error;
+      made = false;
     }
     let stat = statPath(path)!;
     const gid = (stat.mode & S_ISGID) !== 0 ? stat.gid : caller.gid;
     if (stat.uid !== caller.uid || stat.gid !== gid) lchownSync(path, caller.uid, gid);
     if ((stat.mode & 0o1777) !== (mode & 0o1777)) chmodSync(path, (mode & 0o1777) | (stat.mode & S_ISGID));
     stat = statPath(path)!;
-    this.#found(folder, name, this.#backing.table.child(folder, name), stat, true);
+    try {
+      this.#found(folder, name, this.#backing.table.child(folder, name), stat, true);
+    } catch (error) {
+      if (made) rmdirSync(path);
+      throw error;
+    }
     return 0;
   }
 
@@ -157,10 +170,7 @@ export class NameOperations {
     const target = this.#target(to, newName);
     if (target?.kind === 'virtual') return -EPERM;
     const result = this.#existing(from, name);
-    if (result < 0)
-      return again && result === -ENOENT && target !== undefined
-        ? this.#renamedBefore(from, name, to, newName)
-        : result;
+    if (result < 0) return again && result === -ENOENT && target !== undefined ? 0 : result;
     const { node } = this;
     if (node.kind === 'virtual') return -EPERM;
     if (target === node) return 0;
@@ -169,8 +179,7 @@ export class NameOperations {
     const replaced = target?.kind === 'file' ? target : undefined;
     const verdict = watcher.mayRename(node.path, newPath, replaced, pid);
     if (!proceeds(verdict)) return refusal(verdict);
-    const kept = replaced !== undefined && this.#keep(replaced);
-    renameSync(backingPath(this.#backing, node), childBackingPath(this.#backing, to, newName));
+    const kept = this.#renameFile(node, to, newName, replaced);
     if (replaced !== undefined) this.#removed(replaced, kept);
     else if (target !== undefined) table.unbind(target);
     this.#moved(node, to, newName);
@@ -181,15 +190,21 @@ export class NameOperations {
     return statfsSync(this.#backing.folder);
   }
 
-  /** A process died between the rename and the record of it: the backing has the new name, the table the old one. */
-  #renamedBefore(from: Folder, name: string, to: Folder, newName: string): Result {
+  /** Returns whether the data of the file that was `replaced` is kept. */
+  #renameFile(node: Node, to: Folder, newName: string, replaced: RegularFile | undefined): boolean {
     const { table } = this.#backing;
-    const target = table.child(to, newName);
-    const node = table.child(from, name);
-    if (node === undefined || node === target) return 0;
-    if (target !== undefined) table.unbind(target);
-    this.#moved(node, to, newName);
-    return 0;
+    const path = childBackingPath(this.#backing, to, newName);
+    table.intend(node, to, newName);
+    let kept = false;
+    try {
+      kept = replaced !== undefined && this.#keep(replaced);
+      renameSync(backingPath(this.#backing, node), path);
+    } catch (error) {
+      table.stay(node);
+      if (replaced !== undefined && kept) this.#giveBack(replaced, path);
+      throw error;
+    }
+    return kept;
   }
 
   #moved(node: Node, to: Folder, newName: string): void {
@@ -226,6 +241,13 @@ export class NameOperations {
       else renameSync(path, orphanPath);
     }
     return true;
+  }
+
+  /** Undoes `#keep`. */
+  #giveBack(file: RegularFile, path: string): void {
+    const orphanPath = this.#backing.descriptors.orphanPath(file);
+    if (statPath(path) === undefined) renameSync(orphanPath, path);
+    else unlinkSync(orphanPath);
   }
 
   #removed(file: RegularFile, kept: boolean): void {
@@ -283,25 +305,19 @@ export class NameOperations {
 
   /** Gives a new file its owner and mode where the process's own differ. A set-group-id folder hands down its group. */
   #own(fd: number, folder: Folder, mode: number, caller: Caller): Stats {
-    let stat = fstatSync(fd);
+    const stat = fstatSync(fd);
     let changed = false;
-    try {
-      if (stat.uid !== caller.uid || stat.gid !== caller.gid) {
-        const parent = statPath(backingPath(this.#backing, folder));
-        const gid = parent !== undefined && (parent.mode & S_ISGID) !== 0 ? stat.gid : caller.gid;
-        fchownSync(fd, caller.uid, gid);
-        changed = true;
-      }
-      if ((stat.mode & 0o7777) !== (mode & 0o7777)) {
-        fchmodSync(fd, mode & 0o7777);
-        changed = true;
-      }
-      if (changed) stat = fstatSync(fd);
-    } catch (error) {
-      closeSync(fd);
-      throw error;
+    if (stat.uid !== caller.uid || stat.gid !== caller.gid) {
+      const parent = statPath(backingPath(this.#backing, folder));
+      const gid = parent !== undefined && (parent.mode & S_ISGID) !== 0 ? stat.gid : caller.gid;
+      fchownSync(fd, caller.uid, gid);
+      changed = true;
     }
-    return stat;
+    if ((stat.mode & 0o7777) !== (mode & 0o7777)) {
+      fchmodSync(fd, mode & 0o7777);
+      changed = true;
+    }
+    return changed ? fstatSync(fd) : stat;
   }
 }
 

@@ -1,4 +1,4 @@
-import { closeSync, ftruncateSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import { closeSync, ftruncateSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
 
 /**
  * The append-only file `<run>/nodes`: which node id has which name, readable by the next process on the same kernel
@@ -7,6 +7,7 @@ import { closeSync, ftruncateSync, openSync, readFileSync, renameSync, writeSync
  *
  *   n ID                    all ids below ID may have been given out
  *   b ID KIND PARENT NAME   ID is now NAME in folder PARENT (a new node, or a renamed one); what was there lost its name
+ *   r ID PARENT NAME        ID is about to be renamed to NAME in folder PARENT: a b record follows, whatever came of it
  *   u ID PATH               unlinked while open: the data is in orphans/ID
  *   x ID                    gone
  */
@@ -15,6 +16,7 @@ export type NodeKind = 'file' | 'folder' | 'other' | 'virtual';
 export interface NodeRecords {
   next(id: number): void;
   bound(id: number, kind: NodeKind, parentId: number, name: string): void;
+  moving(id: number, parentId: number, name: string): void;
   orphaned(id: number, path: string): void;
   gone(id: number): void;
 }
@@ -43,15 +45,20 @@ export class NodeLog {
     const text = readFileSync(path, 'utf8');
     const end = text.lastIndexOf('\n') + 1;
     for (const line of text.slice(0, end).split('\n')) if (line !== '') readRecord(line, records);
-    const log = new NodeLog(path, openSync(path, 'a'));
+    const log = new NodeLog(path, openSync(path, 'r+'));
     log.#bytes = Buffer.byteLength(text.slice(0, end));
     ftruncateSync(log.#fd, log.#bytes);
     return log;
   }
 
+  /** Throws a system error if there is no room; the log is then as it was. */
   append(records: string): void {
-    this.#bytes += Buffer.byteLength(records);
-    writeSync(this.#fd, records);
+    try {
+      this.#bytes += writeWhole(this.#fd, records, this.#bytes);
+    } catch (error) {
+      cut(this.#fd, this.#bytes);
+      throw error;
+    }
   }
 
   /** Whether it is time for `rewrite`. */
@@ -59,16 +66,26 @@ export class NodeLog {
     return this.#bytes > GARBAGE_LIMIT_BYTES + 2 * this.#liveBytes;
   }
 
-  /** Puts `records`, which describe everything now, in the place of all earlier ones. */
+  /** Not before it is twice as long. */
+  postpone(): void {
+    this.#liveBytes = this.#bytes;
+  }
+
+  /** Puts `records`, which describe everything now, in the place of all earlier ones; or throws and changes nothing. */
   rewrite(records: string): void {
     const fresh = `${this.#path}.new`;
     const fd = openSync(fresh, 'w');
-    writeSync(fd, records);
-    renameSync(fresh, this.#path);
+    try {
+      this.#liveBytes = writeWhole(fd, records, 0);
+      renameSync(fresh, this.#path);
+    } catch (error) {
+      closeSync(fd);
+      rmSync(fresh, { force: true });
+      throw error;
+    }
     closeSync(this.#fd);
     this.#fd = fd;
-    this.#bytes = Buffer.byteLength(records);
-    this.#liveBytes = this.#bytes;
+    this.#bytes = this.#liveBytes;
   }
 
   close(): void {
@@ -79,8 +96,26 @@ export class NodeLog {
 export const nextRecord = (id: number): string => `n\t${id}\n`;
 export const boundRecord = (id: number, kind: NodeKind, parentId: number, name: string): string =>
   `b\t${id}\t${kind}\t${parentId}\t${escapeName(name)}\n`;
+export const movingRecord = (id: number, parentId: number, name: string): string =>
+  `r\t${id}\t${parentId}\t${escapeName(name)}\n`;
 export const orphanedRecord = (id: number, path: string): string => `u\t${id}\t${escapeName(path)}\n`;
 export const goneRecord = (id: number): string => `x\t${id}\n`;
+
+/** Returns the bytes, all of them. A disk that is nearly full takes a part first, and refuses the rest. */
+function writeWhole(fd: number, text: string, position: number): number {
+  const bytes = Buffer.from(text);
+  for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at, bytes.length - at, position + at);
+  return bytes.length;
+}
+
+/** If this fails too, the next record is written over what is torn. */
+function cut(fd: number, bytes: number): void {
+  try {
+    ftruncateSync(fd, bytes);
+  } catch {
+    // no newline ends it: it is no record
+  }
+}
 
 function readRecord(line: string, records: NodeRecords): void {
   const [type, idText, a, parentText, name] = line.split('\t');
@@ -89,6 +124,7 @@ function readRecord(line: string, records: NodeRecords): void {
   if (type === 'n') records.next(id);
   else if (type === 'x') records.gone(id);
   else if (type === 'u' && a !== undefined) records.orphaned(id, unescapeName(a));
+  else if (type === 'r' && parentText !== undefined) records.moving(id, Number(a), unescapeName(parentText));
   else if (type === 'b' && isKind(a) && name !== undefined)
     records.bound(id, a, Number(parentText), unescapeName(name));
 }

@@ -1,6 +1,7 @@
 import {
   boundRecord,
   goneRecord,
+  movingRecord,
   type NodeKind,
   type NodeLog,
   type NodeRecords,
@@ -8,79 +9,18 @@ import {
   orphanedRecord,
 } from './node-log.js';
 import { FIRST_ID, ROOT_ID, WAKE_ID } from './protocol.js';
-import type { FileNode } from './watcher.js';
+import { type FileOpener, Folder, type Node, OtherFile, RegularFile, setPath, VirtualFile } from './tree-node.js';
 
-/** What every node has. */
-abstract class TreeNode {
-  abstract readonly kind: NodeKind;
-  readonly id: number;
-  parent: Folder | undefined;
-  name: string;
-  path: string;
-  /** References that the kernel holds: one for each entry it was answered. */
-  lookups = 0;
-  /** Known from an earlier process: its lookups and handles of then are not counted here. */
-  inherited = false;
-  /** It has no name any more. */
-  nameless = false;
-
-  constructor(id: number, parent: Folder | undefined, name: string) {
-    this.id = id;
-    this.parent = parent;
-    this.name = name;
-    this.path = parent === undefined ? name : childPath(parent, name);
-  }
-}
-
-export class Folder extends TreeNode {
-  readonly kind = 'folder';
-  readonly children = new Map<string, Node>();
-  /** Counts names that came or went, for listings that are read in pieces. */
-  changes = 0;
-}
-
-/** Opens backing files on demand; see descriptors.ts. */
-export interface FileOpener {
-  fd(file: RegularFile): number;
-}
-
-export class RegularFile extends TreeNode implements FileNode {
-  readonly kind = 'file';
-  handles = 0;
-  writers = 0;
-  orphan = false;
-  tag: unknown = undefined;
-  /** Backing descriptor, -1 if it is not open. */
-  openFd = -1;
-  /** When it was last used, in ticks of the descriptor cache. */
-  usedAt = 0;
-  /** The watcher was told of it. */
-  announced = false;
-  readonly #opener: FileOpener;
-
-  constructor(id: number, parent: Folder | undefined, name: string, opener: FileOpener) {
-    super(id, parent, name);
-    this.#opener = opener;
-  }
-
-  fd(): number {
-    return this.#opener.fd(this);
-  }
-}
-
-/** A symbolic link, socket or device of the backing folder. */
-export class OtherFile extends TreeNode {
-  readonly kind = 'other';
-}
-
-/** A file by name only, its content asked from the watcher. */
-export class VirtualFile extends TreeNode {
-  readonly kind = 'virtual';
-}
-
-export type Node = Folder | RegularFile | OtherFile | VirtualFile;
+export { type FileOpener, Folder, type Node, OtherFile, RegularFile, VirtualFile } from './tree-node.js';
 
 export const WAKE_NAME = '.sluice-wake';
+
+/** A rename of which an earlier process wrote that it was about to make it, and nothing else. */
+export interface InterruptedMove {
+  readonly node: Node;
+  readonly folder: Folder;
+  readonly name: string;
+}
 
 /** Names whose id may be given to the next file there: rollback journals come and go with each transaction. */
 const RETIRED_LIMIT = 1024;
@@ -88,6 +28,10 @@ const RETIRED_LIMIT = 1024;
 /**
  * Node ids and the tree of names. A node stays as long as its name exists (so that what the watcher hangs on it does),
  * and after that until the kernel forgets it. Memory grows with the files that were ever looked up and still exist.
+ *
+ * No id is given out before its record is written. What follows a change of the backing folder is recorded after it; if
+ * that fails, the change stands, and the whole log is written anew before the next id. Whoever takes over finds out from
+ * the backing folder what it misses; see takeover.ts.
  */
 export class NodeTable {
   readonly root = new Folder(ROOT_ID, undefined, '');
@@ -100,16 +44,25 @@ export class NodeTable {
   /** Folder id and name -> id of the file that was last unlinked there, whose record in the log still stands. */
   readonly #retired = new Map<string, number>();
   #log: NodeLog | undefined;
+  /** The log lacks a record that could not be written. */
+  #behind = false;
+  #interrupted: InterruptedMove | undefined;
   #next = FIRST_ID;
 
   constructor(opener: FileOpener) {
     this.#opener = opener;
   }
 
-  /** From here on every change is written to `log`. */
-  record(log: NodeLog): void {
+  /** From here on every change is written to `log`, which is written anew if what it `misses` was found by taking over. */
+  record(log: NodeLog, misses = false): void {
     this.#log = log;
-    if (log.crowded) this.#rewrite();
+    this.#behind = misses;
+    this.#tidy();
+  }
+
+  /** Left by an earlier process, after `NodeLog.resume`. */
+  get interrupted(): InterruptedMove | undefined {
+    return this.#interrupted;
   }
 
   get(id: number): Node | undefined {
@@ -124,14 +77,18 @@ export class NodeTable {
     return this.#nodes.values();
   }
 
-  /** A new node at a name that is free or whose node lost it. */
+  /** A new node at a name that is free or whose node lost it. Throws, and adds nothing, if it cannot be recorded. */
   add(folder: Folder, name: string, kind: NodeKind): Node {
+    this.#catchUp();
     const retired = kind === 'file' ? this.#retired.get(retiredKey(folder, name)) : undefined;
     // Only once the kernel has forgotten it.
     const reused = retired !== undefined && !this.#nodes.has(retired);
-    const node = this.#create(reused ? retired : this.#next++, folder, name, kind);
+    const id = reused ? retired : this.#next;
+    if (!reused) this.#log?.append(boundRecord(id, kind, folder.id, name));
+    if (!reused) this.#next++;
+    const node = this.#create(id, folder, name, kind);
     this.#attach(node, folder, name);
-    if (!reused) this.#write(boundRecord(node.id, kind, folder.id, name));
+    this.#tidy();
     return node;
   }
 
@@ -154,6 +111,17 @@ export class NodeTable {
   end(file: RegularFile): void {
     this.#write(goneRecord(file.id));
     this.#drop(file);
+  }
+
+  /** Before `node` becomes `name` in `folder`: whoever takes over looks whether it did. Throws if it cannot be recorded. */
+  intend(node: Node, folder: Folder, name: string): void {
+    this.#catchUp();
+    this.#log?.append(movingRecord(node.id, folder.id, name));
+  }
+
+  /** What was intended did not happen. */
+  stay(node: Node): void {
+    if (node.parent !== undefined) this.#write(boundRecord(node.id, node.kind, node.parent.id, node.name));
   }
 
   /** `node` is now `name` in `folder`; the name must be free. New paths are set all the way down. */
@@ -185,7 +153,13 @@ export class NodeTable {
     next: (id) => {
       this.#next = Math.max(this.#next, id);
     },
+    moving: (id, parentId, name) => {
+      const node = this.#nodes.get(id);
+      const folder = this.#nodes.get(parentId);
+      this.#interrupted = node !== undefined && folder?.kind === 'folder' ? { node, folder, name } : undefined;
+    },
     bound: (id, kind, parentId, name) => {
+      this.#interrupted = undefined;
       this.#next = Math.max(this.#next, id + 1);
       const folder = this.#nodes.get(parentId);
       if (folder?.kind !== 'folder') return;
@@ -263,14 +237,34 @@ export class NodeTable {
     this.#retired.set(retiredKey(file.parent, file.name), file.id);
   }
 
-  #write(records: string): void {
+  /** Records what has happened already. */
+  #write(record: string): void {
     if (this.#log === undefined) return;
-    this.#log.append(records);
-    if (this.#log.crowded) this.#rewrite();
+    try {
+      this.#catchUp();
+      this.#log.append(record);
+      this.#tidy();
+    } catch {
+      this.#behind = true;
+    }
+  }
+
+  /** Puts right what could not be written before, or throws. */
+  #catchUp(): void {
+    if (this.#behind) this.#rewrite();
+  }
+
+  /** Shortens the log if it is time; it can do without. */
+  #tidy(): void {
+    if (this.#log === undefined || !(this.#behind || this.#log.crowded)) return;
+    try {
+      this.#rewrite();
+    } catch {
+      this.#log.postpone();
+    }
   }
 
   #rewrite(): void {
-    this.#retired.clear();
     let records = nextRecord(this.#next);
     for (const node of this.below(this.root)) {
       if (node.parent !== undefined) records += boundRecord(node.id, node.kind, node.parent.id, node.name);
@@ -279,16 +273,9 @@ export class NodeTable {
       if (node.kind === 'file' && node.orphan) records += orphanedRecord(node.id, node.path);
     }
     this.#log?.rewrite(records);
+    this.#retired.clear();
+    this.#behind = false;
   }
 }
 
 const retiredKey = (folder: Folder, name: string): string => `${folder.id}/${name}`;
-
-function childPath(folder: Folder, name: string): string {
-  return folder.path === '' ? name : `${folder.path}/${name}`;
-}
-
-function setPath(node: Node): void {
-  node.path = node.parent === undefined ? node.name : childPath(node.parent, node.name);
-  if (node.kind === 'folder') for (const child of node.children.values()) setPath(child);
-}

@@ -1,6 +1,6 @@
 import { mkdirSync, readFileSync, readSync, renameSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { errorCode, SluiceError } from '../errors.js';
-import { announce, type Backing, statPath } from './backing.js';
+import type { Backing } from './backing.js';
 import { Descriptors } from './descriptors.js';
 import { LockFile } from './lock-file.js';
 import { LockTable, type MayLock } from './lock-table.js';
@@ -14,6 +14,7 @@ import { headerOpcode } from './request.js';
 import { Session } from './session.js';
 import { DEFERRED, OPCODE_COUNTERS, OPCODES, SERVING, SERVING_ENDED, SERVING_STATE, WAKE_PENDING } from './shared.js';
 import { Syncer } from './syncer.js';
+import { takeOver } from './takeover.js';
 import { Bursts } from './wakeups.js';
 import type { Watcher } from './watcher.js';
 
@@ -81,8 +82,8 @@ export function serveMount(options: ServeOptions): void {
     saved === undefined
       ? NodeLog.create(`${options.run}/nodes`)
       : NodeLog.resume(`${options.run}/nodes`, table.records);
-  if (saved !== undefined) takeOver(backing);
-  table.record(log);
+  if (saved !== undefined) takeOver(backing, orphans);
+  table.record(log, saved !== undefined);
   const lockTable = new LockTable();
   const lockPath = `${options.run}/locks`;
   const lockFile = saved === undefined ? LockFile.create(lockPath) : LockFile.resume(lockPath, lockTable);
@@ -184,17 +185,6 @@ class Device {
     bytes.writeUInt32LE(OUT_HEADER, 0);
     bytes.writeInt32LE(NOTIFY_RESEND, 4);
     this.send(bytes, OUT_HEADER);
-  }
-}
-
-/** What an earlier process left: the watcher hears of the files, and data that nobody can name any more is deleted. */
-function takeOver(backing: Backing): void {
-  const { table, descriptors } = backing;
-  table.settle();
-  for (const node of table.all()) {
-    if (node.kind === 'file' && !node.orphan && statPath(descriptors.path(node)) !== undefined) {
-      announce(backing, node, false);
-    }
   }
 }
 

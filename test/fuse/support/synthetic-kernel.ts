@@ -10,6 +10,7 @@ import { NodeLog } from '../../../src/fuse/node-log.js';
 import { NodeTable, type RegularFile } from '../../../src/fuse/nodes.js';
 import * as p from '../../../src/fuse/protocol.js';
 import { Session } from '../../../src/fuse/session.js';
+import { takeOver } from '../../../src/fuse/takeover.js';
 import { PassiveWatcher } from './passive-watcher.js';
 
 export interface Reply {
@@ -23,6 +24,8 @@ const ROOT = 1;
 /** A session over a fresh folder, and the kernel's side of the conversation with it, without a mount. */
 export class SyntheticKernel {
   readonly folder = mkdtempSync(join(tmpdir(), 'sluice-session-'));
+  /** The folder of the first of those that resumed each other. */
+  readonly home: string;
   readonly replies: Reply[] = [];
   readonly logged: string[] = [];
   readonly synced: string[] = [];
@@ -38,8 +41,11 @@ export class SyntheticKernel {
     watcher: Watcher = new PassiveWatcher(),
     mayLock?: MayLock,
     readonly resumed?: SyntheticKernel,
+    /** Where the log of nodes is, if not in `home`. */
+    logFolder?: string,
   ) {
-    const home = resumed?.folder ?? this.folder;
+    this.home = resumed?.home ?? this.folder;
+    const { home } = this;
     mkdirSync(`${home}/backing`, { recursive: true });
     mkdirSync(`${home}/orphans`, { recursive: true });
     this.descriptors = new Descriptors(`${home}/backing`, `${home}/orphans`, 8, () => false);
@@ -50,10 +56,10 @@ export class SyntheticKernel {
       descriptors: this.descriptors,
       watcher,
     };
-    const nodes = `${home}/nodes`;
+    const nodes = `${logFolder ?? home}/nodes`;
     const log = resumed === undefined ? NodeLog.create(nodes) : NodeLog.resume(nodes, this.table.records);
-    this.table.settle();
-    this.table.record(log);
+    if (resumed !== undefined) takeOver(backing, `${home}/orphans`);
+    this.table.record(log, resumed !== undefined);
     const sync: Sync = {
       file: (low, high, file: RegularFile) => this.#synced(low, high, file.path),
       folder: (low, high, path) => this.#synced(low, high, path),
