@@ -39,6 +39,7 @@ export class PrimaryRole implements NodeRole {
     this.set = new PrimaryDatabases({
       folder,
       shared,
+      mountPath: options.config.mount.path,
       send: (message) => this.worker?.send(message),
       wakeWorker: () => this.worker?.waker.wake(),
       onLogged: (db, pages, bytes) => {

@@ -141,6 +141,7 @@ export class Database implements ReplicatedDatabase {
       clean: false,
       untrusted: !this.sumsOnDisk,
       dropped: false,
+      redoFrom: 0,
       fileSize: 0,
       fileTimeMs: 0,
       walSize: 0,
@@ -202,6 +203,13 @@ export class Database implements ReplicatedDatabase {
     this.state = { ...this.state, untrusted: true, clean: false };
     this.persist();
     this.stateFile.sync();
+  }
+
+  /** Before the log's transactions from `txid` on are written into the file, which a crash may cut short. */
+  beginRedo(txid: number): void {
+    this.log.sync();
+    this.state = { ...this.state, redoFrom: txid };
+    this.distrust();
   }
 
   /** The application deleted the file. The position stays, so that TXIDs go on if the name comes back. */

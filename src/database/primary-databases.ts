@@ -26,6 +26,8 @@ const GATHER_MS = 1;
 export interface PrimaryOptions {
   readonly folder: DataFolder;
   readonly shared: SharedState;
+  /** Where the kernel has the mount, which recovery must not touch. */
+  readonly mountPath: string;
   /** Messages to the fuse worker, with a wake-up. */
   readonly send: (message: ToWorker) => void;
   readonly wakeWorker: () => void;
@@ -64,7 +66,7 @@ export class PrimaryDatabases implements DatabaseSet {
     for (const name of names) {
       const database = this.openDatabase(name, this.databases.length);
       try {
-        outcomes.push(await recoverPrimary(database, live));
+        outcomes.push(await this.recoverOne(database, live));
       } catch (error) {
         database.fail(error, 'RECOVERY_FAILED', 'The others go on; check the disk, then restart');
         this.options.warn(name, 'recovery failed', error);
@@ -181,6 +183,19 @@ export class PrimaryDatabases implements DatabaseSet {
       if (database.live && database.problem === undefined) database.saveClean();
       database.close();
     }
+  }
+
+  private async recoverOne(database: Database, live: boolean): Promise<Recovered> {
+    const { folder, mountPath, warn } = this.options;
+    const recovered = await recoverPrimary(database, live, { files: folder.files, mountPath });
+    if (recovered.journalLeft) {
+      warn(
+        database.name,
+        'its journal is one of a transaction with a database elsewhere: its next opener ends it',
+        undefined,
+      );
+    }
+    return recovered;
   }
 
   private openDatabase(name: string, slot: number): Database {

@@ -1,7 +1,9 @@
-import { closeSync, fsyncSync, ftruncateSync, openSync, statSync, writeSync } from 'node:fs';
+import { closeSync, openSync, statSync } from 'node:fs';
 import { type DatabaseSums, fileSource, LtxReader, type Position, pageChecksum } from '../ltx/index.js';
 import type { Database } from './database.js';
+import { endHotJournal, type MountPlace } from './hot-journal.js';
 import { databaseFileFacts, hasHotJournal } from './page-images.js';
+import { redo, redoUnderWay } from './redo.js';
 import type { DatabaseState } from './state-file.js';
 import { WalFile } from './wal-file.js';
 import { WalTracker } from './wal-tracker.js';
@@ -22,6 +24,8 @@ export interface Recovered {
     | 'no database';
   /** A journal was played back, or the file has changes without one: the pages must be compared with their checksums before the mount answers. */
   readonly compare: boolean;
+  /** Its journal is part of a transaction with a database elsewhere: whoever opens it first ends it. */
+  readonly journalLeft?: boolean;
   /** Committed frames of its WAL. */
   readonly walFrames: number;
 }
@@ -38,23 +42,27 @@ interface WalOnDisk {
  * Brings a primary's database, its WAL or journal, and its log together before the mount answers.
  * `live`: applications have it open (the node died, the mount did not), so its files must stay as they are.
  */
-export async function recoverPrimary(db: Database, live: boolean): Promise<Recovered> {
+export async function recoverPrimary(db: Database, live: boolean, place: MountPlace): Promise<Recovered> {
   const { name } = db;
   if (databaseFileFacts(db.path) === undefined) return withoutDatabase(db);
-  const playedBack = !live && (await playBackJournal(db.path));
+  const journal = live ? 'none' : await endHotJournal(db.path, place);
+  const playedBack = journal === 'ended';
+  const journalLeft = journal === 'left';
   const wal = scanWal(db.walPath);
   const walFrames = wal?.frames ?? 0;
   const unlogged = !live && db.hasUnlogged;
-  const compare = (playedBack && walFrames === 0) || unlogged;
+  const compare = !journalLeft && ((playedBack && walFrames === 0) || unlogged);
   const trusted = playedBack && !compare ? undefined : compareTrust(db, wal, playedBack);
   if (trusted !== undefined) {
     const replayed = replayLog(db, trusted, wal);
-    if (replayed !== undefined) return { name, outcome: replayed > 0 ? 'log replayed' : 'clean', compare, walFrames };
+    if (replayed !== undefined) {
+      return { name, outcome: replayed > 0 ? 'log replayed' : 'clean', compare, journalLeft, walFrames };
+    }
   }
-  if (live && hasHotJournal(db.path)) {
+  if ((live || journalLeft) && hasHotJournal(db.path)) {
     // In the middle of a transaction: the whole of it is read when the journal ends.
     db.distrust();
-    return { name, outcome: 'read whole', compare: false, walFrames };
+    return { name, outcome: 'read whole', compare: false, journalLeft, walFrames };
   }
   return { name, outcome: await readAndDecide(db, wal, live), compare: false, walFrames };
 }
@@ -156,14 +164,17 @@ function replayLog(db: Database, state: DatabaseState, wal: WalOnDisk | undefine
 async function readAndDecide(db: Database, wal: WalOnDisk | undefined, live: boolean): Promise<Recovered['outcome']> {
   // What is new is left to capture, which also logs it.
   if (db.position.txid === 0 && db.log.last === 0) return 'new';
-  let { sums, pageSize, pageCount } = await readFiles(db, wal);
-  let outcome: Recovered['outcome'] = 'read whole';
-  let position = knownPosition(db, sums.checksum());
+  const { redoFrom } = db.state;
   let walState = wal;
+  // A start that was cut short in the middle left a file of no position.
+  if (redoFrom > 0 && live) throw redoUnderWay(redoFrom);
+  if (redoFrom > 0) walState = await redo(db, redoFrom, wal !== undefined && wal.frames > 0);
+  let { sums, pageSize, pageCount } = await readFiles(db, walState);
+  let outcome: Recovered['outcome'] = redoFrom > 0 ? 'redone from the log' : 'read whole';
+  let position = knownPosition(db, sums.checksum());
   if (position !== undefined && position.txid < db.log.last && !live) {
-    await redo(db, position.txid + 1);
-    walState = undefined;
-    ({ sums, pageSize, pageCount } = await readFiles(db, undefined));
+    walState = await redo(db, position.txid + 1, walState !== undefined && walState.frames > 0);
+    ({ sums, pageSize, pageCount } = await readFiles(db, walState));
     position = knownPosition(db, sums.checksum());
     outcome = 'redone from the log';
   }
@@ -187,32 +198,6 @@ function knownPosition(db: Database, checksum: bigint): Position | undefined {
   }
   if (found !== undefined && !found.dropped && found.checksum === checksum) return { txid: found.txid, checksum };
   return undefined;
-}
-
-/** Writes the log's transactions from `first` on into the database file again. Nobody has it open. */
-async function redo(db: Database, first: number): Promise<void> {
-  await checkpointOffline(db.path);
-  const fd = openSync(db.path, 'r+');
-  try {
-    for (let txid = first; txid <= db.log.last; txid++) {
-      const { source, close } = db.log.get(txid)!.open();
-      try {
-        const reader = new LtxReader(source);
-        const { pageSize, commit } = reader.header;
-        const page = Buffer.allocUnsafeSlow(pageSize);
-        for (let pgno = reader.nextPage(page); pgno !== 0; pgno = reader.nextPage(page)) {
-          writeSync(fd, page, 0, pageSize, (pgno - 1) * pageSize);
-        }
-        reader.finish();
-        ftruncateSync(fd, commit * pageSize);
-      } finally {
-        close();
-      }
-    }
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
-  }
 }
 
 async function readFiles(
@@ -257,28 +242,5 @@ function scanWal(path: string): WalOnDisk | undefined {
     };
   } finally {
     closeSync(fd);
-  }
-}
-
-/** Lets SQLite itself roll back a transaction whose writer died, before anyone opens the mount. */
-async function playBackJournal(path: string): Promise<boolean> {
-  if (!hasHotJournal(path)) return false;
-  const { default: Sqlite } = await import('better-sqlite3');
-  const db = new Sqlite(path);
-  try {
-    db.pragma('schema_version');
-  } finally {
-    db.close();
-  }
-  return true;
-}
-
-async function checkpointOffline(path: string): Promise<void> {
-  const { default: Sqlite } = await import('better-sqlite3');
-  const db = new Sqlite(path);
-  try {
-    db.pragma('wal_checkpoint(TRUNCATE)');
-  } finally {
-    db.close();
   }
 }

@@ -22,6 +22,11 @@ export interface DatabaseState {
   readonly untrusted: boolean;
   /** The application deleted the database. */
   readonly dropped: boolean;
+  /**
+   * The log's transactions from this TXID on are being written into the database file once more, so that the file is
+   * of no position at all until that is done; 0: not so.
+   */
+  readonly redoFrom: number;
   readonly fileSize: number;
   readonly fileTimeMs: number;
   readonly walSize: number;
@@ -40,6 +45,7 @@ export const INITIAL_STATE: DatabaseState = {
   clean: false,
   untrusted: true,
   dropped: false,
+  redoFrom: 0,
   fileSize: 0,
   fileTimeMs: 0,
   walSize: 0,
@@ -108,6 +114,7 @@ export class StateFile {
     b.writeDoubleBE(state.walSize, 88);
     b.writeDoubleBE(state.walTimeMs, 96);
     b.writeDoubleBE(state.timeMs, 104);
+    b.writeDoubleBE(state.redoFrom, 112);
     this.crc.reset();
     this.crc.update(b, 0, CHECKED_SIZE);
     b.writeUInt32BE(this.crc.high >>> 0, CHECKED_SIZE);
@@ -146,6 +153,7 @@ export class StateFile {
         clean: (flags & FLAG_CLEAN) !== 0,
         untrusted: (flags & FLAG_UNTRUSTED) !== 0,
         dropped: (flags & FLAG_DROPPED) !== 0,
+        redoFrom: b.readDoubleBE(112),
         fileSize: b.readDoubleBE(72),
         fileTimeMs: b.readDoubleBE(80),
         walSize: b.readDoubleBE(88),

@@ -5,8 +5,10 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { DataFolder } from '../../src/database/data-folder.js';
 import { Database } from '../../src/database/database.js';
-import { recoverReplica } from '../../src/database/recovery.js';
+import { recoverPrimary, recoverReplica } from '../../src/database/recovery.js';
 import { SharedState } from '../../src/database/shared.js';
+import type { LogEntry } from '../../src/database/types.js';
+import { bytesSource } from '../../src/ltx/index.js';
 import { contentChecksum } from '../support/cluster.js';
 import { MountBench } from './support/mount-bench.js';
 import { makeOtherBoot } from './support/other-boot.js';
@@ -171,6 +173,61 @@ test('a database that lost its last transactions with the machine has them again
   }
 });
 
+test('when that is cut short by another crash, the next start begins it again', async () => {
+  for (const mode of MODES) {
+    const { on, db } = await primary(mode);
+    const undo = keep(dataFiles(on));
+    await db.run("UPDATE t SET p = 'short' WHERE id = 1");
+    await db.run('UPDATE t SET p = randomblob(150000)');
+    await on.quiet();
+    const position = on.position(NAME)!;
+    const { first } = on.databases.get(NAME)!.log;
+    await on.stop(false);
+    undo();
+    makeOtherBoot(meta(on, 'state'));
+
+    const { database } = openAlone(on);
+    let opened = 0;
+    const get = database.log.get.bind(database.log);
+    // Verified first; then half of the last transaction's pages are written when the machine stops.
+    database.log.get = (wanted) => {
+      const entry = get(wanted);
+      return wanted < txid(position) ? entry : Object.assign(entry!, { open: () => cutShort(entry!, ++opened > 1) });
+    };
+    const error = await recoverPrimary(database, false, { files: on.folder.files, mountPath: '/nowhere' }).then(
+      () => undefined,
+      (reason: Error) => reason.message,
+    );
+    assert.is(error, 'killed', mode);
+    database.close();
+
+    const next = await restart(on);
+    assert.is(next.outcome(NAME), 'redone from the log', mode);
+    assert.is(next.position(NAME), position, mode);
+    assert.is(contentChecksum(on.backing(NAME)), db.content(), mode);
+    assert.is(next.databases.get(NAME)!.log.first, first, 'the log is kept');
+    assert.is(next.databases.get(NAME)!.state.redoFrom, 0);
+  }
+});
+
+test('a redo that was cut short is not gone on with under applications', async () => {
+  const { on, db } = await primary('delete');
+  await on.quiet();
+  const position = on.position(NAME)!;
+  on.databases.get(NAME)!.beginRedo(txid(position));
+  await on.stop(false);
+  const before = readFileSync(on.backing(NAME));
+  const live = await restart(on, true);
+  assert.is(live.databases.get(NAME)!.problem?.error.code, 'RECOVERY_FAILED');
+  assert.equal(readFileSync(on.backing(NAME)), before);
+  await live.stop(false);
+  const next = await restart(on);
+  assert.is(next.outcome(NAME), 'redone from the log');
+  assert.is(next.position(NAME), position);
+  assert.is(next.databases.get(NAME)!.problem, undefined);
+  assert.is(contentChecksum(on.backing(NAME)), db.content());
+});
+
 test('a state of no known position is a new one, and who follows needs a snapshot', async () => {
   const { on } = await primary('delete');
   const position = on.position(NAME);
@@ -273,10 +330,33 @@ test('one database that cannot be recovered does not stop the others', async () 
   assert.ok(next.databases.get('broken.db') !== undefined);
 });
 
+/** What is read of an entry: all of it, or, `short`, its first pages. */
+function cutShort(entry: LogEntry, short: boolean): ReturnType<LogEntry['open']> {
+  const bytes = bytesSource(entry.bytes());
+  return {
+    close: () => undefined,
+    source: {
+      size: bytes.size,
+      read(target, targetOffset, length, position) {
+        if (short && position > 0) throw new Error('killed');
+        return bytes.read(target, targetOffset, length, position);
+      },
+    },
+  };
+}
+
+/** The database of that folder without a node. */
+function openAlone(on: MountBench): { database: Database; shared: SharedState } {
+  const shared = new SharedState();
+  return {
+    database: new Database(NAME, 0, new DataFolder(on.root), shared, () => Promise.reject(new Error('none'))),
+    shared,
+  };
+}
+
 /** A replica's side of the same folder. */
 async function replicaOf(on: MountBench): Promise<{ database: Database; outcome: string; shared: SharedState }> {
-  const shared = new SharedState();
-  const database = new Database(NAME, 0, new DataFolder(on.root), shared, () => Promise.reject(new Error('none')));
+  const { database, shared } = openAlone(on);
   cleanUps.push(() => database.close());
   const { outcome } = await recoverReplica(database);
   return { database, outcome, shared };

@@ -38,6 +38,7 @@ const STATE: DatabaseState = {
   clean: true,
   untrusted: false,
   dropped: true,
+  redoFrom: 0x5544332211,
   fileSize: 2 ** 41 + 1,
   fileTimeMs: 1_795_000_000_123.25,
   walSize: 2 ** 40 + 3,

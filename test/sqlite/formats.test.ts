@@ -15,6 +15,7 @@ import {
   hasJournalMagic,
   parseDatabaseHeader,
   parseWalHeader,
+  superJournalNote,
   WAL_FRAME_HEADER_SIZE,
   WAL_HEADER_SIZE,
   WAL_MAGIC_BE,
@@ -174,6 +175,31 @@ test('files beside a database, by their names', () => {
   for (const path of ['a.db', '-wal', 'sub/-journal', 'a-wal2', 'a-WAL', '', 'wal', 'a.db-wal/x']) {
     assert.is(companionOf(path), undefined, path);
   }
+});
+
+/** A journal's end, written out by hand. */
+function noteOf(name: string, sum: number, length = Buffer.byteLength(name)): Buffer {
+  const numbers = Buffer.alloc(8);
+  numbers.writeUInt32BE(length, 0);
+  numbers.writeUInt32BE(sum >>> 0, 4);
+  const magic = Buffer.from('d9d505f920a163d7', 'hex');
+  return Buffer.concat([Buffer.from('records 40000001', 'latin1'), Buffer.from(name), numbers, magic]);
+}
+
+test('the super-journal that a journal names at its end', () => {
+  const sum = (name: string): number => Buffer.from(name).reduce((total, byte) => total + byte, 0);
+  const name = '/mnt/a.db-mj1234569AB';
+  assert.equal(superJournalNote(noteOf(name, sum(name))), { name, size: 4 + name.length + 16 });
+  // C's char: 0xc3 0xa4 are 195 + 164 without a sign, and 512 less with one.
+  const odd = '/mnt/ä-mj1234569AB';
+  assert.is(superJournalNote(noteOf(odd, sum(odd)))?.name, odd);
+  assert.is(superJournalNote(noteOf(odd, sum(odd) - 512))?.name, odd);
+  assert.is(superJournalNote(noteOf(name, sum(name) + 1)), undefined, 'a wrong sum');
+  assert.is(superJournalNote(noteOf(name, sum(name), 600)), undefined, 'longer than the journal');
+  assert.is(superJournalNote(noteOf('', 0)), undefined, 'no name');
+  const cut = noteOf(name, sum(name));
+  assert.is(superJournalNote(cut.subarray(0, cut.length - 1)), undefined);
+  assert.is(superJournalNote(Buffer.alloc(0)), undefined);
 });
 
 test.run();

@@ -72,13 +72,14 @@ export class MountBench {
   private readonly files = new Map<string, BenchFile>();
   private wakers: (() => void)[] = [];
 
-  /** On a fresh folder, or one that another bench left. */
-  constructor(root?: string) {
+  /** On a fresh folder, or one that another bench left; `mountPath`: where applications would see its files. */
+  constructor(root?: string, mountPath?: string) {
     this.root = root ?? mkdtempSync(join(tmpdir(), 'sluice-bench-'));
     this.folder = new DataFolder(this.root);
     this.databases = new PrimaryDatabases({
       folder: this.folder,
       shared: this.shared,
+      mountPath: mountPath ?? join(this.root, 'mnt'),
       send: (message) => {
         this.inbox.push(message);
         this.wake();
