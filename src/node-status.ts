@@ -1,19 +1,23 @@
 import { statSync } from 'node:fs';
 import type { Database } from './database/index.js';
 import { formatChecksum, formatTxid } from './ltx/index.js';
-import type { DatabaseStatus, Problem } from './status.js';
+import { type DatabaseStatus, isUnfit, type Problem } from './status.js';
 
 /** Local files that a status names. */
 const LISTED_FILES = 100;
 
-/** How one database stands. `lagMs`: on a replica. */
-export function databaseStatus(db: Database, lagMs: number | null): DatabaseStatus {
+/** What a replica does not have for longer than that makes it `behind`; under load it always misses the last few milliseconds. */
+const BEHIND_MS = 1_000;
+
+/** How one database stands. `lagMs`: on a replica how old what it shows is, null if that is not known. */
+export function databaseStatus(db: Database, role: 'primary' | 'replica', lagMs: number | null): DatabaseStatus {
   const { txid, checksum } = db.position;
   const walBytes = statSync(db.walPath, { throwIfNoEntry: false })?.size ?? 0;
-  const behind = lagMs !== null && db.log.last > txid;
+  const damaged = db.problem !== undefined && isUnfit(db.problem.error);
+  const behind = role === 'replica' && (lagMs === null || lagMs > BEHIND_MS);
   return {
     name: db.name,
-    state: db.problem !== undefined ? 'damaged' : behind ? 'behind' : 'ok',
+    state: damaged ? 'damaged' : behind ? 'behind' : 'ok',
     txid: formatTxid(txid),
     checksum: formatChecksum(checksum),
     pageSize: db.pageSize,
@@ -26,21 +30,22 @@ export function databaseStatus(db: Database, lagMs: number | null): DatabaseStat
   };
 }
 
-/** The troubles of databases, also of those that are not served. */
-export function databaseProblems(databases: readonly Database[]): Problem[] {
-  const problems: Problem[] = [];
+/** All that is wrong, each thing once, worst first: the troubles of databases, also of those not served, and others. */
+export function nodeProblems(databases: Iterable<Database>, others: readonly Problem[]): Problem[] {
+  const problems = new Map<string, Problem>();
+  for (const problem of [...databaseProblems(databases), ...others]) {
+    const key = `${problem.code} ${problem.subject}`;
+    if (!problems.has(key)) problems.set(key, problem);
+  }
+  return [...problems.values()].sort((a, b) => Number(isUnfit(b)) - Number(isUnfit(a)));
+}
+
+function* databaseProblems(databases: Iterable<Database>): Generator<Problem> {
   for (const { name, problem } of databases) {
     if (problem === undefined) continue;
-    const { error, sinceMs } = problem;
-    problems.push({
-      code: error.code,
-      subject: name,
-      message: error.message,
-      hint: error.hint,
-      since: new Date(sinceMs).toISOString(),
-    });
+    const { code, message, hint } = problem.error;
+    yield { code, subject: name, message, hint, since: new Date(problem.sinceMs).toISOString() };
   }
-  return problems;
 }
 
 export function listedFiles(files: readonly string[]): readonly string[] {

@@ -1,7 +1,7 @@
 import type { Config } from './config/index.js';
 import type { Metrics } from './http/index.js';
 import type { Logger } from './log.js';
-import type { NodeStatus } from './status.js';
+import type { NodeState, NodeStatus } from './status.js';
 
 /** What `startNode` is given. */
 export interface StartNodeOptions {
@@ -18,7 +18,9 @@ export interface StartNodeOptions {
 
 /** A node that serves its mount. */
 export interface RunningNode {
-  status(): NodeStatus;
+  state(): NodeState;
+  /** The state, and what lies in the data folder. */
+  status(): Promise<NodeStatus>;
   /** Stops accepting, flushes the backup, closes the applier: nothing of ours is open on the mount afterwards. */
   drain(): Promise<void>;
   /** After the unmount: saves the state of a clean stop. */

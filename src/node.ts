@@ -1,14 +1,14 @@
 import { mkdirSync, rmSync } from 'node:fs';
-import { scanFolder } from './database/folder-scan.js';
 import { DataFolder, MountWorker, SharedState } from './database/index.js';
 import { SluiceError } from './errors.js';
 import { createShared, measureWakeup, WakeupsTimer, whenServing } from './fuse/index.js';
+import { LocalFiles } from './local-files.js';
 import type { NodeRole } from './node-role.js';
-import { databaseProblems, databaseStatus, listedFiles } from './node-status.js';
+import { databaseStatus, listedFiles, nodeProblems } from './node-status.js';
 import type { RunningNode, StartNodeOptions } from './node-types.js';
 import { PrimaryRole } from './primary-role.js';
 import { ReplicaRole } from './replica-role.js';
-import type { NodeStatus } from './status.js';
+import type { NodeState } from './status.js';
 import { VERSION } from './version.js';
 
 const SERVING_LIMIT_MS = 30_000;
@@ -81,8 +81,14 @@ export async function startNode(options: StartNodeOptions): Promise<RunningNode>
   failed.catch(() => {});
   if (!takeover) void reportWakeup(options);
 
+  const files = new LocalFiles(folder.files);
+  const state = () => stateOf(options, role, folder, { startedAt, ready, locks });
   return {
-    status: () => statusOf(options, role, folder, { startedAt, ready, locks }),
+    state,
+    async status() {
+      const names = await files.list();
+      return { ...state(), localFiles: listedFiles(names), localFileCount: names.length };
+    },
     async drain() {
       stopping = true;
       await role.drain();
@@ -96,15 +102,14 @@ export async function startNode(options: StartNodeOptions): Promise<RunningNode>
   };
 }
 
-function statusOf(
+function stateOf(
   options: StartNodeOptions,
   role: NodeRole,
   folder: DataFolder,
   facts: { readonly startedAt: Date; readonly ready: boolean; readonly locks: 'kernel' | 'sluice' },
-): NodeStatus {
+): NodeState {
   const { config } = options;
   const databases = role.databases();
-  const { others } = scanFolder(folder.files);
   return {
     version: VERSION,
     nodeId: folder.nodeId,
@@ -115,13 +120,11 @@ function statusOf(
     mount: config.mount.path,
     data: config.data,
     locks: facts.locks,
-    databases: databases.filter((db) => db.live).map((db) => databaseStatus(db, role.lagMs(db.name))),
+    databases: databases.filter((db) => db.live).map((db) => databaseStatus(db, role.role, role.lagMs(db.name))),
     replicas: role.replicas(),
     upstream: role.upstream(),
     backups: role.backups(),
-    localFiles: listedFiles(others),
-    localFileCount: others.length,
-    problems: [...databaseProblems(databases), ...role.problems()],
+    problems: nodeProblems(databases, role.problems()),
   };
 }
 

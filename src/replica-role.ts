@@ -25,6 +25,7 @@ export class ReplicaRole implements NodeRole {
   private awake: () => void = () => undefined;
   private readonly timers: NodeJS.Timeout[] = [];
   private draining = false;
+  private readonly startedAt = new Date().toISOString();
 
   constructor(
     private readonly options: StartNodeOptions,
@@ -144,14 +145,14 @@ export class ReplicaRole implements NodeRole {
       hint,
       since: new Date(sinceMs).toISOString(),
     }));
-    const { connected, lastError, url } = this.client.status();
+    const { connected, lastError, lastHeartbeatAt, url } = this.client.status();
     if (!connected && lastError !== null) {
       problems.push({
         code: 'UPSTREAM_LOST',
         subject: url,
         message: lastError,
         hint: 'Reads go on with what is here; it connects again by itself',
-        since: new Date().toISOString(),
+        since: lastHeartbeatAt ?? this.startedAt,
       });
     }
     return problems;

@@ -1,5 +1,12 @@
 /** What `sluice status --json` and GET /status show. TXIDs and checksums are 16 hex digits; times ISO 8601; sizes bytes. */
-export interface NodeStatus {
+export interface NodeStatus extends NodeState {
+  /** Files under the mount that are not SQLite databases: kept here, not replicated. At most 100 are listed. */
+  readonly localFiles: readonly string[];
+  readonly localFileCount: number;
+}
+
+/** All of it that is known without looking at the disk. */
+export interface NodeState {
   readonly version: string;
   readonly nodeId: string;
   readonly role: 'primary' | 'replica';
@@ -16,15 +23,13 @@ export interface NodeStatus {
   /** On a replica: its stream. */
   readonly upstream: UpstreamStatus | null;
   readonly backups: readonly BackupStatus[];
-  /** Files under the mount that are not SQLite databases: kept here, not replicated. At most 100 are listed. */
-  readonly localFiles: readonly string[];
-  readonly localFileCount: number;
   /** What is wrong now, worst first; empty when all is well. */
   readonly problems: readonly Problem[];
 }
 
 export interface DatabaseStatus {
   readonly name: string;
+  /** `damaged`: it has a problem with which it should not be used; `behind`: on a replica, by over a second or unknown. */
   readonly state: 'ok' | 'behind' | 'damaged';
   readonly txid: string;
   readonly checksum: string;
@@ -74,4 +79,20 @@ export interface Problem {
   readonly message: string;
   readonly hint: string;
   readonly since: string;
+}
+
+/**
+ * Problems with which what a node serves may be wrong or cannot go on, so that it should get no traffic:
+ *
+ *     DATABASE_DAMAGED   the file is no SQLite database any more
+ *     RECOVERY_FAILED    it could not be brought to where it was at the start
+ *     REPLICA_FAILED     a replica cannot apply what comes
+ *
+ * With others (LOG_WRITE, CAPTURE_FAILED, a failing backup) applications read and commit as before. How far a replica is
+ * behind when its stream fails is told by its lag.
+ */
+const UNFIT: ReadonlySet<string> = new Set(['DATABASE_DAMAGED', 'RECOVERY_FAILED', 'REPLICA_FAILED']);
+
+export function isUnfit(problem: { readonly code: string }): boolean {
+  return UNFIT.has(problem.code);
 }

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { companionOf, HEADER_SIZE, hasDatabaseMagic } from '../sqlite/index.js';
 
 /** Folders below folders are looked into this deep. */
-const MAX_DEPTH = 32;
+export const MAX_DEPTH = 32;
 
 export interface FolderScan {
   /** Paths below the folder, `/`-separated, of SQLite databases. */
@@ -22,7 +22,7 @@ export function scanFolder(root: string): FolderScan {
       const path = prefix === '' ? entry.name : `${prefix}/${entry.name}`;
       if (entry.isDirectory() && depth < MAX_DEPTH) visit(path, depth + 1);
       else if (entry.isFile()) {
-        if (companionOf(path) !== undefined || entry.name.startsWith('.sluice-')) continue;
+        if (!isKept(path)) continue;
         const like = startsLikeDatabase(join(root, path), head);
         if (like !== undefined) (like ? databases : others).push(path);
       }
@@ -32,8 +32,13 @@ export function scanFolder(root: string): FolderScan {
   return { databases, others };
 }
 
-/** Undefined for a file that is gone, or may not be read. */
-function startsLikeDatabase(path: string, head: Buffer): boolean | undefined {
+/** Whether a file is one by itself: not what SQLite or Sluice keep beside others. */
+export function isKept(path: string): boolean {
+  return companionOf(path) === undefined && !path.slice(path.lastIndexOf('/') + 1).startsWith('.sluice-');
+}
+
+/** Whether a file has a database's first bytes; undefined for one that is gone, or may not be read. */
+export function startsLikeDatabase(path: string, head = Buffer.alloc(16)): boolean | undefined {
   let fd: number;
   try {
     fd = openSync(path, 'r');

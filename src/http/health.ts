@@ -1,4 +1,4 @@
-import type { NodeStatus } from '../status.js';
+import { isUnfit, type NodeState } from '../status.js';
 
 /** What GET /health answers: 200 for `ok`, else 503 with the reason. */
 export interface Health {
@@ -6,18 +6,15 @@ export interface Health {
   readonly reason?: string;
 }
 
-/** Problems with which a node should get no traffic. Others, like a failing backup, do not touch what it serves. */
-export const UNFIT_PROBLEMS: ReadonlySet<string> = new Set(['DATABASE_DAMAGED', 'DISK_FULL', 'APPLIER_FAILED']);
-
 /** Whether the node is fit to serve applications. `undefined` is a node that has not started yet. */
-export function healthOf(status: NodeStatus | undefined, lagLimitMs: number): Health {
+export function healthOf(status: NodeState | undefined, lagLimitMs: number): Health {
   const reason = status === undefined ? 'starting' : unfitReason(status, lagLimitMs);
   return reason === undefined ? { status: 'ok' } : { status: 'unfit', reason };
 }
 
-function unfitReason(status: NodeStatus, lagLimitMs: number): string | undefined {
+function unfitReason(status: NodeState, lagLimitMs: number): string | undefined {
   if (!status.ready) return status.role === 'replica' ? 'catching up with the primary' : 'starting';
-  const problem = status.problems.find(({ code }) => UNFIT_PROBLEMS.has(code));
+  const problem = status.problems.find(isUnfit);
   if (problem !== undefined) return `${problem.subject}: ${problem.message}`;
   if (status.role === 'primary') return undefined;
   const lagMs = lagOf(status);
@@ -26,7 +23,7 @@ function unfitReason(status: NodeStatus, lagLimitMs: number): string | undefined
 }
 
 /** The greatest lag of a replica; null while unknown. */
-export function lagOf(status: NodeStatus): number | null {
+export function lagOf(status: NodeState): number | null {
   let lagMs = status.upstream?.lagMs ?? null;
   for (const db of status.databases) {
     if (db.lagMs !== null && (lagMs === null || db.lagMs > lagMs)) lagMs = db.lagMs;

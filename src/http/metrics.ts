@@ -1,5 +1,5 @@
 import { Counter, Gauge, Registry } from 'prom-client';
-import type { NodeStatus } from '../status.js';
+import type { NodeState } from '../status.js';
 import { lagOf } from './health.js';
 import { LabelSet } from './label-set.js';
 import { LagHistogram } from './lag-histogram.js';
@@ -84,7 +84,7 @@ export class Metrics {
   }
 
   /** The page, in Prometheus' text format. `status` is what the node says of itself now, if there is one. */
-  async render(status: NodeStatus | undefined): Promise<string> {
+  async render(status: NodeState | undefined): Promise<string> {
     this.#collectTotals();
     this.#collectProcess();
     if (status !== undefined) this.#collectStatus(status);
@@ -116,7 +116,7 @@ export class Metrics {
     this.#started.set(Date.now() / 1000 - process.uptime());
   }
 
-  #collectStatus(status: NodeStatus): void {
+  #collectStatus(status: NodeState): void {
     this.#nodeRole.set(status.role === 'primary' ? 1 : 0);
     this.#ready.set(status.ready ? 1 : 0);
     this.#problems.set(status.problems.length);
@@ -128,7 +128,7 @@ export class Metrics {
     this.#collectBackups(status);
   }
 
-  #collectDatabases(status: NodeStatus): void {
+  #collectDatabases(status: NodeState): void {
     for (const gauge of [this.#txid, this.#size, this.#walBytes, this.#logBytes]) gauge.reset();
     for (const db of status.databases) {
       const database = this.#labels.of('database', db.name);
@@ -139,7 +139,7 @@ export class Metrics {
     }
   }
 
-  #collectReplicas(status: NodeStatus): void {
+  #collectReplicas(status: NodeState): void {
     this.#replicas.set(status.replicas.length);
     this.#buffered.reset();
     this.#replicaLag.reset();
@@ -150,7 +150,7 @@ export class Metrics {
     }
   }
 
-  #collectBackups(status: NodeStatus): void {
+  #collectBackups(status: NodeState): void {
     this.#backupTxid.reset();
     this.#backupLag.reset();
     for (const backup of status.backups) {

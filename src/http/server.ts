@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { formatListen, type HttpConfig, type ListenAddress } from '../config/index.js';
 import { errorCode, SluiceError } from '../errors.js';
-import type { NodeStatus } from '../status.js';
+import type { NodeState, NodeStatus } from '../status.js';
 import { healthOf } from './health.js';
 import type { Metrics } from './metrics.js';
 import { bearerMatches } from './token.js';
@@ -14,8 +14,9 @@ const MAX_HEADER_BYTES = 8_192;
 export interface HttpOptions {
   readonly config: HttpConfig;
   readonly metrics: Metrics;
-  /** The node's state; undefined until there is one. */
-  readonly status: () => NodeStatus | undefined;
+  /** The node's state, for what is asked often; undefined until there is a node. */
+  readonly state: () => NodeState | undefined;
+  readonly status: () => Promise<NodeStatus | undefined>;
   readonly log: { error(fields: object, message: string): void };
 }
 
@@ -34,18 +35,18 @@ interface Answer {
 }
 
 const ROUTES: Readonly<Record<string, (options: HttpOptions) => Answer | Promise<Answer>>> = {
-  '/status': ({ status }) => {
-    const state = status();
-    return state === undefined ? refusal(503, 'starting') : json(200, state);
+  '/status': async ({ status }) => {
+    const found = await status();
+    return found === undefined ? refusal(503, 'starting') : json(200, found);
   },
-  '/health': ({ status, config }) => {
-    const health = healthOf(status(), config.healthLagMs);
+  '/health': ({ state, config }) => {
+    const health = healthOf(state(), config.healthLagMs);
     return json(health.status === 'ok' ? 200 : 503, health);
   },
-  '/metrics': async ({ metrics, status }) => ({
+  '/metrics': async ({ metrics, state }) => ({
     code: 200,
     type: metrics.contentType,
-    body: await metrics.render(status()),
+    body: await metrics.render(state()),
   }),
 };
 

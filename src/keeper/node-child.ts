@@ -31,7 +31,13 @@ async function live(startNode: StartNode): Promise<never> {
   const log = await createLogger(config.log);
   const metrics = new Metrics();
   let node: RunningNode | undefined;
-  const http = await startHttp({ config: config.http, metrics, status: () => node?.status(), log });
+  const http = await startHttp({
+    config: config.http,
+    metrics,
+    state: () => node?.state(),
+    status: async () => node?.status(),
+    log,
+  });
   send({ kind: 'locked' });
 
   const { takeover } = await inbox.expect('mounted');

@@ -13,7 +13,8 @@ async function start(status: () => NodeStatus | undefined, config: Partial<HttpC
   const server = await startHttp({
     config: { listen: { host: '127.0.0.1', port: 0 }, token: null, healthLagMs: 1000, ...config },
     metrics: new Metrics(),
-    status,
+    state: status,
+    status: async () => status(),
     log: { error: () => undefined },
   });
   servers.push(server);
@@ -54,6 +55,21 @@ test('/metrics is a page for Prometheus', async () => {
   const response = await get(`${await start(() => PRIMARY)}/metrics`);
   assert.match(response.headers.get('content-type') ?? '', /^text\/plain/);
   assert.match(await response.text(), /^sluice_ready 1$/m);
+});
+
+test('/health and /metrics, which are asked for often, do not look at the disk', async () => {
+  const server = await startHttp({
+    config: { listen: { host: '127.0.0.1', port: 0 }, token: null, healthLagMs: 1000 },
+    metrics: new Metrics(),
+    state: () => PRIMARY,
+    status: () => Promise.reject(new Error('the disk was looked at')),
+    log: { error: () => undefined },
+  });
+  servers.push(server);
+  const url = `http://${formatListen(server.address!)}`;
+  assert.is((await get(`${url}/health`)).status, 200);
+  assert.is((await get(`${url}/metrics`)).status, 200);
+  assert.is((await get(`${url}/status`)).status, 500);
 });
 
 test('other paths are 404, other methods 405, HEAD has no body', async () => {
@@ -127,7 +143,8 @@ test('off is no server; closing twice is fine; IPv6 works', async () => {
   const off = await startHttp({
     config: { listen: null, token: null, healthLagMs: 1 },
     metrics: new Metrics(),
-    status: () => PRIMARY,
+    state: () => PRIMARY,
+    status: async () => PRIMARY,
     log: { error: () => undefined },
   });
   assert.is(off.address, null);

@@ -37,7 +37,8 @@ await runNode(async ({ deviceFd, takeover, onReady }) => {
     if (behaviour === 'die-always' || (behaviour === 'die-once' && !takeover)) setTimeout(die, 200);
   }, 20);
   return {
-    status: () => PRIMARY,
+    state: () => PRIMARY,
+    status: async () => PRIMARY,
     async drain() {
       note('drain');
       if (behaviour === 'hang') await new Promise(() => undefined);

@@ -20,6 +20,8 @@ const STOP_LIMIT_MS = 45_000;
 const READ_LIMIT_MS = 10_000;
 const POLL_MS = 15;
 const MAX_LOG_CHARS = 400_000;
+/** Its database went away between the open and the read; Node.js has no name for it. */
+const ESTALE = 116;
 
 export interface NodeOptions {
   /** Folder for config, data and mount; a fresh temporary one if left out. Kept by `stop`, removed by `cleanUp`. */
@@ -159,7 +161,8 @@ export class ClusterNode {
       const signal = AbortSignal.timeout(READ_LIMIT_MS);
       return await readFile(join(this.mount, path), { encoding: 'utf8', signal });
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+      const { code, errno } = error as NodeJS.ErrnoException;
+      if (code === 'ENOENT' || errno === -ESTALE) return undefined;
       throw error;
     }
   }
