@@ -47,6 +47,7 @@ class Clone {
       // What npm writes on its own account.
       npm_config_cache: join(this.folder, 'npm-cache'),
       npm_config_update_notifier: 'false',
+      NODE_DISABLE_COMPILE_CACHE: '1',
     };
   }
 
