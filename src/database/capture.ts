@@ -86,11 +86,10 @@ export class Capture {
     });
   }
 
-  /** The WAL, all of which is in the log, is about to go. */
-  leaving(sequence: number, all: boolean): void {
-    this.enqueue(sequence, () => {
-      if (!this.database.needsWholeRead) return this.wal.compare(all);
-    });
+  /** The WAL, all of which is in the log, is about to go, when `kept` has it. */
+  leaving(sequence: number, all: boolean, kept: Promise<unknown> | undefined): void {
+    const compare = () => (this.database.needsWholeRead ? undefined : this.wal.compare(all));
+    this.enqueue(sequence, () => (kept === undefined ? compare() : kept.then(compare)));
   }
 
   /** Frames behind `frames` are void. */

@@ -1,4 +1,5 @@
 import { closeSync, openSync, readSync } from 'node:fs';
+import { copyFile } from 'node:fs/promises';
 import { SluiceError } from '../errors.js';
 import { DatabaseSums, LtxEncoder, lockPage, type Position, pageChecksum } from '../ltx/index.js';
 import { readFilePage } from './page-images.js';
@@ -67,6 +68,19 @@ export class PinnedSnapshot implements Snapshot {
   /** The database is gone: the image cannot be finished. */
   break(reason: string): void {
     this.broken ??= reason;
+  }
+
+  /** Copies the WAL, which is about to go: here, and not on the worker, where every application would wait for it. */
+  async keepWal(): Promise<void> {
+    const { flags, frames, walPath, savedPath } = this.facts;
+    if (frames === 0 || flags.walCopied || this.closed) return;
+    try {
+      await copyFile(walPath, `${savedPath}-wal`);
+      flags.setWalCopied();
+    } catch {
+      flags.setFailed();
+    }
+    if (this.closed) removeIfThere(`${savedPath}-wal`);
   }
 
   async *chunks(): AsyncGenerator<Uint8Array, void, undefined> {

@@ -138,7 +138,7 @@ export class PrimaryDatabases implements DatabaseSet {
       case 'leaving': {
         const capture = this.captureOf(message.slot);
         if (capture === undefined) this.letGo(message.slot, message.sequence);
-        else capture.leaving(message.sequence, message.all);
+        else capture.leaving(message.sequence, message.all, this.keepWal(message.slot));
         return;
       }
       case 'dropped':
@@ -218,6 +218,12 @@ export class PrimaryDatabases implements DatabaseSet {
       this.options.warn(refused.name, 'it is not replicated: nothing can be kept of it in the data folder', error);
     }
     return this.captures[slot];
+  }
+
+  /** For the snapshots that are being read. Undefined if there are none. */
+  private keepWal(slot: number): Promise<unknown> | undefined {
+    const snapshots = [...this.openSnapshots].filter(([, database]) => database.slot === slot);
+    return snapshots.length === 0 ? undefined : Promise.all(snapshots.map(([snapshot]) => snapshot.keepWal()));
   }
 
   private attend(slot: number): void {

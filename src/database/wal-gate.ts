@@ -42,11 +42,10 @@ export class WalGate {
     if (!main.resolve(database) || main.isHeld(database)) return DEFER;
     if (wal.verify()) main.publishWal(database);
     if (!main.isLogged(database)) return DEFER;
+    if (!this.isCompared(database) && main.askToCompare(database, all) === DEFER) return DEFER;
+    // Main has copied it for those that it read from when it was asked.
     for (const pin of database.pins) pin.saveWal();
-    if (wal.committedFrames === 0) return PROCEED;
-    const { compared } = database;
-    if (compared?.generation === wal.generation && compared.frames === wal.committedFrames) return PROCEED;
-    return main.askToCompare(database, all);
+    return PROCEED;
   }
 
   wrote(database: TrackedDatabase, position: number, data: Buffer, start: number, length: number): void {
@@ -77,6 +76,11 @@ export class WalGate {
   clear(database: TrackedDatabase): void {
     database.wal.clear();
     this.main.beginWal(database);
+  }
+
+  private isCompared({ wal, compared }: TrackedDatabase): boolean {
+    if (wal.committedFrames === 0) return true;
+    return compared?.generation === wal.generation && compared.frames === wal.committedFrames;
   }
 
   private isSame(node: FileNode, position: number, data: Buffer, start: number, length: number): boolean {
