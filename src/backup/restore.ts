@@ -1,19 +1,17 @@
 import { randomBytes } from 'node:crypto';
-import { existsSync } from 'node:fs';
-import { link, mkdir, open, rename, rm } from 'node:fs/promises';
+import { mkdir, open, rm } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { describeError, errorCode, SluiceError } from '../errors.js';
 import { type Checksum, formatTxid, type Txid } from '../ltx/index.js';
 import { DatabaseImage } from './database-image.js';
 import { describeFile } from './file-names.js';
+import { checkPlace, publish } from './publish.js';
 import { readInOrder } from './read-ahead.js';
 import { planRestore, type RestorePlan } from './restore-plan.js';
 import type { Store, StoreFile } from './store.js';
 
 /** Retention may delete a file between the listing and its turn: then a new plan is made, at most this often. */
 const PLAN_LIMIT = 3;
-/** SQLite would read these beside a database and change it, or refuse it. */
-const COMPANION_SUFFIXES = ['-wal', '-journal'];
 
 export interface RestoreOptions {
   readonly store: Store;
@@ -61,7 +59,7 @@ export interface RestoreResult {
 export async function restore(options: RestoreOptions): Promise<RestoreResult> {
   const output = resolve(options.output);
   const force = options.force ?? false;
-  if (!force) checkNothingThere(output);
+  checkPlace(output, force);
   const temporary = `${output}.restore-${randomBytes(4).toString('hex')}.tmp`;
   try {
     for (let plans = 1; ; plans++) {
@@ -155,43 +153,6 @@ function describeResult(
     files: plan.files.length,
     readBytes,
   };
-}
-
-function checkNothingThere(output: string): void {
-  const hint = 'Choose another path with -o, or replace it with --force';
-  if (existsSync(output)) throw new SluiceError('RESTORE_EXISTS', `${output} exists already`, hint);
-  for (const suffix of COMPANION_SUFFIXES) {
-    if (!existsSync(output + suffix)) continue;
-    throw new SluiceError('RESTORE_EXISTS', `${output}${suffix} exists: it belongs to a database that was here`, hint);
-  }
-}
-
-/** Gives the finished file its name, durably. */
-async function publish(temporary: string, output: string, force: boolean): Promise<void> {
-  if (force) {
-    // Before the rename: a WAL of the old database must never lie beside the new one.
-    for (const suffix of [...COMPANION_SUFFIXES, '-shm']) await rm(output + suffix, { force: true });
-    await rename(temporary, output);
-  } else {
-    checkNothingThere(output);
-    await linkOrRename(temporary, output);
-  }
-  const folder = await open(dirname(output), 'r');
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
-  }
-}
-
-/** A link, unlike a rename, fails if a file came into being meanwhile. Not every file system has links. */
-async function linkOrRename(temporary: string, output: string): Promise<void> {
-  try {
-    await link(temporary, output);
-  } catch (error) {
-    if (errorCode(error) === 'EEXIST') checkNothingThere(output);
-    await rename(temporary, output);
-  }
 }
 
 function fileError(error: unknown, store: Store, file: StoreFile): unknown {

@@ -5,6 +5,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  rmSync,
   statSync,
   truncateSync,
   writeFileSync,
@@ -113,6 +114,81 @@ for (const suffix of ['-wal', '-journal']) {
       assert.equal(readdirSync(dirname(output)), ['app.db']);
     }));
 }
+
+const COMPANIONS = ['app.db-journal', 'app.db-shm', 'app.db-wal'];
+
+/** A database that was there before, with all that SQLite may keep beside it. */
+function putOld(output: string): void {
+  mkdirSync(dirname(output), { recursive: true });
+  for (const name of ['app.db', ...COMPANIONS]) writeFileSync(join(dirname(output), name), `old ${name}`);
+}
+
+function contents(folder: string): string[] {
+  return readdirSync(folder).map((name) => `${name}: ${readFileSync(join(folder, name), 'utf8')}`);
+}
+
+test('a forced restore takes away what lay beside the old file', () =>
+  withStore(async ({ images, output, store }) => {
+    putOld(output);
+    await restore({ store, output, force: true });
+    assert.ok(readFileSync(output).equals(images.get(8)!));
+    assert.equal(readdirSync(dirname(output)), ['app.db']);
+  }));
+
+test('a forced restore onto a folder is refused before anything is read', () =>
+  withStore(async ({ output, store }) => {
+    mkdirSync(output, { recursive: true });
+    writeFileSync(`${output}-wal`, 'old');
+    let read = 0;
+    const error = await failure(restore({ store, output, force: true, onProgress: () => read++ }));
+    assert.is(error.code, 'RESTORE_EXISTS');
+    assert.match(error.message, 'app.db is a folder');
+    assert.is(read, 0);
+    assert.equal(readdirSync(dirname(output)), ['app.db', 'app.db-wal']);
+  }));
+
+test('a forced restore whose output becomes a folder meanwhile leaves the -wal, -journal and -shm of the old file where they were', () =>
+  withStore(async ({ output, store }) => {
+    putOld(output);
+    const onProgress = (): void => {
+      rmSync(output, { recursive: true, force: true });
+      mkdirSync(output);
+    };
+    assert.is((await failure(restore({ store, output, force: true, onProgress }))).code, 'RESTORE_EXISTS');
+    assert.equal(readdirSync(dirname(output)), ['app.db', ...COMPANIONS]);
+    for (const name of COMPANIONS) assert.is(readFileSync(join(dirname(output), name), 'utf8'), `old ${name}`);
+  }));
+
+test('a forced restore onto a file that something is mounted on leaves all as it was', () =>
+  withStore(async ({ bench, output, store }) => {
+    putOld(output);
+    const before = contents(dirname(output));
+    try {
+      execFileSync('mount', ['--bind', output, output], { stdio: 'ignore' });
+    } catch {
+      console.log('skipped: nothing can be mounted here');
+      return;
+    }
+    bench.onEnd(() => execFileSync('umount', ['-l', output]));
+    const error = await failure(restore({ store, output, force: true }));
+    assert.is(error.code, 'RESTORE_FAILED');
+    assert.match(error.message, 'EBUSY');
+    assert.equal(contents(dirname(output)), before);
+  }));
+
+test('a forced restore that a companion stands in the way of leaves all as it was', () =>
+  withStore(async ({ output, store }) => {
+    putOld(output);
+    rmSync(`${output}-shm`);
+    mkdirSync(`${output}-shm`);
+    writeFileSync(join(`${output}-shm`, 'precious'), '');
+    const error = await failure(restore({ store, output, force: true }));
+    assert.is(error.code, 'RESTORE_EXISTS');
+    assert.equal(readdirSync(dirname(output)), ['app.db', ...COMPANIONS]);
+    for (const name of ['app.db', 'app.db-wal']) {
+      assert.is(readFileSync(join(dirname(output), name), 'utf8'), `old ${name}`);
+    }
+  }));
 
 test('a file that comes into being meanwhile is not overwritten', () =>
   withStore(async ({ output, store }) => {
