@@ -36,6 +36,9 @@ const DEFAULT_LIMITS: S3Limits = { connectMs: 5_000, idleMs: 30_000, requestMs: 
 /** Where `endpoint` names a server of one's own, its region hardly ever matters; signatures need one. */
 const DEFAULT_REGION = 'us-east-1';
 
+const REGION_HINT =
+  "Name the bucket's region: AWS_REGION=…, ?region=… at the end of the address, or region in sluice.yml";
+
 /** Runs requests on one bucket, made on first use; every failure becomes a SluiceError. */
 export class S3Connection {
   private client: S3Client | undefined;
@@ -54,9 +57,10 @@ export class S3Connection {
   async run<T>(what: string, action: (client: S3Client, sdk: S3Sdk) => Promise<T>): Promise<T> {
     const sdk = await import('@aws-sdk/client-s3');
     if (this.closed) throw new SluiceError('STORE_FAILED', `cannot ${what}: the store is closed`);
-    this.client ??= this.createClient(sdk);
-    const client = this.client;
+    let client: S3Client | undefined;
     try {
+      this.client ??= this.createClient(sdk);
+      client = this.client;
       return await action(client, sdk);
     } catch (error) {
       const failure = s3Error(error, `cannot ${what}`);
@@ -76,12 +80,13 @@ export class S3Connection {
     const { url, options, env } = this;
     const limits = { ...DEFAULT_LIMITS, ...options.limits };
     const endpoint = options.endpoint ?? url.endpoint;
-    const ownServer = endpoint !== undefined || (env.AWS_ENDPOINT_URL_S3 ?? env.AWS_ENDPOINT_URL) !== undefined;
+    // A variable that is set to nothing says nothing.
+    const ownServer = Boolean(endpoint || env.AWS_ENDPOINT_URL_S3 || env.AWS_ENDPOINT_URL);
     const region =
-      options.region ??
-      url.region ??
-      env.AWS_REGION ??
-      env.AWS_DEFAULT_REGION ??
+      options.region ||
+      url.region ||
+      env.AWS_REGION ||
+      env.AWS_DEFAULT_REGION ||
       (ownServer ? DEFAULT_REGION : undefined);
     // Nothing a user of Sluice can act on: the SDK's version is pinned with the Node versions that Sluice supports.
     env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
@@ -130,6 +135,7 @@ export function s3Error(error: unknown, what: string): SluiceError {
     const hint = 'Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or the profile, and the rights on the bucket';
     return new SluiceError('STORE_ACCESS', `${what}: ${name}: ${message}`, hint, options);
   }
+  if (isRegionError(name, message)) return new SluiceError('STORE_FAILED', `${what}: ${message}`, REGION_HINT, options);
   const detail = status === undefined ? `${name}: ${message}` : `${name}: ${message} (HTTP ${status})`;
   return new SluiceError('STORE_FAILED', `${what}: ${detail}`, '', options);
 }
@@ -137,6 +143,16 @@ export function s3Error(error: unknown, what: string): SluiceError {
 /** The HTTP status of an AWS SDK error. */
 export function s3Status(error: unknown): number | undefined {
   return readServiceError(error).status;
+}
+
+/** The SDK's own, which has no name of its own, or the server's answer where the bucket is in another region. */
+function isRegionError(name: string, message: string): boolean {
+  return (
+    /^Region (is missing|not accepted)/.test(message) ||
+    name === 'PermanentRedirect' ||
+    name === 'IllegalLocationConstraintException' ||
+    (name === 'AuthorizationHeaderMalformed' && message.includes('region'))
+  );
 }
 
 function isCredentialError(name: string): boolean {
