@@ -3,10 +3,9 @@ import type { DatabaseSet, ReplicatedDatabase } from '../database/types.js';
 import { describeError, errorCode, SluiceError } from '../errors.js';
 import { formatTxid } from '../ltx/index.js';
 import type { BackupStatus, Problem } from '../status.js';
-import { DatabaseBackup, type UploadEvent } from './database-backup.js';
+import { DatabaseBackup, type DatabaseLimits, type Step, type UploadEvent } from './database-backup.js';
 import { Slots } from './slots.js';
 import type { StoreRoot } from './store.js';
-import type { UploadLimits } from './upload-plan.js';
 
 /** The part of a pino logger that a backup uses. */
 export interface BackupLog {
@@ -20,9 +19,12 @@ export interface BackupHooks {
   failed?(database: string, error: unknown): void;
 }
 
-export interface BackupLimits extends UploadLimits {
-  /** Databases that upload at the same time. */
-  readonly concurrency: number;
+export interface BackupLimits extends DatabaseLimits {
+  /** How many databases take a step of one kind at the same time; see Step. */
+  readonly scans: number;
+  readonly increments: number;
+  readonly snapshots: number;
+  readonly large: number;
   /** Pause after the first failure; it doubles with each further one. */
   readonly retryMinMs: number;
   readonly retryMaxMs: number;
@@ -48,7 +50,11 @@ const LOG_AGAIN_MS = 10 * 60_000;
 const DEFAULT_LIMITS: BackupLimits = {
   mergeBytes: 8 * 1024 * 1024,
   mergeTransactions: 10_000,
-  concurrency: 4,
+  largeBytes: 64 * 1024 * 1024,
+  scans: 4,
+  increments: 4,
+  snapshots: 2,
+  large: 2,
   retryMinMs: 1_000,
   retryMaxMs: 60_000,
   stopMs: 5_000,
@@ -64,6 +70,8 @@ interface Task {
   behindSinceMs: number | undefined;
   failures: number;
   failure: Failure | undefined;
+  /** Since when the store is known to lack a file. */
+  gapSinceMs: number | undefined;
 }
 
 interface Failure {
@@ -80,7 +88,7 @@ export class Backup {
   private readonly tasks = new Map<string, Task>();
   private readonly limits: BackupLimits;
   private readonly intervalMs: number;
-  private readonly slots: Slots;
+  private readonly slots: Readonly<Record<Step, Slots>>;
   private unsubscribe: (() => void) | undefined;
   private lastUploadMs: number | undefined;
   private stopped = false;
@@ -88,7 +96,13 @@ export class Backup {
   constructor(private readonly options: BackupOptions) {
     this.limits = { ...DEFAULT_LIMITS, ...options.limits };
     this.intervalMs = options.intervalMs ?? DEFAULT_INTERVAL_MS;
-    this.slots = new Slots(this.limits.concurrency);
+    const { scans, increments, snapshots, large } = this.limits;
+    this.slots = {
+      scan: new Slots(scans),
+      increment: new Slots(increments),
+      snapshot: new Slots(snapshots),
+      large: new Slots(large),
+    };
   }
 
   start(): void {
@@ -139,25 +153,26 @@ export class Backup {
       lastError: failures.length === 0 ? null : describeError(failures[0]!.error),
       databases: [...this.tasks].map(([name, task]) => ({
         name,
-        txid: formatTxid(task.backup.position.txid),
+        txid: formatTxid(task.backup.restorableTxid),
         lagMs: task.behindSinceMs === undefined ? 0 : Math.max(0, Date.now() - task.behindSinceMs),
       })),
     };
   }
 
-  /** What is wrong now: `STORE_AHEAD`, `STORE_DIVERGED`, or `BACKUP_FAILING` for all else. The subject is the database. */
+  /**
+   * What is wrong now: `STORE_GAP` until a snapshot makes up for a file that is missing in the store, `STORE_AHEAD`,
+   * `STORE_DIVERGED`, or `BACKUP_FAILING` for all else. The subject is the database.
+   */
   problems(): Problem[] {
     const problems: Problem[] = [];
-    for (const [name, { failure }] of this.tasks) {
+    for (const [name, { backup, failure, gapSinceMs }] of this.tasks) {
+      const { gap } = backup;
+      if (gap !== undefined && gapSinceMs !== undefined)
+        problems.push(describeProblem(gap.code, name, gap, gapSinceMs));
       if (failure === undefined) continue;
       const code = errorCode(failure.error);
-      problems.push({
-        code: code === 'STORE_AHEAD' || code === 'STORE_DIVERGED' ? code : 'BACKUP_FAILING',
-        subject: name,
-        message: failure.error instanceof Error ? failure.error.message : String(failure.error),
-        hint: failure.error instanceof SluiceError ? failure.error.hint : '',
-        since: new Date(failure.sinceMs).toISOString(),
-      });
+      const own = code === 'STORE_AHEAD' || code === 'STORE_DIVERGED';
+      problems.push(describeProblem(own ? code : 'BACKUP_FAILING', name, failure.error, failure.sinceMs));
     }
     return problems;
   }
@@ -173,6 +188,7 @@ export class Backup {
       behindSinceMs: Date.now(),
       failures: 0,
       failure: undefined,
+      gapSinceMs: undefined,
     };
     this.tasks.set(db.name, task);
     this.schedule(task, 0);
@@ -223,19 +239,40 @@ export class Backup {
   }
 
   private async bringUpToDate(task: Task): Promise<void> {
-    await this.slots.acquire();
     const { backup } = task;
     const startMs = Date.now();
     const target = backup.database.position.txid;
     try {
-      let more = !task.closed;
-      while (more) more = (await backup.advance()) && backup.position.txid < target && !task.closed;
+      for (let step = backup.nextStep(); step !== undefined && !task.closed; step = backup.nextStep()) {
+        const published = await this.take(task, step);
+        this.noteGap(task);
+        // What came meanwhile has an interval of its own.
+        if (published && backup.position.txid >= target) break;
+      }
       this.succeeded(task, startMs);
     } catch (error) {
       if (!task.closed) this.failed(task, error);
-    } finally {
-      this.slots.release();
     }
+  }
+
+  /** When there is room for it. */
+  private async take(task: Task, step: Step): Promise<boolean> {
+    const slots = this.slots[step];
+    await slots.acquire();
+    try {
+      return !task.closed && (await task.backup.take(step));
+    } finally {
+      slots.release();
+    }
+  }
+
+  private noteGap(task: Task): void {
+    const { gap, database } = task.backup;
+    if ((gap === undefined) === (task.gapSinceMs === undefined)) return;
+    task.gapSinceMs = gap === undefined ? undefined : Date.now();
+    const fields = { database: database.name };
+    if (gap === undefined) this.options.log.info(fields, 'the backup can be restored again');
+    else this.options.log.warn({ ...fields, error: describeError(gap) }, 'the backup lacks a file');
   }
 
   private uploaded(event: UploadEvent): void {
@@ -270,4 +307,14 @@ export class Backup {
     const { retryMinMs, retryMaxMs } = this.limits;
     return Math.min(retryMaxMs, retryMinMs * 2 ** Math.min(failures - 1, 30)) * (0.5 + Math.random() / 2);
   }
+}
+
+function describeProblem(code: string, subject: string, error: unknown, sinceMs: number): Problem {
+  return {
+    code,
+    subject,
+    message: error instanceof Error ? error.message : String(error),
+    hint: error instanceof SluiceError ? error.hint : '',
+    since: new Date(sinceMs).toISOString(),
+  };
 }

@@ -1,14 +1,30 @@
 import type { LogEntry, ReplicatedDatabase } from '../database/types.js';
 import { SluiceError } from '../errors.js';
-import { formatTxid, type Position, ZERO_POSITION } from '../ltx/index.js';
-import { LEVEL_INCREMENT, LEVEL_SNAPSHOT } from './file-names.js';
+import { formatTxid, type Position, type Txid, ZERO_POSITION } from '../ltx/index.js';
+import { type FileKey, LEVEL_INCREMENT, LEVEL_SNAPSHOT } from './file-names.js';
 import { mergeEntries, readEntry, readEntryHeader } from './merge.js';
 import type { Store } from './store.js';
-import { readStoredState } from './stored-state.js';
-import { planUpload, type StoredState, type UploadLimits } from './upload-plan.js';
+import type { StoredFiles } from './stored-files.js';
+import { findNewFiles, findStoredFiles, readChecksum } from './stored-state.js';
+import { planUpload, type StoredState, type UploadLimits, type UploadPlan } from './upload-plan.js';
 
 /** An LTX index entry and page header at most, per page, beyond the page itself. */
 const PAGE_OVERHEAD_BYTES = 32;
+
+/**
+ * What a database's turn goes to. Those of one kind share a limit, so that what takes hours is in nobody's way:
+ *
+ * - `scan`: a first look at all that a store holds
+ * - `increment`: transactions; or a look at what came since the last one
+ * - `snapshot`: a database as a whole, which may wait for its image
+ * - `large`: a snapshot or a transaction over `largeBytes`
+ */
+export type Step = 'scan' | 'increment' | 'snapshot' | 'large';
+
+export interface DatabaseLimits extends UploadLimits {
+  /** A snapshot or a transaction larger than this counts as large. */
+  readonly largeBytes: number;
+}
 
 /** One file that was published. */
 export interface UploadEvent {
@@ -23,14 +39,17 @@ export interface UploadEvent {
 
 /** Brings one database's place in a store up to date, one file at a time. Decides nothing about when. */
 export class DatabaseBackup {
-  /** Not looked up yet, or not to be trusted any more. */
-  private known = false;
+  /** What the store was last known to hold; undefined before the first look. */
+  private files: StoredFiles | undefined;
+  /** What that comes to; undefined for an empty store too. */
   private stored: StoredState | undefined;
+  /** Looked up, and no error since. */
+  private known = false;
 
   constructor(
     readonly database: ReplicatedDatabase,
     private readonly store: Store,
-    private readonly limits: UploadLimits,
+    private readonly limits: DatabaseLimits,
     private readonly onUpload: (event: UploadEvent) => void,
   ) {}
 
@@ -39,30 +58,78 @@ export class DatabaseBackup {
     return this.stored?.position ?? ZERO_POSITION;
   }
 
+  /** How far a restore would get, as far as known. */
+  get restorableTxid(): Txid {
+    return this.stored?.restorableTxid ?? 0;
+  }
+
   get upToDate(): boolean {
     const { txid, checksum } = this.database.position;
-    return this.known && txid === this.position.txid && checksum === this.position.checksum;
+    const { position } = this;
+    return this.known && txid === position.txid && checksum === position.checksum && this.restorableTxid === txid;
+  }
+
+  /** A file that the store lacks between others, until a snapshot makes up for it. */
+  get gap(): SluiceError | undefined {
+    const { restorableTxid, position } = this;
+    if (restorableTxid === position.txid || position.txid > this.database.position.txid) return undefined;
+    return gapError(this.database, restorableTxid, position.txid);
+  }
+
+  /** What is to be done next; undefined if all is stored. */
+  nextStep(): Step | undefined {
+    if (!this.known) return this.files === undefined ? 'scan' : 'increment';
+    const plan = this.plan();
+    const { pageCount, pageSize } = this.database;
+    switch (plan.kind) {
+      case 'idle':
+        return undefined;
+      case 'snapshot':
+        return pageCount * pageSize > this.limits.largeBytes ? 'large' : 'snapshot';
+      case 'increment':
+        return plan.entries[0]!.size > this.limits.largeBytes ? 'large' : 'increment';
+      default:
+        return 'increment';
+    }
   }
 
   /**
-   * Publishes the next file, if one is due; true if there may be more. Throws `STORE_AHEAD`, `STORE_DIVERGED`, Store's
-   * errors and the database's. After an error the store is looked at anew: an upload that seemed to fail may be there.
+   * Does what is next, if it is still `step`: looks up what the store holds, or publishes one file; true if it published.
+   * Throws `STORE_AHEAD`, `STORE_DIVERGED`, Store's errors and the database's. After an error the next step is to look
+   * again, at what may have come since: an upload that seemed to fail may be there.
    */
-  async advance(): Promise<boolean> {
+  async take(step: Step): Promise<boolean> {
     try {
-      if (!this.known) {
-        this.stored = await readStoredState(this.store);
-        this.known = true;
-      }
-      return await this.uploadNext();
+      if (this.nextStep() !== step) return false;
+      if (this.known) return await this.uploadNext();
+      await this.lookUp();
+      return false;
     } catch (error) {
       this.known = false;
       throw error;
     }
   }
 
+  private async lookUp(): Promise<void> {
+    if (this.files === undefined) {
+      this.files = await findStoredFiles(this.store, this.limits.mergeTransactions);
+    } else if (!(await findNewFiles(this.store, this.files))) {
+      this.files = undefined;
+      this.stored = undefined;
+      return;
+    }
+    const { newest } = this.files;
+    const checksum = newest === undefined ? 0n : await readChecksum(this.store, newest);
+    this.stored = newest && storedState(this.files, { txid: newest.maxTxid, checksum });
+    this.known = true;
+  }
+
+  private plan(): UploadPlan {
+    return planUpload(this.database, this.stored, this.limits);
+  }
+
   private async uploadNext(): Promise<boolean> {
-    const plan = planUpload(this.database, this.stored, this.limits);
+    const plan = this.plan();
     switch (plan.kind) {
       case 'idle':
         return false;
@@ -85,7 +152,7 @@ export class DatabaseBackup {
     try {
       const { position, timestampMs, pageCount, pageSize } = snapshot;
       // The database may have moved on, never back; but another history may end where this snapshot does.
-      if (this.stored !== undefined && position.txid <= this.stored.snapshotTxid) throw divergedError(this.database);
+      if (this.files !== undefined && position.txid <= this.files.snapshotTxid) throw divergedError(this.database);
       let sizeBytes = 0;
       const pieces = countBytes(snapshot.chunks(), (bytes) => {
         sizeBytes += bytes;
@@ -93,7 +160,7 @@ export class DatabaseBackup {
       const sizeEstimateBytes = pageCount * (pageSize + PAGE_OVERHEAD_BYTES);
       const file = { level: LEVEL_SNAPSHOT, minTxid: 1, maxTxid: position.txid, timestampMs, sizeEstimateBytes };
       await this.store.put(file, pieces);
-      this.stored = { position, snapshotTxid: position.txid };
+      this.published(file, position);
       this.report(LEVEL_SNAPSHOT, position.txid, sizeBytes, startMs);
     } finally {
       snapshot.close();
@@ -116,8 +183,14 @@ export class DatabaseBackup {
       sizeBytes = merged.bytes.length;
       await this.store.put({ ...key, timestampMs: merged.timestampMs }, merged.bytes);
     }
-    this.stored = { position: last.after, snapshotTxid: this.stored?.snapshotTxid ?? 0 };
+    this.published(key, last.after);
     this.report(LEVEL_INCREMENT, entries.length, sizeBytes, startMs);
+  }
+
+  private published({ level, minTxid, maxTxid }: FileKey, position: Position): void {
+    if (this.files === undefined) return;
+    this.files.add({ level, minTxid, maxTxid });
+    this.stored = storedState(this.files, position);
   }
 
   private report(level: number, transactions: number, sizeBytes: number, startMs: number): void {
@@ -130,6 +203,10 @@ export class DatabaseBackup {
       durationMs: performance.now() - startMs,
     });
   }
+}
+
+function storedState({ snapshotTxid, restorableTxid }: StoredFiles, position: Position): StoredState {
+  return { position, snapshotTxid, restorableTxid };
 }
 
 async function* countBytes(
@@ -148,6 +225,16 @@ function aheadError(database: ReplicatedDatabase, stored: Position): SluiceError
     `the backup of ${database.name} is at TXID ${formatTxid(stored.txid)}, the database only at ${formatTxid(database.position.txid)}`,
     'Another primary may be writing there, or this database was put back to an older state: restore the backup if it is ' +
       'the one to keep, else move its folder aside',
+  );
+}
+
+function gapError(database: ReplicatedDatabase, reached: Txid, newest: Txid): SluiceError {
+  const until = reached === 0 ? '' : `; until then restore with --txid ${formatTxid(reached)}`;
+  return new SluiceError(
+    'STORE_GAP',
+    `the backup of ${database.name} has files up to TXID ${formatTxid(newest)}, but one is missing: ` +
+      (reached === 0 ? 'it cannot be restored' : `it can be restored up to ${formatTxid(reached)}`),
+    `A new snapshot is being stored${until}`,
   );
 }
 

@@ -1,6 +1,18 @@
 import { randomBytes } from 'node:crypto';
-import { constants, createReadStream, type Dirent } from 'node:fs';
-import { copyFile, type FileHandle, mkdir, open, readdir, rename, rm, stat, unlink, utimes } from 'node:fs/promises';
+import { constants, createReadStream, type Dir, type Dirent } from 'node:fs';
+import {
+  copyFile,
+  type FileHandle,
+  mkdir,
+  open,
+  opendir,
+  readdir,
+  rename,
+  rm,
+  stat,
+  unlink,
+  utimes,
+} from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { describeError, errorCode, SluiceError } from '../errors.js';
 import {
@@ -13,6 +25,7 @@ import {
 } from './file-names.js';
 import {
   type ByteRange,
+  type ListRange,
   type NewStoreFile,
   STORE_CHUNK_BYTES,
   type Store,
@@ -24,6 +37,10 @@ import { databaseUrl } from './urls.js';
 
 /** A temporary file older than this was left by a process that died. */
 const ABANDONED_MS = 24 * 60 * 60 * 1000;
+/** Names that a listing sorts at a time; it holds twice as many while it reads a folder. */
+const WINDOW_FILES = 100_000;
+/** Entries of a folder read at a time. */
+const READ_ENTRIES = 1024;
 const TEMPORARY_SUFFIX = '.tmp';
 /** How deep below the root `databaseNames` looks. */
 const NAME_DEPTH_LIMIT = 4;
@@ -70,24 +87,29 @@ export class FileStore implements Store {
     readonly url: string,
     private readonly path: string,
     private readonly abandonedMs: number,
+    private readonly windowFiles: number = WINDOW_FILES,
   ) {}
 
-  async *list(level: number, afterMinTxid = 0): AsyncGenerator<StoreFile, void, undefined> {
-    const folder = join(this.path, 'ltx', String(level));
-    const files: FileKey[] = [];
-    for (const entry of await this.attempt(`list ${folder}`, () => readFolder(folder))) {
-      const range = parseFileName(entry.name);
-      if (range !== undefined && range.minTxid > afterMinTxid) files.push({ level, ...range });
-    }
-    for (const file of files.sort(compareFiles)) {
-      const info = await this.attempt(`read ${folder}`, () => statIfThere(join(this.path, formatFilePath(file))));
-      if (info !== undefined) yield { ...file, sizeBytes: info.size, timeMs: info.mtimeMs };
+  async *list(range: ListRange): AsyncGenerator<FileKey, void, undefined> {
+    const { firstLevel, lastLevel, afterMinTxid = 0 } = range;
+    for (let level = firstLevel; level <= lastLevel; level++) {
+      const start = { level, minTxid: level === firstLevel ? afterMinTxid : 0, maxTxid: Number.POSITIVE_INFINITY };
+      // A folder has no order, so it is read again for each window of names.
+      for (let after: FileKey | undefined = start; after !== undefined; ) {
+        const window = await this.nextNames(level, after);
+        yield* window;
+        after = window.length === this.windowFiles ? window.at(-1) : undefined;
+      }
     }
   }
 
   async listAll(): Promise<StoreFile[]> {
     const files: StoreFile[] = [];
-    for (let level = 0; level <= LEVEL_SNAPSHOT; level++) for await (const file of this.list(level)) files.push(file);
+    for await (const key of this.list({ firstLevel: 0, lastLevel: LEVEL_SNAPSHOT })) {
+      const path = join(this.path, formatFilePath(key));
+      const info = await this.attempt(`read ${path}`, () => statIfThere(path));
+      if (info !== undefined) files.push({ ...key, sizeBytes: info.size, timeMs: info.mtimeMs });
+    }
     return files;
   }
 
@@ -125,6 +147,23 @@ export class FileStore implements Store {
   async delete(file: FileKey): Promise<void> {
     const path = join(this.path, formatFilePath(file));
     await this.attempt(`delete ${path}`, () => rm(path, { force: true }));
+  }
+
+  /** The first names of a level behind `after`, in order; at most one window. */
+  private nextNames(level: number, after: FileKey): Promise<FileKey[]> {
+    const folder = join(this.path, 'ltx', String(level));
+    return this.attempt(`list ${folder}`, async () => {
+      const names: FileKey[] = [];
+      for await (const entry of openFolder(folder)) {
+        const range = parseFileName(entry.name);
+        if (range === undefined) continue;
+        const file = { level, ...range };
+        if (compareFiles(file, after) > 0) names.push(file);
+        if (names.length === 2 * this.windowFiles) cutNames(names, this.windowFiles);
+      }
+      cutNames(names, this.windowFiles);
+      return names;
+    });
   }
 
   /** Makes the level's folder, durably, and removes temporary files that a dead process left. */
@@ -180,6 +219,24 @@ async function syncFolder(path: string): Promise<void> {
   } finally {
     await handle.close();
   }
+}
+
+/** The first `limit` in order. */
+function cutNames(names: FileKey[], limit: number): void {
+  names.sort(compareFiles);
+  names.length = Math.min(names.length, limit);
+}
+
+/** Its entries, a few at a time; none if there is no such folder. */
+async function* openFolder(path: string): AsyncGenerator<Dirent, void, undefined> {
+  let folder: Dir;
+  try {
+    folder = await opendir(path, { bufferSize: READ_ENTRIES });
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT') return;
+    throw error;
+  }
+  yield* folder;
 }
 
 /** Empty if there is no such folder. */

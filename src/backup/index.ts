@@ -5,5 +5,5 @@ export { openStore } from './open-store.js';
 export { findRestorePlan, type RestoreOptions, type RestoreProgress, type RestoreResult, restore } from './restore.js';
 export { planRestore, type RestorePlan } from './restore-plan.js';
 export type { S3Limits, S3Options } from './s3-client.js';
-export type { ByteRange, NewStoreFile, Store, StoreBody, StoreFile, StoreRoot } from './store.js';
+export type { ByteRange, ListRange, NewStoreFile, Store, StoreBody, StoreFile, StoreRoot } from './store.js';
 export { databaseUrl, parseStoreUrl, type StoreUrl } from './urls.js';

@@ -13,6 +13,7 @@ import { S3Connection, type S3Options, s3Error, s3Status } from './s3-client.js'
 import { uploadObject } from './s3-upload.js';
 import {
   type ByteRange,
+  type ListRange,
   type NewStoreFile,
   STORE_CHUNK_BYTES,
   type Store,
@@ -84,10 +85,15 @@ export class S3Store implements Store {
     private readonly prefix: string,
   ) {}
 
-  async *list(level: number, afterMinTxid = 0): AsyncGenerator<StoreFile, void, undefined> {
-    const folder = `${this.prefix}${formatObjectLevel(level)}/`;
+  async *list(range: ListRange): AsyncGenerator<FileKey, void, undefined> {
+    const { firstLevel, lastLevel, afterMinTxid = 0 } = range;
+    const first = `${this.prefix}${formatObjectLevel(firstLevel)}/`;
     // `~` sorts behind every max TXID, so all files with this min TXID are passed over.
-    yield* this.listObjects(folder, afterMinTxid > 0 ? `${folder}${formatTxid(afterMinTxid)}-~` : undefined);
+    const startAfter = afterMinTxid > 0 ? `${first}${formatTxid(afterMinTxid)}-~` : first;
+    for await (const file of this.listObjects(firstLevel === lastLevel ? first : this.prefix, startAfter)) {
+      if (file.level > lastLevel) return;
+      yield file;
+    }
   }
 
   async listAll(): Promise<StoreFile[]> {

@@ -26,6 +26,14 @@ export interface ByteRange {
   readonly lengthBytes?: number;
 }
 
+/** Which files to list: those of all levels from the first to the last. */
+export interface ListRange {
+  readonly firstLevel: number;
+  readonly lastLevel: number;
+  /** Of the first level, only those with a larger min TXID. */
+  readonly afterMinTxid?: number;
+}
+
 /**
  * Where one database's LTX files are kept. All errors are SluiceErrors: `STORE_NOT_FOUND` (no such file, bucket or
  * folder), `STORE_ACCESS` (credentials or rights), `STORE_FULL`, `STORE_FAILED` (anything else; try again).
@@ -33,9 +41,9 @@ export interface ByteRange {
 export interface Store {
   /** The database's own address, which `restore` takes. Without credentials. */
   readonly url: string;
-  /** All files of one level, by min TXID then max TXID; with `afterMinTxid`, only those with a larger min TXID. */
-  list(level: number, afterMinTxid?: number): AsyncIterable<StoreFile>;
-  /** All files of all levels, by level, min and max TXID. */
+  /** Names of files, by level, min and max TXID. Bounded memory, however many there are. */
+  list(range: ListRange): AsyncIterable<FileKey>;
+  /** All files of all levels, by level, min and max TXID, in memory. */
   listAll(): Promise<StoreFile[]>;
   /** Publishes a file: it is there whole or not at all, and durable when this resolves. Replaces one of the same name. */
   put(file: NewStoreFile, body: StoreBody): Promise<void>;

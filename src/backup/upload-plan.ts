@@ -6,12 +6,14 @@ export interface StoredState {
   readonly position: Position;
   /** Where the newest level-9 snapshot ends; 0 if there is none. */
   readonly snapshotTxid: Txid;
+  /** How far a restore gets; less than the position's TXID if a file is missing. */
+  readonly restorableTxid: Txid;
 }
 
 /** What to do next for one database. */
 export type UploadPlan =
   | { readonly kind: 'idle' }
-  /** The whole database: there is nothing yet, or what is there does not lead to where the log begins. */
+  /** The whole database: there is nothing yet, or what is there cannot be restored or does not lead to where the log begins. */
   | { readonly kind: 'snapshot' }
   /** Merge these transactions, which follow what is stored, in one file. Not empty. */
   | { readonly kind: 'increment'; readonly entries: readonly LogEntry[] }
@@ -36,6 +38,7 @@ export function planUpload(
   if (position.txid === 0) return stored === undefined ? IDLE : { kind: 'ahead' };
   if (stored === undefined) return { kind: 'snapshot' };
   if (stored.position.txid > position.txid) return { kind: 'ahead' };
+  if (stored.restorableTxid < stored.position.txid) return { kind: 'snapshot' };
   if (stored.position.txid === position.txid) {
     if (stored.position.checksum === position.checksum) return IDLE;
     return stored.snapshotTxid < position.txid ? { kind: 'snapshot' } : { kind: 'diverged' };

@@ -239,7 +239,9 @@ test("one database's trouble does not stop another's", () =>
     const [bad, good] = [set.create('bad.db'), set.create('good.db')];
     bad.snapshotError = new Error('the disk under it is broken');
     for (const db of [bad, good]) db.write(CREATE);
-    const backup = startBackup(bench, set, place, { limits: { ...RETRY_AT_ONCE, concurrency: 1 } });
+    const backup = startBackup(bench, set, place, {
+      limits: { ...RETRY_AT_ONCE, scans: 1, increments: 1, snapshots: 1 },
+    });
     await untilStored(backup, 'good.db', 1);
     good.write(insert(1));
     await untilStored(backup, 'good.db', 2);

@@ -71,6 +71,7 @@ export class FakeDatabase implements ReplicatedDatabase {
   }
 
   async snapshot(): Promise<Snapshot> {
+    await this.set.beforeSnapshot(this.name);
     if (this.snapshotError !== undefined) throw this.snapshotError;
     this.snapshots++;
     const { position, pageSize, pageCount, positionTimeMs } = this;
@@ -187,6 +188,8 @@ export class FakeLog implements TransactionLog {
 export class FakeDatabaseSet implements DatabaseSet {
   private readonly databases = new Map<string, FakeDatabase>();
   private readonly listeners = new Set<DatabaseListener>();
+  /** What a snapshot waits for. */
+  beforeSnapshot: (name: string) => Promise<void> = () => Promise.resolve();
 
   constructor(private readonly folder: string) {}
 

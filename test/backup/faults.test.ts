@@ -1,45 +1,16 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type Backup, openStore, restore } from '../../src/backup/index.js';
+import { type Backup, openStore } from '../../src/backup/index.js';
 import { readAll } from '../../src/backup/store.js';
-import type { FakeDatabase } from './fake-databases.js';
-import { type Fault, FaultProxy } from './fault-proxy.js';
-import { bucketPlace, CREATE, insert, newSet, type Place, startBackup, untilStored } from './scenario.js';
-import { filesBelow, until, type Workbench, withWorkbench } from './workbench.js';
-
-const SHORT = { connectMs: 500, idleMs: 300, requestMs: 1000, attempts: 1 };
-
-interface Bucket {
-  readonly place: Place;
-  readonly proxy: FaultProxy;
-}
-
-/** A bucket behind a proxy; undefined if versitygw is not installed. */
-async function faultyBucket(bench: Workbench): Promise<Bucket | undefined> {
-  let proxy: FaultProxy | undefined;
-  const through = async (endpoint: string): Promise<string> => {
-    proxy = new FaultProxy(endpoint);
-    await proxy.start();
-    return proxy.endpoint;
-  };
-  const place = await bucketPlace(bench, through, SHORT);
-  if (place === undefined || proxy === undefined) return undefined;
-  const started = proxy;
-  bench.onEnd(() => started.stop());
-  return { place, proxy };
-}
-
-async function expectRestored(bench: Workbench, place: Place, app: FakeDatabase): Promise<void> {
-  const output = join(bench.folder, 'restored.db');
-  const result = await restore({ store: place.open().database('app.db'), output });
-  assert.is(result.txid, app.position.txid);
-  assert.ok(readFileSync(output).equals(app.image), 'nothing is missing');
-}
+import type { Fault } from './fault-proxy.js';
+import { faultyBucket } from './faulty-bucket.js';
+import { CREATE, expectRestored, insert, newSet, type Place, startBackup, untilStored } from './scenario.js';
+import { filesBelow, until, withWorkbench } from './workbench.js';
 
 function isPut(request: IncomingMessage): boolean {
   return request.method === 'PUT';

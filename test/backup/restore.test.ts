@@ -299,7 +299,7 @@ test('a file that vanished after the listing: a new plan is made', () =>
     let listings = 0;
     const vanishing: Store = {
       url: store.url,
-      list: (level, after) => store.list(level, after),
+      list: (range) => store.list(range),
       put: (file, body) => store.put(file, body),
       delete: (file) => store.delete(file),
       get: (file, range) => store.get(file, range),

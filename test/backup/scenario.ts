@@ -1,7 +1,15 @@
-import { mkdirSync, mkdtempSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { Backup, type BackupOptions, openStore, type S3Options, type StoreRoot } from '../../src/backup/index.js';
+import * as assert from 'uvu/assert';
+import {
+  Backup,
+  type BackupOptions,
+  openStore,
+  restore,
+  type S3Options,
+  type StoreRoot,
+} from '../../src/backup/index.js';
 import { formatTxid } from '../../src/ltx/index.js';
 import { type FakeDatabase, FakeDatabaseSet } from './fake-databases.js';
 import { startGateway } from './gateway.js';
@@ -65,6 +73,14 @@ export async function untilStored(backup: Backup, name: string, txid: number): P
   await until(`${name} is stored up to ${txid}`, () => stored() === formatTxid(txid));
 }
 
+/** The newest state in the store is the database as it is. */
+export async function expectRestored(bench: Workbench, place: Place, app: FakeDatabase): Promise<void> {
+  const output = join(mkdtempSync(join(bench.folder, 'restored-')), 'restored.db');
+  const result = await restore({ store: place.open().database(app.name), output });
+  assert.is(result.txid, app.position.txid);
+  assert.ok(readFileSync(output).equals(app.image), 'what is restored is the database as it is');
+}
+
 /** A table `t`, in the first transaction. */
 export const CREATE = 'create table t(id integer primary key, x)';
 
@@ -80,7 +96,7 @@ export function insert(rows: number): string {
 export async function filledStore(
   bench: Workbench,
   place: Place,
-): Promise<{ app: FakeDatabase; images: Map<number, Buffer> }> {
+): Promise<{ set: FakeDatabaseSet; app: FakeDatabase; images: Map<number, Buffer> }> {
   const set = newSet(bench);
   const app = set.create('app.db');
   const images = new Map<number, Buffer>();
@@ -92,5 +108,5 @@ export async function filledStore(
     images.set(app.position.txid, app.image);
   }
   await backup.stop();
-  return { app, images };
+  return { set, app, images };
 }

@@ -4,7 +4,7 @@ import { HeadObjectCommand, S3Client } from '@aws-sdk/client-s3';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { formatFilePath, formatObjectKey } from '../../src/backup/file-names.js';
-import { FileStoreRoot } from '../../src/backup/file-store.js';
+import { FileStore, FileStoreRoot } from '../../src/backup/file-store.js';
 import type { FileKey, Store, StoreFile } from '../../src/backup/index.js';
 import { PART_BYTES, partBytes } from '../../src/backup/s3-upload.js';
 import { readAll } from '../../src/backup/store.js';
@@ -27,9 +27,16 @@ async function put(store: Store, file: FileKey, body: Parameters<Store['put']>[1
   await store.put({ ...file, timestampMs: 1_700_000_000_123 }, body);
 }
 
-async function keys(files: AsyncIterable<StoreFile> | Iterable<StoreFile>): Promise<string[]> {
+function keys(files: readonly StoreFile[]): string[] {
+  return files.map((file) => `${file.level}:${file.minTxid}-${file.maxTxid} ${file.sizeBytes}`);
+}
+
+/** Names of files from one level to another. */
+async function list(store: Store, firstLevel: number, lastLevel = firstLevel, afterMinTxid = 0): Promise<string[]> {
   const names: string[] = [];
-  for await (const file of files) names.push(`${file.level}:${file.minTxid}-${file.maxTxid} ${file.sizeBytes}`);
+  for await (const file of store.list({ firstLevel, lastLevel, afterMinTxid })) {
+    names.push(`${file.level}:${file.minTxid}-${file.maxTxid}`);
+  }
   return names;
 }
 
@@ -62,18 +69,18 @@ function contract(name: string, place: (bench: Workbench) => Promise<Place | und
       for (const file of [key(0, 17, 17), key(9, 1, 3), key(0, 2, 5), key(0, 2, 16), key(0, 256, 300)]) {
         await put(store, file, bytes(file.maxTxid));
       }
-      assert.equal(await keys(store.list(0)), ['0:2-5 5', '0:2-16 16', '0:17-17 17', '0:256-300 300']);
-      assert.equal(await keys(store.list(0, 2)), ['0:17-17 17', '0:256-300 300']);
-      assert.equal(await keys(store.list(0, 16)), ['0:17-17 17', '0:256-300 300']);
-      assert.equal(await keys(store.list(0, 256)), []);
-      assert.equal(await keys(store.list(1)), []);
-      assert.equal(await keys(await store.listAll()), [
-        '0:2-5 5',
-        '0:2-16 16',
-        '0:17-17 17',
-        '0:256-300 300',
-        '9:1-3 3',
-      ]);
+      assert.equal(await list(store, 0), ['0:2-5', '0:2-16', '0:17-17', '0:256-300']);
+      assert.equal(await list(store, 0, 0, 2), ['0:17-17', '0:256-300']);
+      assert.equal(await list(store, 0, 0, 16), ['0:17-17', '0:256-300']);
+      assert.equal(await list(store, 0, 0, 256), []);
+      assert.equal(await list(store, 1), []);
+      assert.equal(await list(store, 9), ['9:1-3']);
+      await put(store, key(2, 1, 2), bytes(2));
+      assert.equal(await list(store, 0, 8, 17), ['0:256-300', '2:1-2']);
+      assert.equal(await list(store, 1, 8), ['2:1-2']);
+      assert.equal(await list(store, 1, 9), ['2:1-2', '9:1-3']);
+      await store.delete(key(2, 1, 2));
+      assert.equal(keys(await store.listAll()), ['0:2-5 5', '0:2-16 16', '0:17-17 17', '0:256-300 300', '9:1-3 3']);
     }),
   );
 
@@ -86,7 +93,7 @@ function contract(name: string, place: (bench: Workbench) => Promise<Place | und
       for (const other of ['manifest.json', `${path}.tmp`, 'x.ltx'])
         writeFileSync(join(dirname(path), other.split('/').at(-1)!), '');
       mkdirSync(join(dirname(dirname(path)), 'lease'));
-      assert.equal(await keys(await store.listAll()), ['0:2-5 9']);
+      assert.equal(keys(await store.listAll()), ['0:2-5 9']);
     }),
   );
 
@@ -98,8 +105,8 @@ function contract(name: string, place: (bench: Workbench) => Promise<Place | und
         await put(root.database(database), key(9, 1, 1), bytes(3));
       assert.equal(await root.databaseNames(10), ['app.db', 'tenants/7.db', 'tenants/ü 8.db']);
       assert.is((await root.databaseNames(2)).length, 2);
-      assert.equal(await keys(await root.database('tenants').listAll()), []);
-      assert.equal(await keys(await root.database('tenants/7.db').listAll()), ['9:1-1 3']);
+      assert.equal(keys(await root.database('tenants').listAll()), []);
+      assert.equal(keys(await root.database('tenants/7.db').listAll()), ['9:1-1 3']);
     }),
   );
 
@@ -145,10 +152,10 @@ function contract(name: string, place: (bench: Workbench) => Promise<Place | und
       assert.is(await code(readAll(store.get(file), LIMIT)), 'STORE_NOT_FOUND');
       await put(store, file, bytes(5));
       await put(store, file, bytes(6));
-      assert.equal(await keys(await store.listAll()), ['0:2-5 6']);
+      assert.equal(keys(await store.listAll()), ['0:2-5 6']);
       await store.delete(file);
       await store.delete(file);
-      assert.equal(await keys(await store.listAll()), []);
+      assert.equal(keys(await store.listAll()), []);
     }),
   );
 
@@ -178,7 +185,7 @@ function contract(name: string, place: (bench: Workbench) => Promise<Place | und
       const listed = await store.listAll();
       assert.is(listed.length, 1100);
       assert.is(listed.at(-1)!.maxTxid, 1100);
-      assert.is((await keys(store.list(0, 50))).length, 1050);
+      assert.is((await list(store, 0, 0, 50)).length, 1050);
     }),
   );
 }
@@ -190,6 +197,20 @@ const inBucket: PathOf = (place, file) => join(place.folder, 'backups/some/path/
 
 contract('folder', async (bench) => folderPlace(bench), inFolder);
 contract('bucket', (bench) => bucketPlace(bench), inBucket);
+
+test('folder: a listing in several windows', () =>
+  withWorkbench(async (bench) => {
+    const store = new FileStore('file:///x', join(bench.folder, 'app.db'), 0, 10);
+    const txids = Array.from({ length: 30 }, (_, i) => i + 1);
+    for (const txid of txids) await put(store, key(0, txid, txid), bytes(1));
+    await put(store, key(0, 10, 12), bytes(1));
+    const names = txids.map((txid) => `0:${txid}-${txid}`);
+    names.splice(10, 0, '0:10-12');
+    assert.equal(await list(store, 0), names);
+    assert.is((await store.listAll()).length, 31);
+    await store.delete(key(0, 30, 30));
+    assert.equal(await list(store, 0, 9), names.slice(0, -1));
+  }));
 
 test("folder: a file's time is its timestamp", () =>
   withWorkbench(async (bench) => {

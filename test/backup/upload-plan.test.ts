@@ -10,8 +10,8 @@ function position(txid: number): { txid: number; checksum: bigint } {
   return { txid, checksum: BigInt(txid) };
 }
 
-function stored(txid: number, snapshotTxid = 1, checksum = BigInt(txid)): StoredState {
-  return { position: { txid, checksum }, snapshotTxid };
+function stored(txid: number, snapshotTxid = 1, checksum = BigInt(txid), restorableTxid = txid): StoredState {
+  return { position: { txid, checksum }, snapshotTxid, restorableTxid };
 }
 
 /** A log of `first` to `last`, every transaction of `size` bytes. */
@@ -70,6 +70,9 @@ test('an empty log', () => assert.is(plan(database(7, 6), stored(3)), 'snapshot'
 test('another history in the store', () => assert.is(plan(database(1, 6), stored(3, 1, 99n)), 'snapshot'));
 test('a store without checksums', () => assert.is(plan(database(1, 6), stored(3, 1, 0n)), 'snapshot'));
 test('a store that is ahead', () => assert.is(plan(database(1, 6), stored(7)), 'ahead'));
+test('a gap', () => assert.is(plan(database(1, 6), stored(3, 1, 3n, 2)), 'snapshot'));
+test('a gap, and all is stored', () => assert.is(plan(database(1, 3), stored(3, 0, 3n, 0)), 'snapshot'));
+test('a gap in a store that is ahead', () => assert.is(plan(database(1, 3), stored(6, 1, 6n, 2)), 'ahead'));
 test('another history up to the same TXID', () => assert.is(plan(database(1, 6), stored(6, 2, 99n)), 'snapshot'));
 test('the same, as a snapshot', () => assert.is(plan(database(1, 6), stored(6, 6, 99n)), 'diverged'));
 
