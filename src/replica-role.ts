@@ -12,6 +12,8 @@ import type { StartNodeOptions } from './node-types.js';
 import { ReplicationClient } from './replication/index.js';
 
 const PRUNE_INTERVAL_MS = 10_000;
+/** How often the logs are made durable. */
+const SYNC_INTERVAL_MS = 250;
 /** How often `.lag` is brought up to date. */
 const LAG_INTERVAL_MS = 250;
 
@@ -44,6 +46,7 @@ export class ReplicaRole implements NodeRole {
     });
     this.sink = new ReplicaDatabases({
       folder,
+      mountPath: config.mount.path,
       shared,
       applier: this.applier,
       send: (message) => this.worker?.post(message),
@@ -72,8 +75,8 @@ export class ReplicaRole implements NodeRole {
     });
   }
 
-  recover(): Promise<readonly Recovered[]> {
-    return this.sink.recover();
+  recover(live: boolean): Promise<readonly Recovered[]> {
+    return this.sink.recover(live);
   }
 
   slots(): { name: string; slot: number }[] {
@@ -93,6 +96,7 @@ export class ReplicaRole implements NodeRole {
     this.timers.push(
       setInterval(() => this.shared.setLagMs(Math.round(this.client.lagMs() ?? -1)), LAG_INTERVAL_MS),
       setInterval(() => this.sink.prune(retain), PRUNE_INTERVAL_MS),
+      setInterval(() => this.sink.syncLogs(), SYNC_INTERVAL_MS),
     );
     for (const timer of this.timers) timer.unref();
   }

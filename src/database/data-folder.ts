@@ -1,11 +1,12 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { SluiceError } from '../errors.js';
 
 /** The data folder's own format; a newer one is refused. */
 const FORMAT = 1;
 const READABLE_NAME_MAX = 120;
+const UNFINISHED = '.unfinished';
 
 /**
  * Where a node keeps things under its data folder:
@@ -65,14 +66,23 @@ export class DataFolder {
     return names;
   }
 
-  /** A new dated folder for something that gives way. */
-  newSetAside(reason: string): string {
+  /** A dated folder for something that gives way: filled as `unfinished`, then renamed to `finished`. */
+  newSetAside(reason: string): { readonly unfinished: string; readonly finished: string } {
     const stamp = new Date().toISOString().replace(/[:.]/g, '-');
     for (let n = 0; ; n++) {
-      const folder = join(this.setAside, `${stamp}-${reason}${n === 0 ? '' : `-${n}`}`);
-      if (existsSync(folder)) continue;
-      mkdirSync(folder, { recursive: true });
-      return folder;
+      const finished = join(this.setAside, `${stamp}-${reason}${n === 0 ? '' : `-${n}`}`);
+      const unfinished = `${finished}${UNFINISHED}`;
+      if (existsSync(finished) || existsSync(unfinished)) continue;
+      mkdirSync(unfinished, { recursive: true });
+      return { unfinished, finished };
+    }
+  }
+
+  /** At a start: removes copies that a crash cut short; what they were to be copies of is still in its place. */
+  removeUnfinished(): void {
+    if (!existsSync(this.setAside)) return;
+    for (const name of readdirSync(this.setAside)) {
+      if (name.endsWith(UNFINISHED)) rmSync(join(this.setAside, name), { recursive: true, force: true });
     }
   }
 

@@ -21,6 +21,8 @@ export interface Advance {
   /** Pages whose checksums changed, ascending; undefined: all. */
   readonly pages: ArrayLike<number> | undefined;
   readonly wal?: { readonly salt1: number; readonly salt2: number; readonly frames: number } | undefined;
+  /** On a replica: the primary's run that this came from. Left out: 0n. */
+  readonly origin?: bigint;
 }
 
 /** Steps that are in the log but not in the state's file, at most: what a start after a crash replays. */
@@ -142,6 +144,8 @@ export class Database implements ReplicatedDatabase {
       untrusted: !this.sumsOnDisk,
       dropped: false,
       redoFrom: 0,
+      replacing: false,
+      origin: step.origin ?? 0n,
       fileSize: 0,
       fileTimeMs: 0,
       walSize: 0,
@@ -198,9 +202,12 @@ export class Database implements ReplicatedDatabase {
     this.persist();
   }
 
-  /** Before something that changes the files in more than one step: a crash in it makes them be read whole. */
-  distrust(): void {
-    this.state = { ...this.state, untrusted: true, clean: false };
+  /**
+   * Before something that changes the files in more than one step: a crash in it makes them be read whole. `replacing`:
+   * a snapshot is what comes, and nothing of what is there has to be kept.
+   */
+  distrust(replacing = false): void {
+    this.state = { ...this.state, untrusted: true, clean: false, replacing };
     this.persist();
     this.stateFile.sync();
   }
@@ -212,13 +219,20 @@ export class Database implements ReplicatedDatabase {
     this.distrust();
   }
 
+  /** The position is in the history of this run of the primary. */
+  confirm(origin: bigint): void {
+    if (this.state.origin === origin) return;
+    this.state = { ...this.state, origin };
+    this.persist();
+  }
+
   /** The application deleted the file. The position stays, so that TXIDs go on if the name comes back. */
   markDropped(): void {
     this.log.cut(this.state.txid);
     this.changed.clear();
     this.allChanged = false;
     this.sums = new DatabaseSums(this.sums.pageSize);
-    this.state = { ...this.state, dropped: true, pageCount: 0, walFrames: 0, untrusted: true };
+    this.state = { ...this.state, dropped: true, replacing: false, pageCount: 0, walFrames: 0, untrusted: true };
     this.persist();
   }
 

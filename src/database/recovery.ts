@@ -1,5 +1,6 @@
 import { closeSync, openSync, statSync } from 'node:fs';
-import { type DatabaseSums, fileSource, LtxReader, type Position, pageChecksum } from '../ltx/index.js';
+import { SluiceError } from '../errors.js';
+import { type DatabaseSums, fileSource, LtxReader, type Position, pageChecksum, samePosition } from '../ltx/index.js';
 import type { Database } from './database.js';
 import { endHotJournal, type MountPlace } from './hot-journal.js';
 import { databaseFileFacts, hasHotJournal } from './page-images.js';
@@ -18,6 +19,7 @@ export interface Recovered {
     | 'read whole'
     | 'redone from the log'
     | 'changed while down'
+    | 'being replaced'
     | 'new'
     | 'gone'
     | 'not a database'
@@ -70,13 +72,24 @@ export async function recoverPrimary(db: Database, live: boolean, place: MountPl
 /**
  * A replica's database: its position is what was applied last; what the log has beyond is applied again by the node.
  * Files that match no position that it had get a checksum that the primary does not know, which it answers with a snapshot.
+ * `live`: applications have it open, as for a primary.
  */
-export async function recoverReplica(db: Database): Promise<Recovered> {
+export async function recoverReplica(db: Database, live: boolean, place: MountPlace): Promise<Recovered> {
   const { name } = db;
   if (databaseFileFacts(db.path) === undefined) return withoutDatabase(db);
+  if (db.found?.replacing === true) {
+    // Whatever its files are: what had to be kept of them is kept, and a snapshot comes.
+    db.log.cut(db.position.txid);
+    db.distrust(true);
+    return { name, outcome: 'being replaced', compare: false, walFrames: 0 };
+  }
+  // The applier's open would play it back later, and the files would not be what was read here.
+  const journal = live ? 'none' : await endHotJournal(db.path, place);
+  if (journal === 'left') throw cutShort('a transaction over a database elsewhere was cut short');
+  const playedBack = journal === 'ended';
   const wal = scanWal(db.walPath);
   const walFrames = wal?.frames ?? 0;
-  const trusted = compareTrust(db, wal, false);
+  const trusted = playedBack && db.found?.clean === true ? undefined : compareTrust(db, wal, playedBack);
   if (trusted !== undefined) {
     const sums = db.loadSums(trusted.pageSize, trusted.pageCount);
     if (sums?.checksum() === trusted.checksum) {
@@ -84,13 +97,22 @@ export async function recoverReplica(db: Database): Promise<Recovered> {
       return { name, outcome: 'clean', compare: false, walFrames };
     }
   }
+  if (live && hasHotJournal(db.path)) {
+    throw cutShort('a transaction was cut short, and applications have the database open');
+  }
   const { sums, pageSize, pageCount } = await readFiles(db, wal);
   const checksum = sums.checksum();
   const position = knownPosition(db, checksum) ?? { txid: Math.max(db.position.txid, db.log.last), checksum };
   db.sums = sums;
   if (position.txid > db.log.last || position.txid < db.log.first - 1) db.log.cut(position.txid);
-  db.advance({ position, pageSize, pageCount, timeMs: db.state.timeMs, pages: undefined });
+  // Only a position that was received, and is found again, is still the primary's.
+  const origin = db.found !== undefined && samePosition(position, db.found) ? db.found.origin : 0n;
+  db.advance({ position, pageSize, pageCount, timeMs: db.state.timeMs, pages: undefined, origin });
   return { name, outcome: 'read whole', compare: false, walFrames };
+}
+
+function cutShort(what: string): SluiceError {
+  return new SluiceError('RECOVERY_FAILED', what, 'A snapshot from the primary takes its place');
 }
 
 function withoutDatabase(db: Database): Recovered {

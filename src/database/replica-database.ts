@@ -1,20 +1,20 @@
-import { closeSync, copyFileSync, existsSync, fstatSync, mkdirSync, openSync, writeFileSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { closeSync, fstatSync, openSync, statSync } from 'node:fs';
 import type { Applier, LtxLocation } from '../apply/index.js';
-import { errorCode, SluiceError } from '../errors.js';
+import { describeError, errorCode, SluiceError } from '../errors.js';
 import {
   type ByteSource,
   bytesSource,
   DatabaseSums,
   fileSource,
-  formatPosition,
   type LtxHeader,
   LtxReader,
   type Position,
   pageChecksum,
+  samePosition,
 } from '../ltx/index.js';
-import type { DataFolder } from './data-folder.js';
 import type { Database } from './database.js';
+import { databaseFileFacts } from './page-images.js';
+import type { SetAsides } from './set-asides.js';
 import { nextTurn } from './wal-file.js';
 
 /** Pages between two turns of the event loop. */
@@ -36,33 +36,63 @@ interface Checked {
 /** One database of a replica: checks what comes, logs it, has it applied, and only then counts it. One call at a time. */
 export class ReplicaDatabase {
   private tail: Promise<unknown> = Promise.resolve();
+  /** Its files could not be read or opened, so what they are is not known. */
+  private unknown = false;
+  private ended = false;
 
   constructor(
     readonly database: Database,
-    private readonly folder: DataFolder,
+    private readonly asides: SetAsides,
     private readonly applier: Applier,
     private readonly onApplied: (db: Database, pages: number, bytes: number) => void,
   ) {}
 
-  /** A transaction in memory. */
-  receive(ltx: Uint8Array): Promise<Position> {
-    return this.inOrder(() => this.take(bytesSource(ltx), { kind: 'bytes', bytes: ltx }, () => this.append(ltx)));
+  /** What its files are is not known: only a snapshot helps. */
+  distrust(): void {
+    this.unknown = true;
+    if (!this.database.state.replacing) this.database.distrust();
+  }
+
+  /** False while what its files are is not known, or a snapshot takes their place. */
+  get isKnown(): boolean {
+    return !this.unknown && !this.database.state.replacing;
+  }
+
+  /** Whether its files are known to be at its position, and no further. */
+  private get isSettled(): boolean {
+    return this.isKnown && this.database.log.last <= this.database.position.txid;
+  }
+
+  /** This run of the primary says that it is at `position`: if that is where this one is, its history is the primary's. */
+  confirm(position: Position, run: bigint): void {
+    const { database } = this;
+    if (database.live && this.isSettled && samePosition(position, database.position)) database.confirm(run);
+  }
+
+  /** What is under way takes note of nothing any more: its files are about to be closed. */
+  end(): void {
+    this.ended = true;
+  }
+
+  /** A transaction in memory, from this run of the primary. */
+  receive(ltx: Uint8Array, run: bigint): Promise<Position> {
+    const append = () => this.append(ltx);
+    return this.inOrder(() => this.takeNext(bytesSource(ltx), { kind: 'bytes', bytes: ltx }, append, run));
   }
 
   /** A transaction in a spool file. */
-  receiveFile(path: string): Promise<Position> {
+  receiveFile(path: string, run: bigint): Promise<Position> {
     return this.inOrder(() =>
-      withFile(path, (source) => this.take(source, undefined, (header) => this.appendFile(header, source))),
+      withFile(path, (source) => this.takeNext(source, undefined, (header) => this.appendFile(header, source), run)),
     );
   }
 
   /** A whole image in a spool file, in the place of what is there. */
-  replace(path: string, reason: 'new' | 'behind' | 'diverged'): Promise<Position> {
+  replace(path: string, reason: 'new' | 'behind' | 'diverged', run: bigint): Promise<Position> {
     return this.inOrder(async () => {
       const { database } = this;
       const image = await withFile(path, (source, size) => this.checkImage(source).then((read) => ({ ...read, size })));
-      if (reason === 'diverged') this.setAside('diverged');
-      database.distrust();
+      await this.giveWay(reason !== 'diverged' && this.isFrom(run) ? undefined : reason);
       await this.patiently(() =>
         this.applier.replace(database.name, { kind: 'file', path, offset: 0, size: image.size }),
       );
@@ -76,7 +106,9 @@ export class ReplicaDatabase {
         pageCount: header.commit,
         timeMs: header.timestampMs,
         pages: undefined,
+        origin: run,
       });
+      this.unknown = false;
       database.problem = undefined;
       this.onApplied(database, header.commit, image.size);
       return position;
@@ -88,41 +120,65 @@ export class ReplicaDatabase {
     return this.inOrder(async () => {
       const { database } = this;
       if (!database.live) return;
-      const expected =
-        position !== undefined &&
-        position.txid === database.position.txid &&
-        position.checksum === database.position.checksum;
-      if (!expected) this.setAside(position === undefined ? 'unknown-to-primary' : 'dropped');
+      const expected = position !== undefined && this.isSettled && samePosition(position, database.position);
+      if (!expected) await this.giveWay(position === undefined ? 'unknown-to-primary' : 'dropped');
       await this.patiently(() => this.applier.drop(database.name));
       database.markDropped();
     });
   }
 
-  /** At a start: opens it in the applier and applies again what the log has beyond the position. */
+  /**
+   * Once an applier runs: opens it there and applies what the log has beyond the position. Rejects if that does not go
+   * now; it is tried again with the next transaction.
+   */
   resume(): Promise<void> {
     return this.inOrder(async () => {
       const { database, applier } = this;
       if (!database.live) return;
-      await this.patiently(() => applier.open(database.name));
-      while (database.log.last > database.position.txid) {
-        const txid = database.position.txid + 1;
-        const location = database.log.location(txid);
-        const entry = database.log.get(txid);
-        if (location === undefined || entry === undefined) {
-          database.log.cut(database.position.txid);
-          return;
-        }
-        const { source, close } = entry.open();
-        try {
-          await this.take(source, { kind: 'file', ...location }, undefined);
-        } catch (error) {
-          database.log.cut(database.position.txid);
-          throw error;
-        } finally {
-          close();
-        }
+      try {
+        await this.patiently(() => applier.open(database.name));
+      } catch (error) {
+        if (this.isNoDatabase(error)) this.distrust();
+        throw error;
       }
+      if (!this.isKnown) return;
+      await this.redo();
+      if (database.problem?.error.code === 'REPLICA_FAILED') database.problem = undefined;
     });
+  }
+
+  /** Applies what was logged when the process died, and may be in the files or not. */
+  private async redo(): Promise<void> {
+    const { database } = this;
+    while (database.log.last > database.position.txid) {
+      try {
+        await this.redoOne(database.position.txid + 1);
+      } catch (error) {
+        if (errorCode(error) === 'REPLICA_FAILED') throw error;
+        database.log.cut(database.position.txid);
+        this.distrust();
+        throw error;
+      }
+    }
+  }
+
+  private async redoOne(txid: number): Promise<void> {
+    const { log, name } = this.database;
+    const location = log.location(txid);
+    const entry = log.get(txid);
+    if (location === undefined || entry === undefined) throw gap(name, `transaction ${txid} is not in the log`);
+    const { source, close } = entry.open();
+    try {
+      await this.take(source, { kind: 'file', ...location }, undefined, 0n);
+    } finally {
+      close();
+    }
+  }
+
+  /** Whether the applier could not open it because of what the file is, which only a snapshot changes. */
+  private isNoDatabase(error: unknown): boolean {
+    if (errorCode(error) === 'APPLIER_GONE') return false;
+    return databaseFileFacts(this.database.path) === undefined || /SQLITE_(NOTADB|CORRUPT)/.test(describeError(error));
   }
 
   private inOrder<T>(work: () => Promise<T>): Promise<T> {
@@ -131,21 +187,34 @@ export class ReplicaDatabase {
     return result;
   }
 
+  /** What comes by the stream follows what is in the log, and may be its end. */
+  private async takeNext(...[source, location, append, run]: Parameters<ReplicaDatabase['take']>): Promise<Position> {
+    const { database } = this;
+    if (database.log.last > database.position.txid && this.isKnown) {
+      await this.redo();
+      const { maxTxid, postApply } = new LtxReader(source).header;
+      if (samePosition({ txid: maxTxid, checksum: postApply }, database.position)) return database.position;
+    }
+    return this.take(source, location, append, run);
+  }
+
   private async take(
     source: ByteSource,
     location: LtxLocation | undefined,
     append: ((header: LtxHeader) => LtxLocation | undefined) | undefined,
+    origin: bigint,
   ): Promise<Position> {
     const { database } = this;
     const checked = await this.check(source);
     const { header } = checked;
     const position = { txid: header.maxTxid, checksum: header.postApply };
+    if (database.position.txid === 0 && this.fileSize() > 0) await this.giveWay('unknown');
     try {
       const logged = append?.(header);
       await this.patiently(() => this.applier.apply(database.name, logged ?? location!));
     } catch (error) {
       checked.revert();
-      database.log.cut(database.position.txid);
+      if (append !== undefined) database.log.cut(database.position.txid);
       database.fail(error, 'REPLICA_FAILED', 'It is tried again; check the disk if this goes on');
       throw database.problem!.error;
     }
@@ -156,6 +225,7 @@ export class ReplicaDatabase {
       pageCount: header.commit,
       timeMs: header.timestampMs,
       pages: header.commit < database.pageCount ? undefined : checked.pages,
+      origin,
     });
     database.problem = undefined;
     this.onApplied(database, checked.pages.length, source.size);
@@ -227,8 +297,8 @@ export class ReplicaDatabase {
   }
 
   private mustFollow(header: LtxHeader): void {
-    const { position, name, pageSize, state } = this.database;
-    if (state.untrusted && position.txid > 0) throw gap(name, 'its own state is not known');
+    const { position, name, pageSize } = this.database;
+    if (!this.isKnown && position.txid > 0) throw gap(name, 'its own state is not known');
     if (header.minTxid !== position.txid + 1) {
       throw gap(name, `transaction ${header.minTxid} does not follow ${position.txid}`);
     }
@@ -258,19 +328,26 @@ export class ReplicaDatabase {
     throw new SluiceError('REPLICA_DIVERGED', `${name}: the snapshot does not have the checksum that it promises`);
   }
 
-  /** Copies the files as they are into a dated folder. The applier is idle for this database. */
-  private setAside(reason: string): void {
-    const { database, folder } = this;
-    if (!database.live) return;
-    const target = join(folder.newSetAside(reason), database.name);
-    mkdirSync(dirname(target), { recursive: true });
-    // The WAL first: what a checkpoint moves meanwhile is then in both.
-    if (existsSync(database.walPath)) copyFileSync(database.walPath, `${target}-wal`);
-    copyFileSync(database.path, target);
-    writeFileSync(
-      `${target}.txt`,
-      `${basename(target)} at position ${formatPosition(database.position)}, set aside: ${reason}\n`,
-    );
+  private fileSize(): number {
+    return statSync(this.database.path, { throwIfNoEntry: false })?.size ?? 0;
+  }
+
+  /** Whether its position came from this run of the primary, and nothing else since: then it is in that one's history. */
+  private isFrom(run: bigint): boolean {
+    const { live, state } = this.database;
+    return live && this.isSettled && run !== 0n && state.origin === run;
+  }
+
+  /**
+   * Before something else takes the place of its files: sets them aside, once, and notes that nothing in them has to be
+   * kept any more, whatever becomes of the attempt. `reason`: undefined for what the primary has itself.
+   */
+  private async giveWay(reason: string | undefined): Promise<void> {
+    const { database } = this;
+    if (database.state.replacing) return;
+    if (reason !== undefined && this.fileSize() > 0) await this.asides.keep(database, reason);
+    if (this.ended) throw new SluiceError('STOPPING', `${database.name}: the node stops`);
+    database.distrust(true);
   }
 
   private async patiently(work: () => Promise<void>): Promise<void> {

@@ -9,6 +9,7 @@ import { writeWhole } from './log-segment.js';
 import { checkName } from './names.js';
 import { type Recovered, recoverReplica } from './recovery.js';
 import { ReplicaDatabase } from './replica-database.js';
+import { SetAsides } from './set-asides.js';
 import type { SharedState } from './shared.js';
 import type { Retention } from './transaction-log.js';
 import type { LargeReceiver, ReplicaSink, ReplicatedDatabase } from './types.js';
@@ -16,6 +17,7 @@ import type { ToWorker } from './worker-messages.js';
 
 export interface ReplicaSinkOptions {
   readonly folder: DataFolder;
+  readonly mountPath: string;
   readonly shared: SharedState;
   readonly applier: Applier;
   readonly send: (message: ToWorker) => void;
@@ -27,23 +29,30 @@ export interface ReplicaSinkOptions {
 export class ReplicaDatabases implements ReplicaSink {
   private readonly databases: Database[] = [];
   private readonly byName = new Map<string, ReplicaDatabase>();
+  private readonly asides: SetAsides;
   private spooled = 0;
+  /** The primary's run that is followed; 0n: not known. */
+  private run = 0n;
 
-  constructor(private readonly options: ReplicaSinkOptions) {}
+  constructor(private readonly options: ReplicaSinkOptions) {
+    this.asides = new SetAsides(options.folder);
+  }
 
   /** Before the mount answers. */
-  async recover(): Promise<Recovered[]> {
-    const { folder } = this.options;
+  async recover(live: boolean): Promise<Recovered[]> {
+    const { folder, mountPath } = this.options;
+    folder.removeUnfinished();
     const names = new Set([...folder.knownNames(), ...scanFolder(folder.files).databases]);
     const outcomes: Recovered[] = [];
     for (const name of names) {
-      const { database } = this.add(name);
+      const replica = this.add(name);
+      const { database } = replica;
       try {
-        outcomes.push(await recoverReplica(database));
+        outcomes.push(await recoverReplica(database, live, { files: folder.files, mountPath }));
       } catch (error) {
         database.fail(error, 'RECOVERY_FAILED', 'The others go on; a snapshot from the primary takes its place');
         this.options.warn(name, 'recovery failed', error);
-        database.distrust();
+        replica.distrust();
       }
     }
     return outcomes;
@@ -56,8 +65,8 @@ export class ReplicaDatabases implements ReplicaSink {
         try {
           await replica.resume();
         } catch (error) {
-          replica.database.fail(error, 'REPLICA_FAILED', 'A snapshot from the primary takes its place');
-          replica.database.distrust();
+          const hint = replica.isKnown ? 'It is tried again' : 'A snapshot from the primary takes its place';
+          replica.database.fail(error, 'REPLICA_FAILED', hint);
           this.options.warn(replica.database.name, 'it could not be brought to where it was', error);
         }
       }),
@@ -79,24 +88,32 @@ export class ReplicaDatabases implements ReplicaSink {
   positions(): ReadonlyMap<string, Position> {
     const positions = new Map<string, Position>();
     // One whose files are not known to be what its position says takes part in nothing but a snapshot.
-    for (const { name, position, state } of this.all() as Iterable<Database>) {
-      positions.set(name, state.untrusted ? { txid: position.txid, checksum: 0n } : position);
+    for (const { name, position } of this.all()) {
+      const { isKnown } = this.byName.get(name)!;
+      positions.set(name, isKnown ? position : { txid: position.txid, checksum: 0n });
     }
     return positions;
   }
 
+  follows(run: bigint, positions: ReadonlyMap<string, Position>): void {
+    this.run = run;
+    for (const [name, position] of positions) this.byName.get(name)?.confirm(position, run);
+  }
+
   async receive(name: string, ltx: Uint8Array): Promise<Position> {
-    return this.ensure(name).receive(ltx);
+    return this.ensure(name).receive(ltx, this.run);
   }
 
   receiveLarge(name: string): LargeReceiver {
     const replica = this.ensure(name);
-    return this.spool((path) => replica.receiveFile(path));
+    const { run } = this;
+    return this.spool((path) => replica.receiveFile(path, run));
   }
 
   receiveSnapshot(name: string, reason: 'new' | 'behind' | 'diverged'): LargeReceiver {
     const replica = this.ensure(name);
-    return this.spool((path) => replica.replace(path, reason));
+    const { run } = this;
+    return this.spool((path) => replica.replace(path, reason, run));
   }
 
   async drop(name: string, position: Position): Promise<void> {
@@ -104,9 +121,13 @@ export class ReplicaDatabases implements ReplicaSink {
   }
 
   async retain(names: ReadonlySet<string>): Promise<void> {
-    for (const { name } of this.all() as Iterable<Database>) {
-      if (!names.has(name)) await this.byName.get(name)?.drop(undefined);
-    }
+    const unknown = [...this.byName.values()].filter(({ database }) => database.live && !names.has(database.name));
+    await Promise.all(unknown.map((replica) => this.setAside(replica)));
+  }
+
+  /** Makes the logs durable, on other threads: what a position is found by after a power loss. */
+  syncLogs(): void {
+    for (const database of this.databases) database.syncLog();
   }
 
   prune(retention: Retention): void {
@@ -116,9 +137,22 @@ export class ReplicaDatabases implements ReplicaSink {
 
   /** After the unmount, at a clean stop. */
   saveClean(): void {
+    this.asides.stop();
+    for (const replica of this.byName.values()) replica.end();
     for (const database of this.databases) {
       if (database.live && !database.state.untrusted) database.saveClean();
       database.close();
+    }
+  }
+
+  /** Its trouble is its own: it is shown, and tried again after the next hello. */
+  private async setAside(replica: ReplicaDatabase): Promise<void> {
+    const { database } = replica;
+    try {
+      await replica.drop(undefined);
+    } catch (error) {
+      database.fail(error, 'SET_ASIDE_FAILED', 'The primary has no such database; it is tried again');
+      this.options.warn(database.name, 'it could not be set aside', error);
     }
   }
 
@@ -136,7 +170,7 @@ export class ReplicaDatabases implements ReplicaSink {
     const database = new Database(name, this.databases.length, folder, shared, () =>
       Promise.reject(new Error('a replica gives no snapshots')),
     );
-    const replica = new ReplicaDatabase(database, folder, applier, onApplied);
+    const replica = new ReplicaDatabase(database, this.asides, applier, onApplied);
     this.databases.push(database);
     this.byName.set(name, replica);
     return replica;

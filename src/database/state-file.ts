@@ -27,6 +27,10 @@ export interface DatabaseState {
    * of no position at all until that is done; 0: not so.
    */
   readonly redoFrom: number;
+  /** A replica's: a snapshot takes its place, and what was there is set aside or the primary's own. Until it is done. */
+  readonly replacing: boolean;
+  /** A replica's: the run of the primary whose history this position is in; 0n: not known, or a local transaction. */
+  readonly origin: bigint;
   readonly fileSize: number;
   readonly fileTimeMs: number;
   readonly walSize: number;
@@ -46,6 +50,8 @@ export const INITIAL_STATE: DatabaseState = {
   untrusted: true,
   dropped: false,
   redoFrom: 0,
+  replacing: false,
+  origin: 0n,
   fileSize: 0,
   fileTimeMs: 0,
   walSize: 0,
@@ -58,6 +64,7 @@ const CHECKED_SIZE = RECORD_SIZE - 8;
 const FLAG_CLEAN = 1;
 const FLAG_UNTRUSTED = 2;
 const FLAG_DROPPED = 4;
+const FLAG_REPLACING = 8;
 
 /** Changes with every boot of the machine; 16 bytes. */
 function bootId(): Buffer {
@@ -105,9 +112,7 @@ export class StateFile {
     b.writeUInt32BE(state.walSalt1, 40);
     b.writeUInt32BE(state.walSalt2, 44);
     b.writeUInt32BE(state.walFrames, 48);
-    const flags =
-      (state.clean ? FLAG_CLEAN : 0) | (state.untrusted ? FLAG_UNTRUSTED : 0) | (state.dropped ? FLAG_DROPPED : 0);
-    b.writeUInt32BE(flags, 52);
+    b.writeUInt32BE(flagsOf(state), 52);
     this.boot.copy(b, 56);
     b.writeDoubleBE(state.fileSize, 72);
     b.writeDoubleBE(state.fileTimeMs, 80);
@@ -115,6 +120,7 @@ export class StateFile {
     b.writeDoubleBE(state.walTimeMs, 96);
     b.writeDoubleBE(state.timeMs, 104);
     b.writeDoubleBE(state.redoFrom, 112);
+    b.writeBigUInt64BE(state.origin, 120);
     this.crc.reset();
     this.crc.update(b, 0, CHECKED_SIZE);
     b.writeUInt32BE(this.crc.high >>> 0, CHECKED_SIZE);
@@ -154,6 +160,8 @@ export class StateFile {
         untrusted: (flags & FLAG_UNTRUSTED) !== 0,
         dropped: (flags & FLAG_DROPPED) !== 0,
         redoFrom: b.readDoubleBE(112),
+        replacing: (flags & FLAG_REPLACING) !== 0,
+        origin: b.readBigUInt64BE(120),
         fileSize: b.readDoubleBE(72),
         fileTimeMs: b.readDoubleBE(80),
         walSize: b.readDoubleBE(88),
@@ -161,4 +169,13 @@ export class StateFile {
       },
     };
   }
+}
+
+function flagsOf({ clean, untrusted, dropped, replacing }: DatabaseState): number {
+  return (
+    (clean ? FLAG_CLEAN : 0) |
+    (untrusted ? FLAG_UNTRUSTED : 0) |
+    (dropped ? FLAG_DROPPED : 0) |
+    (replacing ? FLAG_REPLACING : 0)
+  );
 }

@@ -96,6 +96,11 @@ export interface ReplicaSink {
   /** Positions of all databases that this replica has. */
   positions(): ReadonlyMap<string, Position>;
   /**
+   * After each hello, before anything that comes by its connection: `run` tells one process of one primary from all
+   * others (0n: it does not say), `positions` is where its databases are. While a run lasts its history only grows.
+   */
+  follows(run: bigint, positions: ReadonlyMap<string, Position>): void;
+  /**
    * Checks one transaction against the database's position and page checksums, logs it, applies it, and resolves with
    * the new position when readers of the mount can see it. Calls for one database are queued, in order.
    * Rejects with a SluiceError: `REPLICA_GAP` (does not follow the position: ask for a snapshot), `LTX_*` (bad bytes:
@@ -106,8 +111,9 @@ export interface ReplicaSink {
   /** A transaction too large for one message: written piece by piece, applied at finish as by `receive`. */
   receiveLarge(name: string): LargeReceiver;
   /**
-   * Takes a snapshot piece by piece and puts it in the place of the database at `finish`; what was there before, if it
-   * had diverged, is set aside in a dated folder first. Readers of the mount see the old state or the new one.
+   * Takes a snapshot piece by piece and puts it in the place of the database at `finish`. What was there before is set
+   * aside in a dated folder first, unless it came from this run of the primary, so that it has it too, and has not
+   * diverged. Readers of the mount see the old state or the new one.
    */
   receiveSnapshot(name: string, reason: 'new' | 'behind' | 'diverged'): LargeReceiver;
   /** The primary dropped it. Resolves when it is gone here. If its position is not `position` it is set aside. */

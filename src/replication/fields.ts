@@ -3,7 +3,7 @@ import type { Position } from '../ltx/index.js';
 import { MAX_NAME_BYTES, MAX_NAME_PART_BYTES } from './limits.js';
 import { badMessage } from './shape.js';
 
-const MAX_CHECKSUM = (1n << 64n) - 1n;
+const MAX_LONG = (1n << 64n) - 1n;
 
 /**
  * The fields of a received message, read in order; each read checks the type and the limits and throws
@@ -55,10 +55,14 @@ export class Fields {
   }
 
   position(): Position {
-    const txid = this.integer('TXID');
-    const checksum = this.next();
-    if (typeof checksum !== 'bigint' || checksum < 0n || checksum > MAX_CHECKSUM) throw this.bad('checksum');
-    return { txid, checksum };
+    return { txid: this.integer('TXID'), checksum: this.long('checksum') };
+  }
+
+  /** 64 bits. */
+  long(field: string): bigint {
+    const value = this.next();
+    if (typeof value !== 'bigint' || value < 0n || value > MAX_LONG) throw this.bad(field);
+    return value;
   }
 
   bytes(field: string, maxLength: number): Uint8Array {

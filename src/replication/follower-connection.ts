@@ -21,6 +21,8 @@ const POLICY_VIOLATION = 1008;
 export interface FollowerConnectionOptions {
   readonly context: FollowerContext;
   readonly nodeId: string;
+  /** See `hello-reply`. */
+  readonly run: bigint;
   readonly advertise: string | null;
   readonly heartbeatMs: number;
   positions(): DatabasePosition[];
@@ -74,7 +76,7 @@ export class FollowerConnection {
       );
       return;
     }
-    const { nodeId, advertise, context } = this.options;
+    const { nodeId, run, advertise, context } = this.options;
     if (message.nodeId === nodeId) {
       this.refuse('SAME_NODE', `node ${nodeId} is the primary itself, or has a copy of its data folder`);
       return;
@@ -83,7 +85,7 @@ export class FollowerConnection {
     // From here to the Follower in one turn of the event loop: nothing that happens to a database falls between.
     const sentMs = context.now();
     const positions = this.options.positions();
-    const reply = encodeMessage({ type: 'hello-reply', nodeId, advertise, sentMs, positions });
+    const reply = encodeMessage({ type: 'hello-reply', nodeId, advertise, sentMs, positions, run });
     if (reply.length > MAX_MESSAGE_BYTES || positions.length > MAX_DATABASES) {
       this.refuse(
         'TOO_MANY_DATABASES',

@@ -43,6 +43,8 @@ export type Message =
       advertise: string | null;
       sentMs: number;
       positions: readonly DatabasePosition[];
+      /** Another for each process of each primary, so that "the same history" can be told; never 0n. */
+      run: bigint;
     }
   /** Either: why the connection will be closed. */
   | { type: 'refuse'; code: string; text: string }
@@ -146,7 +148,7 @@ function fieldsOf(message: Exclude<Message, { type: 'transaction' | 'large-chunk
         Array.from(message.positions, ([name, { txid, checksum }]) => [name, txid, checksum]),
       ];
     case 'hello-reply':
-      return [message.nodeId, message.advertise, message.sentMs, positionList(message.positions)];
+      return [message.nodeId, message.advertise, message.sentMs, positionList(message.positions), message.run];
     case 'refuse':
       return [message.code, message.text];
     case 'large-begin':
@@ -237,6 +239,7 @@ function readFields(type: MessageType, fields: Fields, count: number): Message {
         advertise: fields.textOrNull('address', MAX_ADDRESS_LENGTH),
         sentMs: fields.integer('time'),
         positions: readPositions(fields),
+        run: fields.long('run'),
       };
     case 'refuse':
       return { type, code: fields.text('code', MAX_ID_LENGTH), text: fields.text('text', MAX_TEXT_LENGTH) };

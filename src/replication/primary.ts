@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { lookup } from 'node:dns/promises';
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import { type AddressInfo, isIP, type Socket } from 'node:net';
@@ -32,6 +33,8 @@ export class ReplicationServer {
   /** Databases that moved since the last heartbeat. */
   private readonly moved = new Set<string>();
   private readonly context: FollowerContext;
+  /** See `hello-reply`. */
+  private readonly run = randomBytes(8).readBigUInt64BE() | 1n;
   private readonly unsubscribe: () => void;
   private readonly timer: NodeJS.Timeout;
   private server: Server | undefined;
@@ -95,6 +98,7 @@ export class ReplicationServer {
       const connection = new FollowerConnection(ws, request.socket as Socket, {
         context: this.context,
         nodeId: this.options.nodeId,
+        run: this.run,
         advertise: this.options.advertise ?? null,
         heartbeatMs: this.heartbeatMs,
         positions: () => this.positions(),

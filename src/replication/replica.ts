@@ -174,6 +174,7 @@ export class ReplicationClient {
     this.clock = new PrimaryClock();
     this.heardClock(hello.sentMs);
     const told = new Map(hello.positions.map((entry) => [entry.name, entry]));
+    this.options.sink.follows(hello.run, new Map(hello.positions.map(({ name, position }) => [name, position])));
     const gate = this.retain(new Set(told.keys()));
     for (const name of new Set([...told.keys(), ...this.held.keys(), ...this.databases.keys()])) {
       const held = this.held.get(name) ?? ZERO_POSITION;

@@ -358,7 +358,7 @@ function openAlone(on: MountBench): { database: Database; shared: SharedState } 
 async function replicaOf(on: MountBench): Promise<{ database: Database; outcome: string; shared: SharedState }> {
   const { database, shared } = openAlone(on);
   cleanUps.push(() => database.close());
-  const { outcome } = await recoverReplica(database);
+  const { outcome } = await recoverReplica(database, false, { files: on.folder.files, mountPath: '/mnt' });
   return { database, outcome, shared };
 }
 
@@ -384,6 +384,74 @@ test('a replica whose files are others has a checksum that the primary does not 
   assert.is(outcome, 'read whole');
   assert.is(database.position.checksum.toString(16), contentChecksum(on.backing(NAME)));
   assert.is.not(database.position.checksum.toString(16), position.split('/')[1]);
+});
+
+test('a replica plays back a journal that came back with the power before it says where it is', async () => {
+  const { on, db } = await primary('delete');
+  const before = on.position(NAME)!;
+  // Its database file was made durable with the next transaction, the end of the journal was not.
+  const copy = on.backing('../copy');
+  copyFileSync(db.path, copy);
+  const file = new Sqlite(copy);
+  file.pragma('journal_mode = PERSIST');
+  file.pragma('synchronous = OFF'); // the header is whole from the start
+  file.exec('BEGIN; UPDATE t SET p = randomblob(3000)');
+  const header = readFileSync(`${copy}-journal`).subarray(0, 28);
+  file.exec('COMMIT'); // fills the header with zeros
+  file.close();
+  const journal = readFileSync(`${copy}-journal`);
+  header.copy(journal);
+  await db.run('UPDATE t SET p = randomblob(3000)');
+  await on.quiet();
+  const after = on.position(NAME)!;
+  assert.is(txid(after), txid(before) + 1);
+  await on.stop(false);
+  writeFileSync(on.backing(`${NAME}-journal`), journal);
+  makeOtherBoot(meta(on, 'state'));
+  const { database } = await replicaOf(on);
+  assert.is(existsSync(on.backing(`${NAME}-journal`)), false);
+  assert.is(database.position.checksum.toString(16), contentChecksum(on.backing(NAME)));
+  assert.is(database.position.txid, txid(before), 'what the log has beyond it is applied again');
+  assert.is(database.log.last, txid(after));
+});
+
+test('a replica with applications on it does not touch their journal, nor believe its files', async () => {
+  const { on, db } = await primary('delete');
+  await on.stop(false);
+  const file = new Sqlite(db.path);
+  file.pragma('synchronous = OFF');
+  file.exec('BEGIN; UPDATE t SET p = 1');
+  writeFileSync(on.backing(`${NAME}-journal`), readFileSync(`${db.path}-journal`));
+  file.exec('ROLLBACK');
+  file.close();
+  makeOtherBoot(meta(on, 'state'));
+  const database = new Database(NAME, 0, on.folder, new SharedState(), () => Promise.reject(new Error('none')));
+  cleanUps.push(() => database.close());
+  assert.is(
+    await recoverReplica(database, true, { files: on.folder.files, mountPath: '/mnt' }).then(
+      () => 'recovered',
+      ({ code }) => code,
+    ),
+    'RECOVERY_FAILED',
+  );
+  assert.ok(existsSync(on.backing(`${NAME}-journal`)));
+});
+
+test('a replica that is found at a position that it received still knows whose it is', async () => {
+  const { on } = await primary('wal');
+  await on.stop(true);
+  const first = await replicaOf(on);
+  first.database.confirm(7n);
+  makeOtherBoot(meta(on, 'state'));
+  const second = await replicaOf(on);
+  assert.is(second.outcome, 'read whole');
+  assert.is(second.database.state.origin, 7n);
+  makeOtherBoot(meta(on, 'state'));
+  const file = new Sqlite(on.backing(NAME));
+  file.exec("UPDATE t SET p = 'x' WHERE id = 1");
+  file.close();
+  const third = await replicaOf(on);
+  assert.is(third.database.state.origin, 0n, 'its files are others');
 });
 
 test('a replica that lost its page checksums finds its position in the log', async () => {

@@ -1,4 +1,13 @@
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -9,6 +18,7 @@ import { ReplicaDatabases } from '../../src/database/replica-sink.js';
 import { ReplicaWatcher } from '../../src/database/replica-watcher.js';
 import { SharedState } from '../../src/database/shared.js';
 import type { ToWorker } from '../../src/database/worker-messages.js';
+import { SluiceError } from '../../src/errors.js';
 import { type FileNode, PROCEED } from '../../src/fuse/index.js';
 import { DatabaseSums, encodeLtx, type LtxPage, pageChecksum } from '../../src/ltx/index.js';
 
@@ -46,9 +56,11 @@ class FakeApplier implements Applier {
   readonly calls: string[] = [];
   readonly pid = 1;
   fails: Error | undefined;
+  /** Only these calls fail; left out: all. */
+  failing: string | undefined;
   private async did(call: string): Promise<void> {
     this.calls.push(call);
-    if (this.fails !== undefined) throw this.fails;
+    if (this.fails !== undefined && (this.failing ?? call) === call) throw this.fails;
   }
   start = () => this.did('start');
   open = (name: string) => this.did(`open ${name}`);
@@ -63,10 +75,12 @@ let root: string;
 let applier: FakeApplier;
 let sink: ReplicaDatabases;
 let folder: DataFolder;
+let shared: SharedState;
 test.before.each(() => {
   root = mkdtempSync(join(tmpdir(), 'sluice-replica-'));
   applier = new FakeApplier();
   folder = new DataFolder(root);
+  shared = new SharedState();
   sink = make();
 });
 test.after.each(() => {
@@ -77,7 +91,8 @@ test.after.each(() => {
 function make(): ReplicaDatabases {
   return new ReplicaDatabases({
     folder,
-    shared: new SharedState(),
+    mountPath: '/mnt',
+    shared,
     applier,
     send: () => undefined,
     onApplied: () => undefined,
@@ -216,11 +231,200 @@ test('after a crash, what was logged and perhaps not applied is applied again', 
   header.writeUInt16BE(512, 16);
   writeFileSync(join(folder.files, 'a.db'), header);
   sink = make();
-  const [recovered] = await sink.recover();
+  const [recovered] = await sink.recover(false);
   assert.is(recovered?.outcome, 'clean');
   await sink.resume();
   assert.equal(sink.positions().get('a.db'), { txid: 2, checksum: source.checksum });
   assert.equal(applier.calls, ['apply a.db', 'open a.db', 'apply a.db']);
+});
+
+/** Lies at `name` as the applier would have left it: a database of one page. */
+function putDatabase(name: string, extraBytes = 0): void {
+  const header = Buffer.alloc(512 + extraBytes);
+  header.write('SQLite format 3\0', 'latin1');
+  header.writeUInt16BE(512, 16);
+  writeFileSync(join(folder.files, name), header);
+}
+
+async function putSnapshot(name: string, reason: 'new' | 'behind' | 'diverged', fill = 7): Promise<void> {
+  const receiver = sink.receiveSnapshot(name, reason);
+  await receiver.write(new Source().change({ 1: fill, 2: fill }, 2));
+  await receiver.finish();
+}
+
+const asides = (): string[] =>
+  existsSync(folder.setAside)
+    ? readdirSync(folder.setAside)
+        .map((name) => name.slice(25))
+        .sort()
+    : [];
+
+/** Ends it in order and begins anew on the same folder. */
+async function restart(): Promise<string | undefined> {
+  sink.saveClean();
+  sink = make();
+  const [recovered] = await sink.recover(false);
+  return recovered?.outcome;
+}
+
+test('what the primary’s log does not reach is set aside, unless it came from this run of the primary', async () => {
+  sink.follows(7n, new Map());
+  const source = new Source();
+  await sink.receive('a.db', source.change({ 1: 1 }, 1));
+  putDatabase('a.db');
+  assert.is(await restart(), 'clean');
+  sink.follows(7n, new Map());
+  await putSnapshot('a.db', 'behind');
+  assert.equal(asides(), [], 'known to be the primary’s own, after a restart too');
+
+  sink.follows(8n, new Map([['a.db', { txid: 1, checksum: 5n }]]));
+  await putSnapshot('a.db', 'behind');
+  assert.equal(asides(), ['behind'], 'of another run, and nothing says that it goes on where that one was');
+
+  sink.follows(9n, new Map([['a.db', database().position]]));
+  await putSnapshot('a.db', 'behind');
+  assert.equal(asides(), ['behind'], 'the run has the same position');
+
+  await putSnapshot('a.db', 'diverged');
+  assert.equal(asides(), ['behind', 'diverged'], 'whoever it came from');
+
+  // As a primary this node takes a transaction of its own.
+  const own = { txid: 2, checksum: 6n };
+  database().advance({ position: own, pageSize: 512, pageCount: 1, timeMs: 1, pages: [] });
+  await putSnapshot('a.db', 'behind');
+  assert.equal(asides(), ['behind', 'behind', 'diverged'], 'a local transaction');
+});
+
+test('a run of the primary that does not say which it is proves nothing', async () => {
+  await sink.receive('a.db', new Source().change({ 1: 1 }, 1));
+  putDatabase('a.db');
+  await putSnapshot('a.db', 'behind');
+  assert.equal(asides(), ['behind']);
+});
+
+test('a file of which nothing is known is set aside before the first transaction or snapshot takes its place', async () => {
+  putDatabase('a.db');
+  putDatabase('b.db');
+  await sink.recover(false);
+  await sink.receive('a.db', new Source().change({ 1: 1 }, 1));
+  await putSnapshot('b.db', 'new');
+  assert.equal(asides().sort(), ['new', 'unknown']);
+});
+
+test('a snapshot that cannot be written is tried again without another copy, after a restart too', async () => {
+  sink.follows(7n, new Map());
+  await sink.receive('a.db', new Source().change({ 1: 1 }, 1));
+  putDatabase('a.db');
+  applier.fails = new Error('no space left');
+  applier.failing = 'replace a.db';
+  for (let i = 0; i < 3; i++) assert.is.not(await codeOf(putSnapshot('a.db', 'diverged')), 'STOPPING');
+  assert.equal(asides(), ['diverged']);
+  assert.is(sink.positions().get('a.db')?.checksum, 0n, 'what its files are is not known');
+  // Half replaced, and then the machine died.
+  writeFileSync(join(folder.files, 'a.db'), readFileSync(join(folder.files, 'a.db')).fill(3, 200));
+  assert.is(await restart(), 'being replaced');
+  assert.is(sink.positions().get('a.db')?.checksum, 0n);
+  assert.is(await codeOf(sink.receive('a.db', new Source().change({ 1: 2 }, 1))), 'REPLICA_GAP');
+  applier.fails = undefined;
+  await putSnapshot('a.db', 'diverged');
+  assert.equal(asides(), ['diverged']);
+  // From here on it is like any other.
+  await putSnapshot('a.db', 'diverged');
+  assert.equal(asides(), ['diverged', 'diverged']);
+});
+
+test('setting aside does not hold up the process, is cut short by a stop, and leaves no half copy', async () => {
+  await sink.receive('a.db', new Source().change({ 1: 1 }, 1));
+  putDatabase('a.db', 64 * 1024 * 1024);
+  writeFileSync(join(folder.files, 'a.db-wal'), 'the WAL');
+  let turns = 0;
+  let counting = true;
+  const count = (): void => {
+    turns++;
+    if (counting) setImmediate(count);
+  };
+  count();
+  await putSnapshot('a.db', 'diverged');
+  counting = false;
+  assert.ok(turns > 50, `${turns} turns of the event loop`);
+  const [aside] = readdirSync(folder.setAside);
+  const copies = readdirSync(join(folder.setAside, aside!)).sort();
+  assert.equal(copies, ['a.db', 'a.db-wal', 'a.db.txt']);
+  assert.is(statSync(join(folder.setAside, aside!, 'a.db')).size, 64 * 1024 * 1024 + 512);
+
+  const cut = codeOf(putSnapshot('a.db', 'diverged'));
+  while (asides().length < 2) await new Promise((done) => setImmediate(done));
+  sink.saveClean();
+  assert.is(await cut, 'SET_ASIDE_FAILED');
+  assert.equal(asides(), ['diverged']);
+  mkdirSync(join(folder.setAside, '2026-01-01T00-00-00-000Z-cut.unfinished'));
+  sink = make();
+  await sink.recover(false);
+  assert.equal(asides(), ['diverged']);
+});
+
+test('a database that cannot be opened, or brought on, is not given up for it', async () => {
+  for (const failing of ['open', 'apply']) {
+    const source = new Source();
+    await sink.receive('a.db', source.change({ 1: 1 }, 1));
+    putDatabase('a.db');
+    const second = source.change({ 1: 2 }, 1);
+    database().log.append(2, second);
+    sink = make();
+    await sink.recover(false);
+    const before = sink.positions().get('a.db');
+    applier.failing = `${failing} a.db`;
+    applier.fails = new SluiceError('APPLY_FAILED', `${failing} a.db: SQLITE_FULL: database or disk is full`);
+    await sink.resume();
+    assert.is(database().problem?.error.code, 'REPLICA_FAILED', failing);
+    assert.equal(sink.positions().get('a.db'), before, failing);
+    applier.failing = 'none';
+    // It is taken from the log, so that the same from the stream is there already.
+    assert.equal(await sink.receive('a.db', second), { txid: 2, checksum: source.checksum }, failing);
+    assert.is(database().problem, undefined, failing);
+    await sink.drop('a.db', database().position);
+    rmSync(folder.metaOf('a.db'), { recursive: true });
+    rmSync(join(folder.files, 'a.db'));
+    sink = make();
+  }
+});
+
+test('files that are no database are given up: only a snapshot helps', async () => {
+  await sink.receive('a.db', new Source().change({ 1: 1 }, 1));
+  putDatabase('a.db');
+  applier.fails = new SluiceError('APPLY_FAILED', 'open a.db: SQLITE_NOTADB: file is not a database');
+  await sink.resume();
+  assert.is(sink.positions().get('a.db')?.checksum, 0n);
+  applier.fails = undefined;
+  await putSnapshot('a.db', 'behind');
+  assert.equal(asides(), ['behind'], 'whatever they are');
+  assert.is.not(sink.positions().get('a.db')?.checksum, 0n);
+});
+
+test('databases that the primary does not have are set aside, each for itself', async () => {
+  for (const name of ['a.db', 'b.db', 'c.db']) {
+    await sink.receive(name, new Source().change({ 1: 1 }, 1));
+    putDatabase(name);
+  }
+  applier.failing = 'drop a.db';
+  applier.fails = new Error('no space left');
+  await sink.retain(new Set(['c.db']));
+  assert.equal([...sink.positions().keys()], ['a.db', 'c.db']);
+  assert.is(database().problem?.error.code, 'SET_ASIDE_FAILED');
+  applier.fails = undefined;
+  await sink.retain(new Set(['c.db']));
+  assert.equal([...sink.positions().keys()], ['c.db']);
+  assert.equal(
+    asides().map((name) => name.slice(0, 18)),
+    ['unknown-to-primary', 'unknown-to-primary'],
+    'once each',
+  );
+});
+
+test('the logs are made durable now and then', async () => {
+  await sink.receive('a.db', new Source().change({ 1: 1 }, 1));
+  sink.syncLogs();
+  assert.is(shared.takeLogDirty(0), false, 'somebody took it up');
 });
 
 test('only the applier changes files; applications read, and keep their marks in the -shm', () => {

@@ -39,6 +39,8 @@ const STATE: DatabaseState = {
   untrusted: false,
   dropped: true,
   redoFrom: 0x5544332211,
+  replacing: true,
+  origin: 0x0102030405060708n,
   fileSize: 2 ** 41 + 1,
   fileTimeMs: 1_795_000_000_123.25,
   walSize: 2 ** 40 + 3,
@@ -62,7 +64,7 @@ function found(path: string): { state: DatabaseState | undefined; sameBoot: bool
 test('reads back what was written, each field its own', () => {
   const path = writeStates(STATE);
   assert.equal(found(path), { state: STATE, sameBoot: true });
-  for (const flag of ['clean', 'untrusted', 'dropped'] as const) {
+  for (const flag of ['clean', 'untrusted', 'dropped', 'replacing'] as const) {
     const state = { ...INITIAL_STATE, untrusted: false, [flag]: true };
     assert.equal(found(writeStates(state)).state, state, flag);
   }

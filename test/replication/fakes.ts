@@ -266,6 +266,8 @@ export class FakeSink implements ReplicaSink {
     return this.moveTo(name, position, `${label}${header.maxTxid}`);
   }
 
+  follows(): void {}
+
   async receive(name: string, ltx: Uint8Array): Promise<Position> {
     await this.before(name, 'receive');
     return this.apply(name, ltx, 't');

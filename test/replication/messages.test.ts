@@ -42,6 +42,7 @@ const arbitraries: { [T in Message['type']]: fc.Arbitrary<Extract<Message, { typ
     advertise: fc.option(text),
     sentMs: timeMs,
     positions,
+    run: fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }),
   }),
   refuse: record({ type: fc.constant('refuse' as const), code: text, text }),
   transaction: record({ type: fc.constant('transaction' as const), name, ltx: bytes }),

@@ -43,7 +43,7 @@ async function withRawPrimary(
 
 function reply(peer: RawPeer, ...databases: FakeDatabase[]): void {
   const positions = databases.map(({ name, position, positionTimeMs }) => ({ name, position, timeMs: positionTimeMs }));
-  peer.send({ type: 'hello-reply', nodeId: 'p', advertise: 'http://p', sentMs: Date.now(), positions });
+  peer.send({ type: 'hello-reply', nodeId: 'p', advertise: 'http://p', sentMs: Date.now(), positions, run: 1n });
 }
 
 function sendAll(peer: RawPeer, database: FakeDatabase, from = 1): void {
