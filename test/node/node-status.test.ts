@@ -47,7 +47,7 @@ function databaseOf(on: MountBench): Database {
 }
 
 /** A replica with one database, and an applier that fails from then on. */
-async function brokenReplica(): Promise<Database> {
+async function brokenReplica(act: (sink: ReplicaDatabases) => Promise<void>): Promise<Database> {
   const root = mkdtempSync(join(tmpdir(), 'sluice-status-'));
   cleanUps.push(() => rmSync(root, { recursive: true }));
   let broken = false;
@@ -66,6 +66,7 @@ async function brokenReplica(): Promise<Database> {
   };
   const sink = new ReplicaDatabases({
     folder: new DataFolder(root),
+    mountPath: '/mnt',
     shared: new SharedState(),
     applier,
     send: () => undefined,
@@ -74,7 +75,7 @@ async function brokenReplica(): Promise<Database> {
   });
   await sink.receive(NAME, firstLtx());
   broken = true;
-  await sink.resume();
+  await act(sink);
   return [...sink.every()][0]!;
 }
 
@@ -110,7 +111,8 @@ const PROBLEMS: Readonly<Record<string, { readonly fit: boolean; readonly make: 
       return databaseOf(next);
     },
   },
-  REPLICA_FAILED: { fit: false, make: brokenReplica },
+  REPLICA_FAILED: { fit: false, make: () => brokenReplica((sink) => sink.resume()) },
+  SET_ASIDE_FAILED: { fit: true, make: () => brokenReplica((sink) => sink.retain(new Set())) },
   LOG_WRITE: {
     fit: true,
     async make() {
