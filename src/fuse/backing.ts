@@ -3,6 +3,7 @@ import type { Descriptors } from './descriptors.js';
 import type { Folder, Node, NodeTable, RegularFile } from './nodes.js';
 import { S_IFDIR, S_IFMT, S_IFREG } from './protocol.js';
 import type { Attributes } from './reply.js';
+import { UNWATCHED } from './unwatched.js';
 import { DEFER, PROCEED, type Verdict, type Watcher } from './watcher.js';
 
 /** An operation's answer: 0 or more when it was done, a negative errno when not, or DEFERRED. */
@@ -53,6 +54,10 @@ export function announce(backing: Backing, file: RegularFile, created: boolean):
   file.announced = true;
   backing.watcher.added(file, created);
 }
+
+/** Who is asked, and told, about what is in `file`. */
+export const watcherOf = (backing: Backing, file: RegularFile): Watcher =>
+  file.announced ? backing.watcher : UNWATCHED;
 
 /** Attributes of a virtual file with `size` bytes. */
 export function virtualAttributes(size: number): Attributes {

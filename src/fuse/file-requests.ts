@@ -1,4 +1,4 @@
-import type { Result } from './backing.js';
+import { type Result, watcherOf } from './backing.js';
 import { EINVAL, ENOTDIR, ESTALE } from './errno.js';
 import { type Exchange, LONG_S, NEVER_CACHED_S } from './exchange.js';
 import type { AttributeChange, FileOperations } from './files.js';
@@ -83,7 +83,7 @@ export class FileRequests {
     const node = this.#x.node(request);
     if (node === undefined) return -ESTALE;
     if (node.kind !== 'file') return -EINVAL;
-    const also = this.#x.backing.watcher.alsoSync(node);
+    const also = watcherOf(this.#x.backing, node).alsoSync(node);
     const dataOnly = (r.fsyncFlags(request) & p.FSYNC_FDATASYNC) !== 0;
     this.#sync.file(this.#x.uniqueLow, this.#x.uniqueHigh, node, also, dataOnly);
     return 0;

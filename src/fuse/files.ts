@@ -12,7 +12,16 @@ import {
   unlinkSync,
   writeSync,
 } from 'node:fs';
-import { type Backing, backingPath, proceeds, type Result, refusal, statPath, virtualAttributes } from './backing.js';
+import {
+  type Backing,
+  backingPath,
+  proceeds,
+  type Result,
+  refusal,
+  statPath,
+  virtualAttributes,
+  watcherOf,
+} from './backing.js';
 import { EACCES, EFBIG, EINVAL, EISDIR, EOPNOTSUPP, EPERM, ESTALE } from './errno.js';
 import { type Node, type RegularFile, type VirtualFile, WAKE_NAME } from './nodes.js';
 import { O_ACCMODE, O_TRUNC } from './protocol.js';
@@ -71,8 +80,7 @@ export class FileOperations {
     if (node.kind === 'other') return -EINVAL;
     // ESTALE makes the kernel look the name up again.
     if (node.nameless && !node.orphan) return -ESTALE;
-    const { watcher } = this.#backing;
-    const verdict = watcher.mayOpen(node, flags, pid);
+    const verdict = watcherOf(this.#backing, node).mayOpen(node, flags, pid);
     if (!proceeds(verdict)) return refusal(verdict);
     if ((flags & O_TRUNC) !== 0) {
       const result = this.resize(node, 0, pid);
@@ -98,7 +106,7 @@ export class FileOperations {
       node.handles = Math.max(0, node.handles - 1);
       if (writer) node.writers = Math.max(0, node.writers - 1);
     }
-    this.#backing.watcher.released(node, writer);
+    watcherOf(this.#backing, node).released(node, writer);
     if (node.orphan && node.handles === 0 && !node.inherited) this.endOrphan(node);
   }
 
@@ -122,14 +130,14 @@ export class FileOperations {
   write(node: Node, position: number, data: Buffer, start: number, length: number, pid: number): Result {
     if (node.kind !== 'file') return -EACCES;
     if (position > Number.MAX_SAFE_INTEGER - length) return -EFBIG;
-    const verdict = this.#backing.watcher.mayWrite(node, position, data, start, length, pid);
+    const verdict = watcherOf(this.#backing, node).mayWrite(node, position, data, start, length, pid);
     if (verdict !== 0) return refusal(verdict);
     return length === 0 ? 0 : writeSync(node.fd(), data, start, length, position);
   }
 
   resize(node: RegularFile, size: number, pid: number): Result {
     if (size > Number.MAX_SAFE_INTEGER) return -EFBIG;
-    const { watcher } = this.#backing;
+    const watcher = watcherOf(this.#backing, node);
     const verdict = watcher.mayResize(node, size, pid);
     if (!proceeds(verdict)) return refusal(verdict);
     ftruncateSync(node.fd(), size);

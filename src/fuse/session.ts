@@ -1,4 +1,4 @@
-import { type Backing, DEFERRED, type Result } from './backing.js';
+import { type Backing, DEFERRED, type Result, watcherOf } from './backing.js';
 import { DEFERRED_LIMIT, DEFERRED_LIMIT_BYTES, Deferrals, type KeptRequest } from './deferrals.js';
 import { EAGAIN, EINTR, EINVAL, ENOSYS, EPERM, ESTALE, errnoOf, isSystemError } from './errno.js';
 import { Exchange } from './exchange.js';
@@ -218,7 +218,7 @@ export class Session {
     const written = this.#operations.write(node, position, request, r.WRITE_DATA, size, pid);
     if (written < 0 || node.kind !== 'file') return written;
     this.#reply(w.writeWritten(this.#x.out, written));
-    if (written > 0) this.#o.backing.watcher.wrote(node, position, request, r.WRITE_DATA, written, pid);
+    if (written > 0) watcherOf(this.#o.backing, node).wrote(node, position, request, r.WRITE_DATA, written, pid);
     return NO_REPLY;
   }
 

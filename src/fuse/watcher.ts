@@ -1,7 +1,8 @@
 /**
  * What the file system tells the rest of Sluice about the files under the mount, and what it asks before it changes
  * one. The file system knows files; it does not know transactions. All calls are synchronous, on the worker thread,
- * between reading one request and writing its reply: they must not allocate on the write path, wait, or throw.
+ * between reading one request and writing its reply: they must not allocate on the write path, wait, or throw. They name
+ * only nodes that `added` told of; what was unlinked in the time of an earlier process and is still open is never named.
  */
 
 /** A regular file of the mount, alive as long as the kernel or an open handle may name it. */

@@ -12,7 +12,8 @@ const RESENT = 1n << 63n;
 
 class Telling extends PassiveWatcher {
   readonly told: string[] = [];
-  override added(node: FileNode): void {
+  override added(node: FileNode, created: boolean): void {
+    super.added(node, created);
     this.told.push(`added ${node.path}`);
   }
   override renamed(node: FileNode, oldPath: string): void {

@@ -1,27 +1,42 @@
 import { type FileNode, PROCEED, type Verdict, type Watcher } from '../../../src/fuse/index.js';
 
 const NONE: readonly number[] = [];
+const KNOWN = 'known';
 
-/** Lets everything happen. */
+export function mustKnow(node: FileNode): void {
+  if (node.tag === undefined) throw new TypeError(`the watcher was never told of ${node.path}`);
+}
+
+/** Lets everything happen; only to files that it was told of, as `Watcher` promises. */
 export class PassiveWatcher implements Watcher {
-  added(_node: FileNode, _created: boolean): void {}
+  added(node: FileNode, _created: boolean): void {
+    node.tag = KNOWN;
+  }
   removed(_node: FileNode): void {}
   renamed(_node: FileNode, _oldPath: string): void {}
-  mayOpen(_node: FileNode, _flags: number, _pid: number): Verdict {
+  mayOpen(node: FileNode, _flags: number, _pid: number): Verdict {
+    mustKnow(node);
     return PROCEED;
   }
   mayCreate(_path: string, _pid: number): Verdict {
     return PROCEED;
   }
-  mayWrite(_node: FileNode, _position: number, _data: Buffer, _start: number, _length: number, _pid: number): Verdict {
+  mayWrite(node: FileNode, _position: number, _data: Buffer, _start: number, _length: number, _pid: number): Verdict {
+    mustKnow(node);
     return PROCEED;
   }
-  wrote(_node: FileNode, _position: number, _data: Buffer, _start: number, _length: number, _pid: number): void {}
-  mayResize(_node: FileNode, _size: number, _pid: number): Verdict {
+  wrote(node: FileNode, _position: number, _data: Buffer, _start: number, _length: number, _pid: number): void {
+    mustKnow(node);
+  }
+  mayResize(node: FileNode, _size: number, _pid: number): Verdict {
+    mustKnow(node);
     return PROCEED;
   }
-  resized(_node: FileNode, _size: number, _pid: number): void {}
-  mayUnlink(_node: FileNode, _pid: number): Verdict {
+  resized(node: FileNode, _size: number, _pid: number): void {
+    mustKnow(node);
+  }
+  mayUnlink(node: FileNode, _pid: number): Verdict {
+    mustKnow(node);
     return PROCEED;
   }
   mayRename(_oldPath: string, _newPath: string, _replaced: FileNode | undefined, _pid: number): Verdict {
@@ -30,8 +45,11 @@ export class PassiveWatcher implements Watcher {
   mayChange(_path: string, _pid: number): Verdict {
     return PROCEED;
   }
-  released(_node: FileNode, _wrote: boolean): void {}
-  alsoSync(_node: FileNode): readonly number[] {
+  released(node: FileNode, _wrote: boolean): void {
+    mustKnow(node);
+  }
+  alsoSync(node: FileNode): readonly number[] {
+    mustKnow(node);
     return NONE;
   }
   alsoSyncFolder(_path: string): readonly number[] {

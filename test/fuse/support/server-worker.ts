@@ -1,6 +1,6 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { DEFER, type FileNode, PROCEED, serveMount, type Verdict } from '../../../src/fuse/index.js';
-import { PassiveWatcher } from './passive-watcher.js';
+import { mustKnow, PassiveWatcher } from './passive-watcher.js';
 
 /** One mount of the test server. */
 export interface ServerMount {
@@ -28,6 +28,7 @@ const words = new Int32Array(control);
 /** Defers writes to files named `deferred*` until the main thread allows them; has virtual files at the top. */
 class TestWatcher extends PassiveWatcher {
   override mayWrite(node: FileNode): Verdict {
+    mustKnow(node);
     if (!node.path.startsWith('deferred')) return PROCEED;
     if (Atomics.load(words, 0) > 0) {
       Atomics.sub(words, 0, 1);
