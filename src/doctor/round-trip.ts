@@ -18,7 +18,7 @@ const ECHO = `
 
 /**
  * Medians, microseconds, of a request to another thread and its answer: after a pause in which the processors went
- * idle, and one right after the other. It is what the file system's own requests cost, without a mount.
+ * idle, and one right after the other. A part of what the file system's requests cost, for where no mount can be tried.
  */
 export async function measureRoundTrips(): Promise<{ idleUs: number; busyUs: number }> {
   const shared = new SharedArrayBuffer(8);

@@ -1,14 +1,18 @@
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { judgeClock } from '../../src/doctor/clock.js';
 import { checkDisk } from '../../src/doctor/disk.js';
 import { checkKernel, checkNode } from '../../src/doctor/machine.js';
-import { judgeWakeups } from '../../src/doctor/wakeups.js';
+import { measureMount } from '../../src/doctor/mount-probe.js';
+import { checkWakeups, judgeWakeups } from '../../src/doctor/wakeups.js';
 
 const test = suite('doctor');
+const scratch = mkdtempSync(join(tmpdir(), 'sluice-doctors-'));
+process.env.TMPDIR = scratch;
 
 test('Node.js and kernel versions', () => {
   assert.is(checkNode('20.1.0').result, 'ok');
@@ -22,12 +26,64 @@ test('Node.js and kernel versions', () => {
   assert.is(checkKernel('darwin', '24.0.0').result, 'fail');
 });
 
+const times = (idleUs: number) => ({ to: 'a mount', idleUs, busyUs: 10 });
+
 test('slow wake-ups name the setting that helps', () => {
-  assert.is(judgeWakeups(20, 10, 0, true).result, 'ok');
-  assert.match(judgeWakeups(90, 10, 0, true).hint, /^Let idle processors poll: echo 200000 > \/sys/);
-  assert.is(judgeWakeups(90, 10, 200_000, true).result, 'ok');
-  assert.is(judgeWakeups(90, 10, Number.NaN, true).result, 'ok');
-  assert.match(judgeWakeups(90, 10, Number.NaN, false).hint, /cpu_dma_latency/);
+  assert.is(judgeWakeups(times(20), 0, true).result, 'ok');
+  assert.match(judgeWakeups(times(90), 0, true).hint, /^Let idle processors poll: echo 200000 > \/sys/);
+  assert.is(judgeWakeups(times(90), 200_000, true).result, 'ok');
+  assert.is(judgeWakeups(times(90), Number.NaN, true).result, 'ok');
+  assert.match(judgeWakeups(times(90), Number.NaN, false).hint, /cpu_dma_latency/);
+});
+
+test('what was measured is said', () => {
+  const { message } = judgeWakeups(times(20.4), 0, true);
+  assert.is(message, 'a request to a mount takes 20 µs after a pause, 10 µs after another');
+});
+
+const canMount = process.getuid?.() === 0 && existsSync('/dev/fuse');
+const mounted = canMount ? test : test.skip;
+
+async function failure(work: Promise<unknown>): Promise<string> {
+  try {
+    await work;
+    return 'none';
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
+/** Mounts and temporary folders of the doctor that are there now. */
+function left(): string[] {
+  const mounts = readFileSync('/proc/self/mountinfo', 'utf8').split('\n');
+  return [...mounts.filter((line) => line.includes(scratch)), ...readdirSync(scratch)];
+}
+
+mounted('a request to a real mount is measured, and nothing stays behind', async () => {
+  const [wakeups] = await checkWakeups();
+  assert.match(wakeups!.message, /^a request to a mount takes \d+ µs after a pause, \d+ µs after another/);
+  assert.equal(left(), []);
+});
+
+mounted('a mount that does not answer is given up, and taken away', async () => {
+  const program = fileURLToPath(new URL('./unserved-mount.js', import.meta.url));
+  assert.match(await failure(measureMount(program)), /does not answer/);
+  assert.equal(left(), []);
+});
+
+test('a server that cannot mount, says nonsense, or is not there is an error', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'sluice-programs-'));
+  const program = (text: string) => {
+    writeFileSync(join(folder, 'program.cjs'), text);
+    return measureMount(join(folder, 'program.cjs'));
+  };
+  try {
+    assert.is(await failure(program(`console.log('{"problem":"no mount here"}')`)), 'no mount here');
+    assert.is(await failure(program('console.log("nonsense")')), 'a mount could not be tried');
+    assert.is(await failure(measureMount(join(folder, 'none.js'))), 'a mount could not be tried');
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
 
 test('the clock', () => {
@@ -48,4 +104,5 @@ test('the disk is measured where the data folder will be, and nothing stays ther
   }
 });
 
+test.after(() => rmSync(scratch, { recursive: true }));
 test.run();
