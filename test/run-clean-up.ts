@@ -23,7 +23,7 @@ export function cleanUp(folder: string): string[] {
 
 /**
  * By their environment; looked for by a process that can be given up, because reading that of a process that hangs in a
- * page fault hangs too.
+ * page fault hangs too. Those that wait (state D) come last, so that they hide no other.
  */
 function processesOf(folder: string): number[] {
   const { stdout } = spawnSync(process.execPath, ['-e', SCAN, folder], {
@@ -43,7 +43,19 @@ function processesOf(folder: string): number[] {
 const SCAN = `
   const { readdirSync, readFileSync, writeSync } = require('node:fs');
   const folder = process.argv[1];
-  for (const pid of readdirSync('/proc').filter((name) => /^[0-9]+$/.test(name))) {
+  const waits = (pid) => {
+    try {
+      return readdirSync('/proc/' + pid + '/task').some((task) => {
+        const text = readFileSync('/proc/' + pid + '/task/' + task + '/stat', 'latin1');
+        return text.slice(text.lastIndexOf(')')).startsWith(') D');
+      });
+    } catch {
+      return false;
+    }
+  };
+  const pids = readdirSync('/proc').filter((name) => /^[0-9]+$/.test(name));
+  const waiting = pids.filter(waits);
+  for (const pid of [...pids.filter((pid) => !waiting.includes(pid)), ...waiting]) {
     try {
       const entries = readFileSync('/proc/' + pid + '/environ', 'utf8').split('\\0');
       const value = entries.find((entry) => entry.startsWith('TMPDIR='))?.slice(7);
