@@ -4,6 +4,7 @@ import { describeError, errorCode, SluiceError } from '../errors.js';
 import {
   type ByteSource,
   bytesSource,
+  checkPageRoom,
   DatabaseSums,
   fileSource,
   type LtxHeader,
@@ -256,6 +257,8 @@ export class ReplicaDatabase {
     const reader = new LtxReader(source);
     const { header } = reader;
     this.mustFollow(header);
+    mustPromise(this.database.name, header);
+    checkPageRoom(header, source.size, this.database.position.txid === 0 ? 0 : this.database.pageCount);
     const shrinks = header.commit < database.pageCount;
     const before = database.sums;
     const fresh = database.position.txid === 0;
@@ -282,7 +285,7 @@ export class ReplicaDatabase {
       reader.finish();
       if (sums.pageCount < header.commit) sums.set(header.commit, 0, 0);
       sums.truncate(header.commit);
-      if (header.postApply !== 0n && sums.checksum() !== header.postApply) {
+      if (sums.checksum() !== header.postApply) {
         throw new SluiceError(
           'REPLICA_DIVERGED',
           `${database.name}: transaction ${header.maxTxid} does not lead to the checksum that the primary has`,
@@ -313,6 +316,8 @@ export class ReplicaDatabase {
     const { header } = reader;
     const { name } = this.database;
     if (header.minTxid !== 1) throw new SluiceError('LTX_HEADER', `${name}: what should be a snapshot is not one`);
+    mustPromise(name, header);
+    checkPageRoom(header, source.size, 0);
     const sums = new DatabaseSums(header.pageSize);
     const page = Buffer.allocUnsafeSlow(header.pageSize);
     const sum = { high: 0, low: 0 };
@@ -324,7 +329,7 @@ export class ReplicaDatabase {
     }
     reader.finish();
     if (sums.pageCount < header.commit) sums.set(header.commit, 0, 0);
-    if (header.postApply === 0n || sums.checksum() === header.postApply) return { header, sums };
+    if (sums.checksum() === header.postApply) return { header, sums };
     throw new SluiceError('REPLICA_DIVERGED', `${name}: the snapshot does not have the checksum that it promises`);
   }
 
@@ -372,6 +377,13 @@ async function withFile<T>(path: string, work: (source: ByteSource, size: number
   } finally {
     closeSync(fd);
   }
+}
+
+/** Without it a wrong page would never be found. A primary always gives it. */
+function mustPromise(name: string, { postApply, maxTxid }: LtxHeader): void {
+  if (postApply !== 0n) return;
+  const text = `${name}: transaction ${maxTxid} does not say what checksum the database has after it`;
+  throw new SluiceError('LTX_NO_CHECKSUM', text, 'A snapshot takes its place; check that the primary is Sluice');
 }
 
 function gap(name: string, text: string): SluiceError {

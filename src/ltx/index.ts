@@ -15,6 +15,7 @@ export {
 } from './header.js';
 export { type ChecksumHalves, pageChecksum } from './page-checksum.js';
 export { PageIndex, readPageAt, readPageIndex } from './page-index.js';
+export { checkPageRoom } from './page-room.js';
 export * from './position.js';
 export { LtxReader, verifyLtx } from './reader.js';
 export * from './source.js';

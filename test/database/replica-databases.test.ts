@@ -160,6 +160,44 @@ test('bytes that are damaged, or lead elsewhere than they promise, change nothin
   assert.equal(await sink.receive('a.db', next), { txid: 2, checksum: source.checksum });
 });
 
+test('a header that promises more pages than its bytes can hold takes no memory, and a snapshot is asked for', async () => {
+  const first = new Source().change({ 1: 1, 2: 2 }, 2);
+  const position = await sink.receive('a.db', first);
+  const facts = { pageSize: 512, timestampMs: 1, postApply: (1n << 63n) | 5n };
+  for (const commit of [2000, 4e8, 4_000_000_000]) {
+    const next = { ...facts, commit, minTxid: 2, maxTxid: 2, preApply: position.checksum };
+    const page = { pgno: 1, data: Buffer.alloc(512, 1) };
+    const before = process.memoryUsage().arrayBuffers;
+    assert.is(await codeOf(sink.receive('a.db', encodeLtx(next, [page]))), 'LTX_HEADER', `${commit}`);
+    assert.ok(process.memoryUsage().arrayBuffers - before < 16 * 1024 * 1024, `${commit}: memory`);
+    const image = Uint8Array.from(first);
+    new DataView(image.buffer).setUint32(12, commit);
+    assert.is(await codeOf(sink.receive('b.db', image)), 'LTX_HEADER', `${commit}, the first`);
+    const receiver = sink.receiveSnapshot('b.db', 'new');
+    await receiver.write(image);
+    assert.is(await codeOf(receiver.finish()), 'LTX_HEADER', `${commit}, a snapshot`);
+  }
+  assert.equal(sink.positions().get('a.db'), position);
+  // As many new pages as its bytes hold are not too many.
+  const grown = new Source();
+  await sink.receive('c.db', grown.change({ 1: 1 }, 1));
+  const all = Object.fromEntries(Array.from({ length: 5000 }, (_, i) => [i + 1, 0]));
+  assert.is((await sink.receive('c.db', grown.change(all, 5000))).txid, 2);
+});
+
+test('bytes that do not say what checksum they lead to are refused', async () => {
+  const source = new Source();
+  const position = await sink.receive('a.db', source.change({ 1: 1 }, 1));
+  const page = { pgno: 1, data: Buffer.alloc(512, 9) };
+  const facts = { pageSize: 512, commit: 1, timestampMs: 1, postApply: 0n };
+  const next = { ...facts, minTxid: 2, maxTxid: 2, preApply: position.checksum };
+  assert.is(await codeOf(sink.receive('a.db', encodeLtx(next, [page]))), 'LTX_NO_CHECKSUM');
+  const receiver = sink.receiveSnapshot('a.db', 'behind');
+  await receiver.write(encodeLtx({ ...facts, minTxid: 1, maxTxid: 5, preApply: 0n }, [page]));
+  assert.is(await codeOf(receiver.finish()), 'LTX_NO_CHECKSUM');
+  assert.equal(sink.positions().get('a.db'), position);
+});
+
 test('a transaction that could not be applied can come again', async () => {
   const source = new Source();
   await sink.receive('a.db', source.change({ 1: 1 }, 1));
