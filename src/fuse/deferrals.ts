@@ -1,7 +1,8 @@
+import { REQUEST_BUFFER_BYTES } from './protocol.js';
 import { headerNodeId, headerUniqueHigh, headerUniqueLow } from './request.js';
 
-/** Requests kept at most, of both kinds together, and their bytes. Beyond, a caller gets EAGAIN. */
-export const DEFERRED_LIMIT = 256;
+/** Requests kept at most, and their bytes, for each of two reasons: until a wake-up, or until a lock is free. */
+export const DEFERRED_LIMIT = 4096;
 export const DEFERRED_LIMIT_BYTES = 64 << 20;
 
 /** A whole request that was not answered yet. */
@@ -12,15 +13,22 @@ export interface KeptRequest {
 
 /** Requests that wait, in the order in which they came. */
 export class Deferrals {
+  readonly #limit: number;
   #waiting: KeptRequest[] = [];
   #bytes = 0;
+
+  /** `limit` is lower in tests. */
+  constructor(limit = DEFERRED_LIMIT) {
+    this.#limit = limit;
+  }
 
   get count(): number {
     return this.#waiting.length;
   }
 
-  get bytes(): number {
-    return this.#bytes;
+  /** One more may be too much. */
+  get full(): boolean {
+    return this.#waiting.length >= this.#limit || this.#bytes > DEFERRED_LIMIT_BYTES - REQUEST_BUFFER_BYTES;
   }
 
   /** Keeps a copy of `request`, or the kept one itself if it is presented again. */

@@ -39,11 +39,15 @@ export interface ServeOptions {
   readonly log?: (message: string) => void;
   /** Backing descriptors kept open at most. Default 512. */
   readonly maxOpenFiles?: number;
+  /** For tests: requests that wait for a wake-up at most. */
+  readonly maxDeferred?: number;
   /** For tests: each fsync of a file whose path ends so takes this much longer. */
   readonly slowSync?: { readonly suffix: string; readonly delayMs: number };
 }
 
 const MAX_OPEN_FILES = 512;
+/** A worker that reads no requests looks for a wake-up this often even if it is not told of one. */
+const ROOM_POLL_MS = 1000;
 
 /** What the next process on the same kernel mount must know. */
 interface SavedSession {
@@ -105,6 +109,7 @@ export function serveMount(options: ServeOptions): void {
     mayLock: options.mayLock,
     lockTable,
     log: options.log,
+    maxDeferred: options.maxDeferred,
   });
   if (saved !== undefined) {
     if (saved.negotiated.resend) device.notifyResend();
@@ -133,6 +138,19 @@ function loop(device: Device, session: Session, words: Int32Array, bursts: Burst
     session.handle(request, length);
     // Whatever came: the notification itself may be lost, or come late.
     if (Atomics.load(words, WAKE_PENDING) === 1) session.wake();
+    words[DEFERRED] = session.waiting;
+    if (session.full) waitForRoom(session, words);
+  }
+}
+
+/**
+ * No request is read until some of those that wait are done: the applications that make more wait in the kernel, instead
+ * of getting an error. Main, for which the others wait, waits for no request; its wake-ups come by the shared word alone.
+ */
+function waitForRoom(session: Session, words: Int32Array): void {
+  while (session.full) {
+    if (Atomics.load(words, WAKE_PENDING) === 0) Atomics.wait(words, WAKE_PENDING, 0, ROOM_POLL_MS);
+    else session.wake();
     words[DEFERRED] = session.waiting;
   }
 }

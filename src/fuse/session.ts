@@ -1,6 +1,6 @@
 import { type Backing, DEFERRED, type Result, watcherOf } from './backing.js';
-import { DEFERRED_LIMIT, DEFERRED_LIMIT_BYTES, Deferrals, type KeptRequest } from './deferrals.js';
-import { EAGAIN, EINTR, EINVAL, ENOSYS, EPERM, ESTALE, errnoOf, isSystemError } from './errno.js';
+import { Deferrals, type KeptRequest } from './deferrals.js';
+import { EAGAIN, EINTR, EINVAL, ENOLCK, ENOSYS, EPERM, ESTALE, errnoOf, isSystemError } from './errno.js';
 import { Exchange } from './exchange.js';
 import { FileRequests, type Sync } from './file-requests.js';
 import { FileOperations } from './files.js';
@@ -32,6 +32,8 @@ export interface SessionOptions {
   /** The locks of `locks: sluice`; by default a new table that nobody records. */
   readonly lockTable?: LockTable | undefined;
   readonly log?: ((message: string) => void) | undefined;
+  /** Requests that wait for a wake-up at most; see `full`. */
+  readonly maxDeferred?: number | undefined;
 }
 
 /** Answered already, to be answered by someone else, or never to be answered. */
@@ -48,7 +50,7 @@ export class Session {
   readonly #files: FileRequests;
   readonly #names: NameRequests;
   readonly #locks: Locks;
-  readonly #deferrals = new Deferrals();
+  readonly #deferrals: Deferrals;
   /** The request being answered, if it was kept before. */
   #kept: KeptRequest | undefined;
   #answered = false;
@@ -61,12 +63,18 @@ export class Session {
     this.#operations = new FileOperations(options.backing);
     this.#files = new FileRequests(this.#x, this.#operations, options.sync);
     this.#names = new NameRequests(this.#x, this.#operations);
+    this.#deferrals = new Deferrals(options.maxDeferred);
     this.#locks = new Locks(options.lockTable ?? new LockTable(), options.mayLock);
   }
 
   /** Requests that wait for a wake-up or a lock. */
   get waiting(): number {
     return this.#deferrals.count + this.#locks.waiters.count;
+  }
+
+  /** No request may be handled before a wake-up has made room: it could not be kept. */
+  get full(): boolean {
+    return this.#deferrals.full;
   }
 
   /** Handles the request in the first `length` bytes of `request`, which may be reused afterwards. */
@@ -121,8 +129,6 @@ export class Session {
   }
 
   #keep(where: Deferrals, request: Buffer): Result {
-    const bytes = this.#deferrals.bytes + this.#locks.waiters.bytes + this.#x.length;
-    if (this.#kept === undefined && (this.waiting >= DEFERRED_LIMIT || bytes > DEFERRED_LIMIT_BYTES)) return -EAGAIN;
     where.keep(request, this.#x.length, this.#kept);
     return NO_REPLY;
   }
@@ -235,6 +241,8 @@ export class Session {
     if (opcode === p.FUSE_GETLK) return this.#locks.get(node, request, this.#x.out);
     const result = this.#locks.set(node, request);
     if (result !== -EAGAIN || opcode !== p.FUSE_SETLKW) return result;
+    // The requests that free locks come the same way, so that no longer reading them would be no help here.
+    if (this.#kept === undefined && this.#locks.waiters.full) return -ENOLCK;
     return this.#keep(this.#locks.waiters, request);
   }
 

@@ -52,6 +52,8 @@ export class Waker {
   /** Cheap: many calls before the worker runs cost one write to the device. Never throws. */
   wake(): void {
     if (this.#closed || Atomics.exchange(this.#words, WAKE_PENDING, 1) === 1) return;
+    // For a worker that reads no requests for now.
+    Atomics.notify(this.#words, WAKE_PENDING);
     if (!this.#notify() && !this.#asking) this.#ask(FIRST_PAUSE_MS);
   }
 

@@ -73,6 +73,27 @@ if (canMount) {
       await file.close();
       assert.ok(existsSync(`${backing}/deferred-1`));
     }));
+
+  test('with no room for more deferred requests the others wait unread, and a wake-up comes through', () =>
+    withMount({ maxDeferred: 2 }, async ({ path, backing }, server) => {
+      const names = ['deferred-1', 'deferred-2', 'deferred-3'];
+      const files = await Promise.all(names.map((name) => open(`${path}/${name}`, 'w')));
+      let done = 0;
+      const written = files.map((file) => file.write('late').then(() => done++));
+      for (let i = 0; i < 500 && (await server.status()).deferred < 2; i++) await pause(10);
+      const { requests } = await server.status();
+      assert.is(requests.WRITE, 2, 'the third was not read');
+      server.send({ mount: 0, allow: 1 });
+      await Promise.race(written);
+      for (let i = 0; i < 500 && (await server.status()).requests.WRITE !== 3; i++) await pause(10);
+      assert.is((await server.status()).deferred, 2);
+      assert.is(done, 1);
+      server.send({ mount: 0, allow: 2 });
+      await Promise.all(written);
+      for (const name of names) assert.is(readFileSync(`${backing}/${name}`, 'utf8'), 'late');
+      assert.is(await readFile(`${path}/deferred-1`, 'utf8'), 'late');
+      for (const file of files) await file.close();
+    }));
 }
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));

@@ -2,7 +2,7 @@ import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from '
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { DEFERRED_LIMIT } from '../../src/fuse/deferrals.js';
+import { DEFERRED_LIMIT, DEFERRED_LIMIT_BYTES } from '../../src/fuse/deferrals.js';
 import { DEFER, type FileNode, PROCEED, type Verdict } from '../../src/fuse/index.js';
 import * as p from '../../src/fuse/protocol.js';
 import { PassiveWatcher } from './support/passive-watcher.js';
@@ -246,13 +246,21 @@ scenario(
     assert.is(k.errno(p.FUSE_UNLINK, 1, nameBody('a')), 30);
     assert.ok(existsSync(`${k.folder}/backing/a`));
     deferring.verdict = DEFER;
-    for (let i = 0; i < DEFERRED_LIMIT; i++) assert.is(k.write(id, 0, 'x'), undefined);
-    assert.is(k.write(id, 0, 'x'), 11, 'no room');
-    assert.is(k.session.waiting, DEFERRED_LIMIT);
-    deferring.verdict = 28;
-    k.session.wake();
-    assert.is(k.session.waiting, 0);
-    assert.is(k.replies.at(-1)?.errno, 28);
+    for (const [bytes, limit] of [
+      [1, DEFERRED_LIMIT],
+      [1 << 20, DEFERRED_LIMIT_BYTES >> 20],
+    ] as const) {
+      deferring.verdict = DEFER;
+      let kept = 0;
+      for (; !k.session.full; kept++) assert.is(k.write(id, 0, 'x'.repeat(bytes)), undefined);
+      assert.ok(kept <= limit && kept >= limit - 2, `${kept} requests of ${bytes} bytes`);
+      assert.is(k.session.waiting, kept);
+      deferring.verdict = 28;
+      k.session.wake();
+      assert.is(k.session.waiting, 0);
+      assert.not.ok(k.session.full);
+      assert.is(k.replies.at(-1)?.errno, 28);
+    }
   },
   () => new SyntheticKernel('kernel', deferring),
 );
@@ -294,6 +302,23 @@ scenario(
     assert.is(k.session.waiting, 0);
     assert.is(k.errno(p.FUSE_SETLK, id, lockBody(1n, 7, 0n, 9n)), 22);
     assert.is(k.errno(p.FUSE_SETLK, id, lockBody(1n, 1, 9n, 0n)), 22);
+  },
+  () => new SyntheticKernel('sluice'),
+);
+
+scenario(
+  'so many may wait for a lock, and no more: the others go on',
+  (k) => {
+    k.init();
+    const id = k.create('a');
+    assert.is(k.errno(p.FUSE_SETLK, id, lockBody(1n, 1, 0n, 9n)), 0);
+    for (let i = 0; i < DEFERRED_LIMIT; i++) {
+      assert.is(k.send(p.FUSE_SETLKW, id, lockBody(BigInt(i + 2), 0, 0n, 9n)), undefined);
+    }
+    assert.is(k.errno(p.FUSE_SETLKW, id, lockBody(7777n, 0, 0n, 9n)), 37);
+    assert.not.ok(k.session.full);
+    assert.is(k.errno(p.FUSE_SETLK, id, lockBody(1n, 2, 0n, 9n)), 0);
+    assert.is(k.session.waiting, 0);
   },
   () => new SyntheticKernel('sluice'),
 );

@@ -12,6 +12,7 @@ export interface ServerMount {
   readonly wakeups: 'auto' | 'always' | 'off';
   readonly slowSync?: { readonly suffix: string; readonly delayMs: number };
   readonly maxOpenFiles?: number;
+  readonly maxDeferred?: number;
 }
 
 export interface ServerWorkerData {
