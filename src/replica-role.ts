@@ -142,7 +142,11 @@ export class ReplicaRole implements NodeRole {
   }
 
   problems() {
-    const problems = this.client.problems().map(({ name, code, message, hint, sinceMs }) => ({
+    const refused = Array.from(this.sink.problems(), ({ name, error, sinceMs }) => {
+      const { code, message, hint } = error;
+      return { name, code, message, hint, sinceMs };
+    });
+    const problems = [...refused, ...this.client.problems()].map(({ name, code, message, hint, sinceMs }) => ({
       code,
       subject: name,
       message,

@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { SluiceError } from '../errors.js';
 
@@ -51,7 +51,9 @@ export class DataFolder {
     const folder = join(this.meta, encoded);
     if (!existsSync(join(folder, 'name'))) {
       mkdirSync(folder, { recursive: true });
-      writeFileSync(join(folder, 'name'), name);
+      // Never half of it, should the disk be full.
+      writeFileSync(join(folder, 'name.new'), name);
+      renameSync(join(folder, 'name.new'), join(folder, 'name'));
     }
     return folder;
   }
@@ -60,8 +62,8 @@ export class DataFolder {
   knownNames(): string[] {
     const names: string[] = [];
     for (const entry of readdirSync(this.meta)) {
-      const file = join(this.meta, entry, 'name');
-      if (existsSync(file)) names.push(readFileSync(file, 'utf8'));
+      const name = readName(join(this.meta, entry, 'name'));
+      if (name !== '') names.push(name);
     }
     return names;
   }
@@ -101,6 +103,15 @@ export class DataFolder {
       );
     }
     return nodeId;
+  }
+}
+
+/** Empty where it cannot be read: a database whose file is there is found by that. */
+function readName(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch {
+    return '';
   }
 }
 

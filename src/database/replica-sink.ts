@@ -1,6 +1,7 @@
 import { closeSync, openSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Applier } from '../apply/index.js';
+import { describeError, SluiceError } from '../errors.js';
 import type { Position } from '../ltx/index.js';
 import type { DataFolder } from './data-folder.js';
 import { Database } from './database.js';
@@ -10,7 +11,7 @@ import { checkName } from './names.js';
 import { type Recovered, recoverReplica } from './recovery.js';
 import { ReplicaDatabase } from './replica-database.js';
 import { SetAsides } from './set-asides.js';
-import type { SharedState } from './shared.js';
+import { MAX_SLOTS, type SharedState } from './shared.js';
 import type { Retention } from './transaction-log.js';
 import type { LargeReceiver, ReplicaSink, ReplicatedDatabase } from './types.js';
 import type { ToWorker } from './worker-messages.js';
@@ -18,6 +19,8 @@ import type { ToWorker } from './worker-messages.js';
 export interface ReplicaSinkOptions {
   readonly folder: DataFolder;
   readonly mountPath: string;
+  /** Databases that it takes; default: as many as there are slots. */
+  readonly maxDatabases?: number;
   readonly shared: SharedState;
   readonly applier: Applier;
   readonly send: (message: ToWorker) => void;
@@ -29,6 +32,8 @@ export interface ReplicaSinkOptions {
 export class ReplicaDatabases implements ReplicaSink {
   private readonly databases: Database[] = [];
   private readonly byName = new Map<string, ReplicaDatabase>();
+  /** Databases of which nothing can be opened or kept. They have no slot. */
+  private readonly refused = new Map<string, { readonly error: SluiceError; readonly sinceMs: number }>();
   private readonly asides: SetAsides;
   private spooled = 0;
   /** The primary's run that is followed; 0n: not known. */
@@ -45,7 +50,8 @@ export class ReplicaDatabases implements ReplicaSink {
     const names = new Set([...folder.knownNames(), ...scanFolder(folder.files).databases]);
     const outcomes: Recovered[] = [];
     for (const name of names) {
-      const replica = this.add(name);
+      const replica = this.addOrRefuse(name);
+      if (replica === undefined) continue;
       const { database } = replica;
       try {
         outcomes.push(await recoverReplica(database, live, { files: folder.files, mountPath }));
@@ -56,6 +62,11 @@ export class ReplicaDatabases implements ReplicaSink {
       }
     }
     return outcomes;
+  }
+
+  /** What is wrong with databases that are not among `every`. */
+  *problems(): Generator<{ readonly name: string; readonly error: SluiceError; readonly sinceMs: number }> {
+    for (const [name, problem] of this.refused) yield { name, ...problem };
   }
 
   /** Once the applier runs: opens all databases and applies what was logged but perhaps not applied. */
@@ -160,20 +171,49 @@ export class ReplicaDatabases implements ReplicaSink {
     checkName(name);
     const known = this.byName.get(name);
     if (known !== undefined) return known;
+    const refused = this.refused.get(name);
+    if (refused !== undefined) throw refused.error;
     const replica = this.add(name);
     this.options.send({ kind: 'slot', slot: replica.database.slot, name });
     return replica;
   }
 
+  /** At the start: what is there could not be told from what comes, so it waits for the next one. */
+  private addOrRefuse(name: string): ReplicaDatabase | undefined {
+    try {
+      return this.add(name);
+    } catch (cause) {
+      const hint = 'The others go on. Put it right, then start the node again';
+      const error = new SluiceError('RECOVERY_FAILED', describeError(cause), hint, { cause });
+      this.refused.set(name, { error, sinceMs: Date.now() });
+      this.options.warn(name, 'recovery failed', cause);
+      return undefined;
+    }
+  }
+
   private add(name: string): ReplicaDatabase {
-    const { folder, shared, applier, onApplied } = this.options;
-    const database = new Database(name, this.databases.length, folder, shared, () =>
-      Promise.reject(new Error('a replica gives no snapshots')),
-    );
+    const { applier, onApplied, maxDatabases = MAX_SLOTS } = this.options;
+    if (this.databases.length >= maxDatabases) {
+      const text = `${name}: this node has ${maxDatabases} databases, as many as it can hold`;
+      throw new SluiceError('TOO_MANY_DATABASES', text, 'It is not replicated here; the others are');
+    }
+    const database = this.open(name);
     const replica = new ReplicaDatabase(database, this.asides, applier, onApplied);
     this.databases.push(database);
     this.byName.set(name, replica);
     return replica;
+  }
+
+  private open(name: string): Database {
+    const { folder, shared } = this.options;
+    try {
+      return new Database(name, this.databases.length, folder, shared, () =>
+        Promise.reject(new Error('a replica gives no snapshots')),
+      );
+    } catch (cause) {
+      const text = `${name}: its state in ${folder.meta} cannot be opened: ${describeError(cause)}`;
+      throw new SluiceError('REPLICA_FAILED', text, 'Check the disk, and the files there', { cause });
+    }
   }
 
   private spool(finish: (path: string) => Promise<Position>): LargeReceiver {

@@ -88,10 +88,11 @@ test.after.each(() => {
   rmSync(root, { recursive: true, force: true });
 });
 
-function make(): ReplicaDatabases {
+function make(maxDatabases?: number): ReplicaDatabases {
   return new ReplicaDatabases({
     folder,
     mountPath: '/mnt',
+    ...(maxDatabases === undefined ? {} : { maxDatabases }),
     shared,
     applier,
     send: () => undefined,
@@ -437,6 +438,66 @@ test('files that are no database are given up: only a snapshot helps', async () 
   await putSnapshot('a.db', 'behind');
   assert.equal(asides(), ['behind'], 'whatever they are');
   assert.is.not(sink.positions().get('a.db')?.checksum, 0n);
+});
+
+test('a database whose state cannot be opened is shown, and takes nothing; the others go on', async () => {
+  for (const name of ['a.db', 'b.db', 'c.db']) {
+    await sink.receive(name, new Source().change({ 1: 1 }, 1));
+    putDatabase(name);
+  }
+  sink.saveClean();
+  mkdirSync(join(folder.metaOf('a.db'), 'x.log'));
+  rmSync(join(folder.metaOf('b.db'), 'state'));
+  mkdirSync(join(folder.metaOf('b.db'), 'state'));
+  sink = make();
+  const outcomes = await sink.recover(false);
+  assert.equal(
+    outcomes.map(({ name, outcome }) => `${name} ${outcome}`),
+    ['c.db clean'],
+  );
+  assert.equal([...sink.positions().keys()], ['c.db']);
+  const problems = [...sink.problems()].map(({ name, error }) => [name, error.code, error.message]);
+  assert.equal(
+    problems.map(([name, code]) => `${name} ${code}`),
+    ['a.db RECOVERY_FAILED', 'b.db RECOVERY_FAILED'],
+  );
+  assert.match(problems[1]![2]!, /b\.db: its state in .* cannot be opened/);
+  assert.is(await codeOf(sink.receive('a.db', new Source().change({ 1: 2 }, 1))), 'RECOVERY_FAILED');
+  assert.is(await codeOf(sink.drop('a.db', { txid: 1, checksum: 1n })), undefined);
+  await sink.retain(new Set(['c.db']));
+});
+
+test('more databases than a node can hold are refused, each for itself', async () => {
+  sink = make(2);
+  for (const name of ['a.db', 'b.db']) {
+    await sink.receive(name, new Source().change({ 1: 1 }, 1));
+    putDatabase(name);
+  }
+  assert.is(await codeOf(sink.receive('c.db', new Source().change({ 1: 1 }, 1))), 'TOO_MANY_DATABASES');
+  assert.equal([...sink.positions().keys()], ['a.db', 'b.db']);
+  assert.equal(
+    applier.calls.filter((call) => call.includes('c.db')),
+    [],
+  );
+  sink.saveClean();
+  sink = make(1);
+  const [recovered, ...others] = await sink.recover(false);
+  assert.is(recovered?.outcome, 'clean');
+  assert.equal(others, []);
+  assert.is([...sink.problems()].length, 1);
+});
+
+test('a folder under meta/ whose name was not written is nobody’s', async () => {
+  for (const [entry, name] of [
+    ['half', ''],
+    ['folder', undefined],
+  ] as const) {
+    mkdirSync(join(folder.meta, entry));
+    if (name === undefined) mkdirSync(join(folder.meta, entry, 'name'));
+    else writeFileSync(join(folder.meta, entry, 'name'), name);
+  }
+  await sink.recover(false);
+  assert.equal(sink.every(), []);
 });
 
 test('databases that the primary does not have are set aside, each for itself', async () => {
