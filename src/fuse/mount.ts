@@ -118,6 +118,11 @@ export function mountKernel(options: MountOptions): void {
 }
 
 /** How an unmount went. */
+/** Whether something is mounted exactly at `path` (absolute, without links). */
+export function isMounted(path: string): boolean {
+  return mountAt(path) !== undefined;
+}
+
 export type UnmountResult = 'clean' | 'lazy' | 'aborted' | 'not-mounted';
 
 /**

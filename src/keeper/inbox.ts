@@ -1,3 +1,4 @@
+import { SluiceError } from '../errors.js';
 import type { ToNode } from './messages.js';
 
 type Kind = ToNode['kind'];
@@ -26,6 +27,13 @@ export class Inbox {
 
   get isClosed(): boolean {
     return this.#isClosed;
+  }
+
+  /** As `expect`, where a keeper that is gone leaves nothing to do; throws `KEEPER_GONE`. */
+  async require<K extends Kind>(kind: K): Promise<Extract<ToNode, { kind: K }>> {
+    const message = await Promise.race([this.expect(kind), this.closed]);
+    if (message !== undefined) return message;
+    throw new SluiceError('KEEPER_GONE', 'the keeper of this node died before the node served');
   }
 
   /** The message of that kind, also if it came before; waits for it otherwise. */

@@ -2,7 +2,7 @@ import { closeSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Config } from '../config/index.js';
 import { describeError, SluiceError } from '../errors.js';
-import { cleanStaleMount, mountKernel, openDevice, prepareMountPoint } from '../fuse/mount.js';
+import { cleanStaleMount, isMounted, mountKernel, openDevice, prepareMountPoint } from '../fuse/mount.js';
 import { Command, PASSED_SIGNALS, type PassedSignal } from './command.js';
 import { COMMAND_LIMIT_MS, DRAIN_LIMIT_MS, FINISH_LIMIT_MS, SAME_SIGNAL_MS } from './limits.js';
 import { NodeDied, NodeFailed, NodeProcess } from './node-process.js';
@@ -135,14 +135,19 @@ class Keeper {
   async #afterDeath(node: NodeProcess, death: string): Promise<void> {
     await node.kill();
     if (this.#stop.level >= STOP) return;
+    if (this.#served && this.#mountedAt !== undefined && !isMounted(this.#mountedAt)) {
+      return this.#giveUp(`${this.#mountedAt} was unmounted by somebody else; start again to mount it`);
+    }
     const delayMs = this.#policy.died(Date.now());
-    if (delayMs === undefined) return this.#giveUp(death);
+    if (delayMs === undefined) {
+      return this.#giveUp(`the node died too often (last: ${death}); giving up. Look at its log lines above`);
+    }
     this.#report(`the node died (${death}); starting another one on the same mount`);
     await within(delayMs, this.#stop.reached(STOP));
   }
 
-  async #giveUp(death: string): Promise<void> {
-    this.#report(`the node died too often (last: ${death}); giving up. Look at its log lines above`);
+  async #giveUp(reason: string): Promise<void> {
+    this.#report(reason);
     this.#exitCode = FAILURE;
     this.#stop.raiseTo(STOP);
     if (this.#command === undefined) return;

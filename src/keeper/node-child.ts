@@ -26,7 +26,7 @@ export async function runNode(startNode: StartNode): Promise<never> {
 
 async function live(startNode: StartNode): Promise<never> {
   const inbox = new Inbox();
-  const { config } = await inbox.expect('start');
+  const { config } = await inbox.require('start');
   const lock = lockDataFolder(config.data);
   const log = await createLogger(config.log);
   const metrics = new Metrics();
@@ -40,7 +40,7 @@ async function live(startNode: StartNode): Promise<never> {
   });
   send({ kind: 'locked' });
 
-  const { takeover } = await inbox.expect('mounted');
+  const { takeover } = await inbox.require('mounted');
   node = await startNode({
     config,
     deviceFd: DEVICE_FD,

@@ -5,7 +5,8 @@ import { PRIMARY } from '../http/status-fixture.js';
 
 /**
  * A node that serves nothing: it says what a real one says, writes down what is asked of it, and misbehaves as
- * FAKE_NODE tells it: `fail-start`, `crash-start`, `crash-start-once`, `die-once` (when ready), `die-always`, `hang`.
+ * FAKE_NODE tells it: `fail-start`, `crash-start`, `crash-start-once`, `die-once` (when ready), `die-always`, `hang`, `keeper-dies`
+ * (as it is to mount).
  */
 
 const behaviour = process.env.FAKE_NODE ?? '';
@@ -18,6 +19,13 @@ function note(what: string): void {
 function die(): never {
   process.kill(process.pid, 'SIGKILL');
   throw new Error('not reached');
+}
+
+if (behaviour === 'keeper-dies') {
+  process.send = () => {
+    process.kill(process.ppid, 'SIGKILL');
+    return true;
+  };
 }
 
 await runNode(async ({ deviceFd, takeover, onReady }) => {

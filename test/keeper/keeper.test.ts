@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -164,6 +165,32 @@ test('a stale mount of a killed keeper and node is removed at the start', async 
   second.child.kill('SIGTERM');
   assert.is(await second.ended, 0);
   assert.not.ok(fixture.isMounted());
+});
+
+test('a mount that somebody else removed is not served again', async () => {
+  const { ended } = fixture.start();
+  await fixture.ready();
+  assert.is(spawnSync('umount', ['-l', fixture.mount], { timeout: 10_000 }).status, 0);
+  process.kill(fixture.nodePid(), 'SIGKILL');
+  assert.is(await ended, 1);
+  assert.is(fixture.notes().filter((note) => note.startsWith('start')).length, 1, fixture.stderr);
+  assert.match(fixture.stderr, /was unmounted by somebody else; start again to mount it/);
+});
+
+test('a node whose keeper dies before it mounts ends, and gives the data folder up', async () => {
+  fixture.remove();
+  // Its HTTP server alone would keep it.
+  fixture = new KeeperFixture(
+    'http: { listen: "127.0.0.1:0" }\nreplication: { listen: "off" }\nlog: { level: silent }\n',
+  );
+  const first = fixture.start('keeper-dies');
+  assert.is(await first.ended, 'SIGKILL');
+  const node = readFileSync(join(fixture.folder, 'data/node.pid'), 'utf8').trim();
+  await fixture.until('the node to end', () => !existsSync(`/proc/${node}`));
+  const second = fixture.start();
+  await fixture.ready();
+  second.child.kill('SIGTERM');
+  assert.is(await second.ended, 0);
 });
 
 test('a second Ctrl-C does not wait for a node that hangs', async () => {
