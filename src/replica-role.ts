@@ -156,10 +156,10 @@ export class ReplicaRole implements NodeRole {
     const { connected, lastError, lastHeartbeatAt, url } = this.client.status();
     if (!connected && lastError !== null) {
       problems.push({
-        code: 'UPSTREAM_LOST',
+        code: this.client.refusal() ?? 'UPSTREAM_LOST',
         subject: url,
         message: lastError,
-        hint: 'Reads go on with what is here; it connects again by itself',
+        hint: 'Reads go on with what is here; it is tried again by itself',
         since: lastHeartbeatAt ?? this.startedAt,
       });
     }

@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import type { RawData, WebSocket } from 'ws';
+import { type RawData, WebSocket } from 'ws';
 import { describeError, errorCode } from '../errors.js';
 import { Follower } from './follower.js';
 import type { FollowerContext } from './follower-stream.js';
@@ -15,6 +15,8 @@ import {
 import { badMessage } from './shape.js';
 import { SilenceWatch } from './silence-watch.js';
 
+type Hello = Extract<Message, { type: 'hello' }>;
+
 /** WebSocket close code for a peer that breaks the protocol. */
 const POLICY_VIOLATION = 1008;
 
@@ -26,6 +28,8 @@ export interface FollowerConnectionOptions {
   readonly advertise: string | null;
   readonly heartbeatMs: number;
   positions(): DatabasePosition[];
+  /** The other connections of a node id. */
+  others(nodeId: string): FollowerConnection[];
   accepted(follower: Follower): void;
   closed(): void;
 }
@@ -35,6 +39,7 @@ export class FollowerConnection {
   follower: Follower | undefined;
   private readonly helloTimer: NodeJS.Timeout;
   private readonly silence: SilenceWatch;
+  private greeted = false;
 
   constructor(
     private readonly ws: WebSocket,
@@ -49,7 +54,7 @@ export class FollowerConnection {
     ws.on('close', () => this.onClose());
   }
 
-  private get address(): string {
+  get address(): string {
     const { remoteAddress = '', remotePort = 0 } = this.socket;
     return remoteAddress.includes(':') ? `[${remoteAddress}]:${remotePort}` : `${remoteAddress}:${remotePort}`;
   }
@@ -59,16 +64,28 @@ export class FollowerConnection {
       if (!isBinary || !Buffer.isBuffer(data)) throw badMessage('not binary');
       const message = decodeMessage(data);
       if (message.type === 'refuse') this.refused(message);
-      else if (this.follower === undefined) this.onHello(message);
+      else if (this.follower === undefined)
+        void this.onHello(this.firstHello(message)).catch((error) => this.fail(error));
       else if (!this.follower.receive(message))
         throw badMessage(`${message.type} is not for this side, or does not add up`);
     } catch (error) {
-      this.refuse(errorCode(error) ?? 'REPLICATION_MESSAGE', describeError(error));
+      this.fail(error);
     }
   }
 
-  private onHello(message: Message): void {
+  private fail(error: unknown): void {
+    this.refuse(errorCode(error) ?? 'REPLICATION_MESSAGE', describeError(error));
+  }
+
+  private firstHello(message: Message): Hello {
     if (message.type !== 'hello') throw badMessage(`${message.type} before hello`);
+    if (this.greeted) throw badMessage('a second hello');
+    this.greeted = true;
+    return message;
+  }
+
+  /** Up to the answer in one turn of the event loop, unless there is another connection of that node id. */
+  private async onHello(message: Hello): Promise<void> {
     if (message.version !== PROTOCOL_VERSION) {
       this.refuse(
         'REPLICATION_VERSION',
@@ -82,6 +99,15 @@ export class FollowerConnection {
       return;
     }
     clearTimeout(this.helloTimer);
+    const others = this.options.others(message.nodeId);
+    if (others.length > 0) {
+      const twin = await livingOf(others);
+      if (this.ws.readyState !== WebSocket.OPEN) return;
+      if (twin !== undefined) {
+        this.refuse('NODE_ID_TWICE', twinText(message.nodeId, twin.address));
+        return;
+      }
+    }
     // From here to the Follower in one turn of the event loop: nothing that happens to a database falls between.
     const sentMs = context.now();
     const positions = this.options.positions();
@@ -105,6 +131,22 @@ export class FollowerConnection {
     );
     this.options.accepted(this.follower);
     context.log.info({ replica: message.nodeId, name: message.name, address: this.address }, 'replica connected');
+  }
+
+  /** Whether the other side still answers; it is disconnected if it does not. */
+  async lives(): Promise<boolean> {
+    const { ws, socket } = this;
+    const { bytesRead } = socket;
+    let timer: NodeJS.Timeout | undefined;
+    const answered = await new Promise<boolean>((resolve) => {
+      timer = setTimeout(() => resolve(socket.bytesRead > bytesRead), this.options.context.limits.twinMs);
+      ws.once('pong', () => resolve(true));
+      ws.once('close', () => resolve(false));
+      ws.ping();
+    });
+    clearTimeout(timer);
+    if (!answered) this.terminate();
+    return answered;
   }
 
   private refused({ code, text }: Extract<Message, { type: 'refuse' }>): void {
@@ -146,4 +188,17 @@ export class FollowerConnection {
     }
     this.options.closed();
   }
+}
+
+async function livingOf(connections: readonly FollowerConnection[]): Promise<FollowerConnection | undefined> {
+  const alive = await Promise.all(connections.map((connection) => connection.lives()));
+  return connections.find((_, index) => alive[index]);
+}
+
+/** What the replica shows its operator. */
+function twinText(nodeId: string, address: string): string {
+  return (
+    `the replica at ${address} has the node id ${nodeId} too: one data folder is a copy of the other. ` +
+    'Stop this node, remove node.json in its data folder, and start it again'
+  );
 }

@@ -39,6 +39,8 @@ export interface ServerLimits {
   readonly helloMs: number;
   /** Without a byte from the other side, it is taken for dead. */
   readonly silenceMs: number;
+  /** How long an older connection of the same node id may take to show that it lives. */
+  readonly twinMs: number;
   /** Without an acknowledgement, a database is shown as stuck; a snapshot that is being sent is given up. */
   readonly stuckMs: number;
   readonly snapshotStallMs: number;
@@ -56,6 +58,7 @@ export const SERVER_LIMITS: ServerLimits = Object.freeze({
   followers: 256,
   helloMs: 10_000,
   silenceMs: 15_000,
+  twinMs: 2_000,
   stuckMs: 10_000,
   snapshotStallMs: 60_000,
   drainMs: 5_000,

@@ -102,6 +102,8 @@ export class ReplicationServer {
         advertise: this.options.advertise ?? null,
         heartbeatMs: this.heartbeatMs,
         positions: () => this.positions(),
+        others: (nodeId) =>
+          [...this.connections].filter((other) => other !== connection && other.follower?.nodeId === nodeId),
         accepted: (follower) => this.accepted(connection, follower),
         closed: () => this.left(connection),
       });
@@ -119,7 +121,7 @@ export class ReplicationServer {
     return undefined;
   }
 
-  /** A replica that comes again takes the place of its older connection, which may not have noticed that it is dead. */
+  /** Of two that came at once the later one stays. */
   private accepted(connection: FollowerConnection, follower: Follower): void {
     for (const other of this.connections) {
       if (other !== connection && other.follower?.nodeId === follower.nodeId) other.terminate();

@@ -10,7 +10,7 @@ import { Pause } from './pause.js';
 import { ReplicaDatabase, type ReplicaDatabaseContext } from './replica-database.js';
 import { badMessage } from './shape.js';
 import type { DatabaseProblem, ReplicationClientOptions } from './types.js';
-import { Upstream } from './upstream.js';
+import { Upstream, type UpstreamError } from './upstream.js';
 
 const DEFAULT_HEARTBEAT_MS = 1000;
 
@@ -42,6 +42,7 @@ export class ReplicationClient {
   private connectedAtMs: number | undefined;
   private lastHeartbeatMs: number | null = null;
   private lastError: string | null = null;
+  private lastRefusal: string | null = null;
   private advertised: string | null = null;
   private stopped = true;
   private loop: Promise<void> | undefined;
@@ -122,7 +123,7 @@ export class ReplicationClient {
     return error?.refused ?? false;
   }
 
-  private disconnected(url: string, error: { message: string; refused: boolean } | undefined): void {
+  private disconnected(url: string, error: UpstreamError | undefined): void {
     const wasConnected = this.connectedAtMs !== undefined;
     if (wasConnected) {
       const lastedMs = this.context.now() - this.connectedAtMs!;
@@ -140,6 +141,7 @@ export class ReplicationClient {
     // The same failure again and again is told once.
     if (wasConnected || message !== this.lastError) this.options.log.warn({ url }, `not following: ${message}`);
     this.lastError = message;
+    this.lastRefusal = error?.refused === true ? (error.code ?? null) : null;
   }
 
   private onMessage(message: Message, sizeBytes: number): void {
@@ -170,6 +172,7 @@ export class ReplicationClient {
   private onHello(hello: Extract<Message, { type: 'hello-reply' }>): void {
     this.connectedAtMs = this.context.now();
     this.lastError = null;
+    this.lastRefusal = null;
     this.advertised = hello.advertise;
     this.clock = new PrimaryClock();
     this.heardClock(hello.sentMs);
@@ -263,6 +266,11 @@ export class ReplicationClient {
       lagMs: this.lagMs(),
       lastError: this.lastError,
     };
+  }
+
+  /** The code with which the primary refused until a person changes something, e.g. `NODE_ID_TWICE`; else null. */
+  refusal(): string | null {
+    return this.lastRefusal;
   }
 
   /** The primary's advertised address; null until it said one. */

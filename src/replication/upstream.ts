@@ -9,7 +9,12 @@ import { badMessage } from './shape.js';
 import { SilenceWatch } from './silence-watch.js';
 
 /** Refusals that stay until a person changes something. */
-const LASTING: ReadonlySet<string> = new Set(['REPLICATION_VERSION', 'SAME_NODE', 'TOO_MANY_DATABASES']);
+const LASTING: ReadonlySet<string> = new Set([
+  'REPLICATION_VERSION',
+  'SAME_NODE',
+  'NODE_ID_TWICE',
+  'TOO_MANY_DATABASES',
+]);
 
 export interface UpstreamOptions {
   readonly url: string;
@@ -23,6 +28,8 @@ export interface UpstreamOptions {
 export interface UpstreamError {
   readonly message: string;
   readonly refused: boolean;
+  /** The code that the primary refused with. */
+  readonly code?: string;
 }
 
 /** One connection to a primary, from the attempt to its end. */
@@ -89,7 +96,8 @@ export class Upstream {
     try {
       const message = decodeMessage(data);
       if (message.type === 'refuse') {
-        this.error = { message: `the primary refused: ${message.text}`, refused: LASTING.has(message.code) };
+        const { code, text } = message;
+        this.error = { message: `the primary refused: ${text}`, refused: LASTING.has(code), code };
         this.ws.close();
         return;
       }

@@ -1,8 +1,8 @@
-import { readdirSync } from 'node:fs';
+import { cpSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { exec, requireMounts, same, value, withBench } from './bench.js';
+import { exec, requireMounts, same, until, value, withBench } from './bench.js';
 
 requireMounts('roles');
 const test = suite('nodes that change roles');
@@ -36,6 +36,33 @@ test('a primary that comes back as a replica keeps what only it had, though the 
     const again = await bench.replica(primary.url, 'a-again', '', bench.path('a'));
     await same(primary, again, 'x.db');
     assert.is(readdirSync(setAside).length, 1);
+  });
+});
+
+test('two replicas from one data folder: the second shows what is wrong, and what it says helps', async () => {
+  await withBench(async (bench) => {
+    const primary = await bench.primary();
+    exec(primary.path('x.db'), 'CREATE TABLE t(x)');
+    const first = await bench.replica(primary.url, 'first');
+    await same(primary, first, 'x.db');
+    assert.is(await first.stop(), 0);
+    cpSync(first.data, bench.path('copy'), { recursive: true });
+    const again = await bench.replica(primary.url, 'first-again', '', first.data);
+    await same(primary, again, 'x.db');
+    const copy = await bench.replica(primary.url, 'copy');
+    await until('the copy says so', async () => (await copy.problems()).includes(`NODE_ID_TWICE ${primary.url}`));
+    const { nodeId } = await copy.status();
+    const problem = (await copy.status()).problems.find(({ code }) => code === 'NODE_ID_TWICE')!;
+    assert.match(problem.message, new RegExp(`has the node id ${nodeId} too.*remove node\\.json`));
+    exec(primary.path('x.db'), 'INSERT INTO t VALUES (1)');
+    await same(primary, again, 'x.db');
+    assert.equal(await again.problems(), []);
+    assert.is(await copy.stop(), 0);
+    rmSync(join(copy.data, 'node.json'));
+    await copy.start();
+    await same(primary, copy, 'x.db');
+    await until('both follow', async () => (await primary.status()).replicas.length === 2);
+    assert.equal([...(await again.problems()), ...(await copy.problems())], []);
   });
 });
 

@@ -122,14 +122,44 @@ test('a replica that says nothing is disconnected', () =>
     { limits: { helloMs: 50, silenceMs: 100 } },
   ));
 
-test('a replica that comes again takes the place of its old connection', () =>
-  withPair(async (pair) => {
-    await pair.listen();
-    const old = await RawPeer.replica(pair.url, 'r');
-    await RawPeer.replica(pair.url, 'r');
-    await old.closed();
-    assert.is(pair.server.followers().length, 1);
-  }));
+test('a replica that comes again takes the place of its old connection, which is dead', () =>
+  withPair(
+    async (pair) => {
+      await pair.listen();
+      const old = await RawPeer.replica(pair.url, 'r');
+      old.pause();
+      await RawPeer.replica(pair.url, 'r');
+      await eventually(() => pair.server.followers().length === 1, 'one is left');
+      old.resume();
+      await old.closed();
+    },
+    { limits: { twinMs: 50 } },
+  ));
+
+test('two replicas with one node id: the second is told which and what to do, and the first goes on', () =>
+  withPair(
+    async (pair) => {
+      pair.databases.commit('app.db');
+      await pair.listen();
+      const first = pair.follow(pair.sink, { nodeId: 'twin' });
+      await pair.same();
+      const copy = new FakeSink();
+      const second = pair.follow(copy, { nodeId: 'twin' });
+      await eventually(() => second.status().lastError !== null, 'refused');
+      assert.is(second.refusal(), 'NODE_ID_TWICE');
+      assert.match(second.status().lastError!, /the replica at 127\.0\.0\.1:\d+ has the node id twin too/);
+      assert.match(second.status().lastError!, /remove node\.json in its data folder/);
+      pair.databases.commit('app.db');
+      await pair.same();
+      assert.is(first.refusal(), null);
+      assert.equal([first.status().connected, first.status().lastError], [true, null]);
+      assert.is(pair.server.followers().length, 1);
+      await first.stop();
+      await pair.same(copy);
+      assert.is(second.refusal(), null);
+    },
+    { limits: { twinMs: 10_000 } },
+  ));
 
 test('a replica that does not acknowledge gets no more than its window, others go on, and it goes on from the log', () =>
   withPair(
