@@ -19,14 +19,18 @@ export interface S3Upload {
 
 /** Writes an object, whole or not at all. Holds one part in memory at a time. */
 export async function uploadObject(connection: S3Connection, upload: S3Upload, body: StoreBody): Promise<void> {
+  let parts: AsyncGenerator<Part, void, undefined> | undefined;
   try {
-    const parts = splitParts(body, partBytes(await bodySize(body, upload.sizeEstimateBytes)));
+    parts = splitParts(body, partBytes(await bodySize(body, upload.sizeEstimateBytes)));
     const first = await parts.next();
     const firstPart = first.done === true ? EMPTY_PART : first.value;
     if (firstPart.last) await putObject(connection, upload, firstPart.bytes);
     else await putParts(connection, upload, firstPart.bytes, parts);
   } catch (error) {
     throw s3Error(error, `cannot write s3://${connection.bucket}/${upload.key}`);
+  } finally {
+    // What was not read to its end may have a file open.
+    await parts?.return();
   }
 }
 

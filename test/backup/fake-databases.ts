@@ -159,10 +159,13 @@ export class FakeLog implements TransactionLog {
   first = 1;
   last = 0;
   bytes = 0;
+  /** What comes of an entry when it is read. */
+  wrap: (entry: LogEntry) => LogEntry = (entry) => entry;
   private readonly entries = new Map<number, LogEntry>();
 
   get(txid: number): LogEntry | undefined {
-    return this.entries.get(txid);
+    const entry = this.entries.get(txid);
+    return entry && this.wrap(entry);
   }
 
   push(entry: LogEntry): void {
