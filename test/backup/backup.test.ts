@@ -3,6 +3,7 @@ import { basename, join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { formatFileName, restore, type UploadEvent } from '../../src/backup/index.js';
+import { until } from '../support/until.js';
 import {
   bucketPlace,
   CREATE,
@@ -14,7 +15,7 @@ import {
   startBackup,
   untilStored,
 } from './scenario.js';
-import { filesBelow, litestreamRestore, ltxVerify, until, type Workbench, withWorkbench } from './workbench.js';
+import { filesBelow, litestreamRestore, ltxVerify, type Workbench, withWorkbench } from './workbench.js';
 
 /** Snapshot, increments, several databases, a restart in between; then all judges. */
 async function roundTrip(bench: Workbench, place: Place): Promise<void> {

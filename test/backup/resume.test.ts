@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { formatFileName } from '../../src/backup/index.js';
+import { until } from '../support/until.js';
 import { faultyBucket } from './faulty-bucket.js';
 import {
   CREATE,
@@ -15,7 +16,7 @@ import {
   startBackup,
   untilStored,
 } from './scenario.js';
-import { filesBelow, until, withWorkbench } from './workbench.js';
+import { filesBelow, withWorkbench } from './workbench.js';
 
 /** What a backup finds in a store when it begins, and after an error. */
 

@@ -11,9 +11,10 @@ import {
   type StoreRoot,
 } from '../../src/backup/index.js';
 import { formatTxid } from '../../src/ltx/index.js';
+import { startGateway } from '../support/gateway.js';
+import { until } from '../support/until.js';
 import { type FakeDatabase, FakeDatabaseSet } from './fake-databases.js';
-import { startGateway } from './gateway.js';
-import { TestLog, until, type Workbench } from './workbench.js';
+import { TestLog, type Workbench } from './workbench.js';
 
 export const RETRY_AT_ONCE = { retryMinMs: 20, retryMaxMs: 100 };
 

@@ -3,10 +3,11 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Backup, BackupOptions, UploadEvent } from '../../src/backup/index.js';
 import { LEVEL_INCREMENT, LEVEL_SNAPSHOT } from '../../src/backup/index.js';
+import { until } from '../support/until.js';
 import type { FakeDatabase, FakeDatabaseSet } from './fake-databases.js';
 import { HeldRoot } from './held-store.js';
 import { CREATE, folderPlace, insert, newSet, RETRY_AT_ONCE, startBackup, untilStored } from './scenario.js';
-import { until, type Workbench, withWorkbench } from './workbench.js';
+import { type Workbench, withWorkbench } from './workbench.js';
 
 /** When what is uploaded, and that nobody waits for what takes long. */
 

@@ -2,7 +2,6 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { BackupLog } from '../../src/backup/index.js';
 import { requireTool } from '../tools.js';
 
@@ -28,15 +27,6 @@ export async function withWorkbench(body: (bench: Workbench) => Promise<void>): 
     await body(bench);
   } finally {
     await bench.end();
-  }
-}
-
-/** Waits until it is so; fails after `limitMs` with `what`. */
-export async function until(what: string, condition: () => boolean, limitMs = 15_000): Promise<void> {
-  const deadline = Date.now() + limitMs;
-  while (!condition()) {
-    if (Date.now() > deadline) throw new Error(`waited too long until ${what}`);
-    await sleep(10);
   }
 }
 

@@ -9,17 +9,19 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import Database from 'better-sqlite3';
 import type { DatabaseStatus, NodeStatus } from '../../src/status.js';
+import { freePort } from '../support/port.js';
+import { until } from '../support/until.js';
+
+export { freePort, until };
 
 export const SLUICE = fileURLToPath(new URL('../../cmd/sluice.js', import.meta.url));
 const LIMIT_MS = 30_000;
-const POLL_MS = 20;
 const RUN_LIMIT_MS = 30_000;
 
 /** Ends the test file where mounting is not possible. */
@@ -55,37 +57,6 @@ export function run(program: string, args: readonly string[], env: object): Prom
     });
     child.once('error', reject);
     child.once('close', (code) => resolve({ code, stdout, stderr }));
-  });
-}
-
-/** Waits until it is so; `holds` may throw or reject, which is not yet. */
-export async function until(what: string, holds: () => unknown, limitMs = LIMIT_MS): Promise<void> {
-  const deadlineMs = performance.now() + limitMs;
-  let last: unknown;
-  for (;;) {
-    try {
-      if (await holds()) return;
-      last = undefined;
-    } catch (error) {
-      last = error;
-    }
-    if (performance.now() > deadlineMs) {
-      const why = last === undefined ? '' : `: ${last instanceof Error ? last.message : String(last)}`;
-      throw new Error(`waited too long until ${what}${why}`);
-    }
-    await sleep(POLL_MS);
-  }
-}
-
-export function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      const port = typeof address === 'object' && address !== null ? address.port : 0;
-      server.close(() => resolve(port));
-    });
   });
 }
 

@@ -1,7 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { FaultProxy } from '../backup/fault-proxy.js';
-import { startGateway } from '../backup/gateway.js';
+import { startGateway } from '../support/gateway.js';
 import { exec, requireMounts, until, value, withBench } from './bench.js';
 
 requireMounts('store');

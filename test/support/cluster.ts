@@ -1,13 +1,15 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import Sqlite from 'better-sqlite3';
 import { DatabaseSums, pageChecksum } from '../../src/ltx/index.js';
 import type { NodeStatus } from '../../src/status.js';
+import { freePort } from './port.js';
+
+export { freePort };
 
 /**
  * Real nodes on real mounts for tests: `sluice mount` processes in folders of their own. Whatever a test does, `cleanUp`
@@ -330,18 +332,6 @@ export function contentChecksum(backingPath: string): string {
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
-}
-
-/** A TCP port on loopback that nothing listens on now. */
-export function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      server.close(() => resolve(typeof address === 'object' && address !== null ? address.port : 0));
-    });
-  });
 }
 
 function isSection(value: unknown): value is Record<string, unknown> {

@@ -1,9 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
-import { connect, createServer } from 'node:net';
+import { connect } from 'node:net';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { requireTool } from '../tools.js';
+import { freePort } from './port.js';
+import { until } from './until.js';
 
 const START_LIMIT_MS = 20_000;
 
@@ -52,26 +53,14 @@ async function stopChild(child: ChildProcess): Promise<void> {
   clearTimeout(late);
 }
 
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      const port = typeof address === 'object' && address !== null ? address.port : 0;
-      server.close(() => resolve(port));
-    });
-  });
-}
-
 async function waitForPort(port: number, child: ChildProcess): Promise<void> {
-  const deadline = Date.now() + START_LIMIT_MS;
-  while (Date.now() < deadline && child.exitCode === null) {
-    if (await canConnect(port)) return;
-    await sleep(50);
+  try {
+    await until(`versitygw listens on port ${port}`, () => child.exitCode !== null || canConnect(port), START_LIMIT_MS);
+    if (child.exitCode !== null) throw new Error(`versitygw ended: ${child.exitCode}`);
+  } catch (error) {
+    child.kill('SIGKILL');
+    throw error;
   }
-  child.kill('SIGKILL');
-  throw new Error(`versitygw did not come up on port ${port}`);
 }
 
 function canConnect(port: number): Promise<boolean> {
