@@ -7,6 +7,8 @@ import { until } from '../support/until.js';
 import {
   bucketPlace,
   CREATE,
+  expectLitestreamRestores,
+  expectRestored,
   folderPlace,
   insert,
   newSet,
@@ -14,8 +16,9 @@ import {
   RETRY_AT_ONCE,
   startBackup,
   untilStored,
+  withApp,
 } from './scenario.js';
-import { filesBelow, litestreamRestore, ltxVerify, type Workbench, withWorkbench } from './workbench.js';
+import { filesBelow, ltxVerify, type Workbench, withWorkbench } from './workbench.js';
 
 /** Snapshot, increments, several databases, a restart in between; then all judges. */
 async function roundTrip(bench: Workbench, place: Place): Promise<void> {
@@ -59,10 +62,7 @@ async function roundTrip(bench: Workbench, place: Place): Promise<void> {
     assert.is(result.txid, db.position.txid);
     assert.is(result.checksum, db.position.checksum);
   }
-  const theirs = join(bench.folder, 'theirs.db');
-  if (litestreamRestore(place.open().database('app.db').url, theirs, place.env)) {
-    assert.ok(readFileSync(theirs).equals(app.image), 'restored by Litestream is byte-identical');
-  }
+  expectLitestreamRestores(bench, place, app);
 }
 
 test('a folder: backed up, resumed, restored by Litestream and by Sluice', () =>
@@ -75,12 +75,8 @@ test('a bucket: backed up, resumed, restored by Litestream and by Sluice', () =>
   }));
 
 test('transactions between two uploads are merged in one file', () =>
-  withWorkbench(async (bench) => {
-    const set = newSet(bench);
-    const place = folderPlace(bench);
+  withApp(async ({ bench, set, app, place }) => {
     const events: UploadEvent[] = [];
-    const app = set.create('app.db');
-    app.write(CREATE);
     const backup = startBackup(bench, set, place, {
       intervalMs: 60_000,
       hooks: { uploaded: (event) => events.push(event) },
@@ -102,17 +98,11 @@ test('transactions between two uploads are merged in one file', () =>
         [0, 43],
       ],
     );
-    const output = join(bench.folder, 'restored.db');
-    await restore({ store: place.open().database('app.db'), output });
-    assert.ok(readFileSync(output).equals(app.image));
+    await expectRestored(bench, place, app);
   }));
 
 test('a backlog goes up in files of bounded size, a large transaction as it is', () =>
-  withWorkbench(async (bench) => {
-    const set = newSet(bench);
-    const place = folderPlace(bench);
-    const app = set.create('app.db');
-    app.write(CREATE);
+  withApp(async ({ bench, set, app, place }) => {
     const limits = { ...RETRY_AT_ONCE, mergeBytes: 64 * 1024, mergeTransactions: 4 };
     const backup = startBackup(bench, set, place, { intervalMs: 60_000, limits });
     assert.is(await backup.flush(), true);
@@ -128,17 +118,11 @@ test('a backlog goes up in files of bounded size, a large transaction as it is',
     ].map(([minTxid, maxTxid]) => formatFileName({ level: 0, minTxid: minTxid!, maxTxid: maxTxid! }));
     assert.equal(filesBelow(join(place.folder, 'app.db/ltx/0'), '.ltx'), names);
     ltxVerify(names.map((name) => join(place.folder, 'app.db/ltx/0', name)));
-    const output = join(bench.folder, 'restored.db');
-    await restore({ store: place.open().database('app.db'), output });
-    assert.ok(readFileSync(output).equals(app.image));
+    await expectRestored(bench, place, app);
   }));
 
 test('a log that no longer reaches is bridged by a snapshot, and Litestream restores over the gap', () =>
-  withWorkbench(async (bench) => {
-    const set = newSet(bench);
-    const place = folderPlace(bench);
-    const app = set.create('app.db');
-    app.write(CREATE);
+  withApp(async ({ bench, set, app, place }) => {
     const first = startBackup(bench, set, place);
     await untilStored(first, 'app.db', 1);
     for (let i = 0; i < 3; i++) {
@@ -157,19 +141,13 @@ test('a log that no longer reaches is bridged by a snapshot, and Litestream rest
     const result = await restore({ store: place.open().database('app.db'), output: ours });
     assert.is(result.files, 2);
     assert.ok(readFileSync(ours).equals(app.image));
-    const theirs = join(bench.folder, 'theirs.db');
-    if (litestreamRestore(place.open().database('app.db').url, theirs))
-      assert.ok(readFileSync(theirs).equals(app.image));
+    expectLitestreamRestores(bench, place, app);
     const old = join(bench.folder, 'old.db');
     assert.is((await restore({ store: place.open().database('app.db'), output: old, txid: 3 })).txid, 3);
   }));
 
 test('a cut log (another page size) starts a new snapshot', () =>
-  withWorkbench(async (bench) => {
-    const set = newSet(bench);
-    const place = folderPlace(bench);
-    const app = set.create('app.db');
-    app.write(CREATE);
+  withApp(async ({ bench, set, app, place }) => {
     const backup = startBackup(bench, set, place);
     await untilStored(backup, 'app.db', 1);
     app.write(insert(50));
@@ -180,9 +158,7 @@ test('a cut log (another page size) starts a new snapshot', () =>
     const ours = join(bench.folder, 'ours.db');
     assert.is((await restore({ store: place.open().database('app.db'), output: ours })).pageSize, 1024);
     assert.ok(readFileSync(ours).equals(app.image));
-    const theirs = join(bench.folder, 'theirs.db');
-    if (litestreamRestore(place.open().database('app.db').url, theirs))
-      assert.ok(readFileSync(theirs).equals(app.image));
+    expectLitestreamRestores(bench, place, app);
   }));
 
 test('a store that is ahead is never written to, is reported, and is overtaken by a snapshot', () =>
@@ -212,17 +188,11 @@ test('a store that is ahead is never written to, is reported, and is overtaken b
     app.write("insert into t(x) values ('b')");
     await untilStored(backup, 'app.db', 6);
     assert.equal(backup.problems(), []);
-    const output = join(bench.folder, 'restored.db');
-    await restore({ store: place.open().database('app.db'), output });
-    assert.ok(readFileSync(output).equals(app.image));
+    await expectRestored(bench, place, app);
   }));
 
 test('a folder that was moved aside is begun anew', () =>
-  withWorkbench(async (bench) => {
-    const set = newSet(bench);
-    const place = folderPlace(bench);
-    const app = set.create('app.db');
-    app.write(CREATE);
+  withApp(async ({ bench, set, app, place }) => {
     app.write(insert(1));
     const first = startBackup(bench, set, place);
     await untilStored(first, 'app.db', 2);
@@ -257,11 +227,7 @@ test("one database's trouble does not stop another's", () =>
   }));
 
 test('a dropped database is let go; its backup stays', () =>
-  withWorkbench(async (bench) => {
-    const set = newSet(bench);
-    const place = folderPlace(bench);
-    const app = set.create('app.db');
-    app.write(CREATE);
+  withApp(async ({ bench, set, app, place }) => {
     const backup = startBackup(bench, set, place);
     await untilStored(backup, 'app.db', 1);
     set.drop('app.db');

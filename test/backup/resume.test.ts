@@ -15,6 +15,7 @@ import {
   newSet,
   startBackup,
   untilStored,
+  withApp,
 } from './scenario.js';
 import { filesBelow, withWorkbench } from './workbench.js';
 
@@ -77,11 +78,7 @@ test('a store that lacks a file before its newest snapshot is gone on with', () 
   }));
 
 test('a store that is moved away while it is written to gets a new snapshot', () =>
-  withWorkbench(async (bench) => {
-    const place = folderPlace(bench);
-    const set = newSet(bench);
-    const app = set.create('app.db');
-    app.write(CREATE);
+  withApp(async ({ bench, set, app, place }) => {
     const backup = startBackup(bench, set, place);
     await untilStored(backup, 'app.db', 1);
     app.write(insert(10));

@@ -14,7 +14,7 @@ import { formatTxid } from '../../src/ltx/index.js';
 import { startGateway } from '../support/gateway.js';
 import { until } from '../support/until.js';
 import { type FakeDatabase, FakeDatabaseSet } from './fake-databases.js';
-import { TestLog, type Workbench } from './workbench.js';
+import { litestreamRestore, TestLog, type Workbench, withWorkbench } from './workbench.js';
 
 export const RETRY_AT_ONCE = { retryMinMs: 20, retryMaxMs: 100 };
 
@@ -80,6 +80,30 @@ export async function expectRestored(bench: Workbench, place: Place, app: FakeDa
   const result = await restore({ store: place.open().database(app.name), output });
   assert.is(result.txid, app.position.txid);
   assert.ok(readFileSync(output).equals(app.image), 'what is restored is the database as it is');
+}
+
+/** The real Litestream finds the same in the store; nothing is asked where it is not installed. */
+export function expectLitestreamRestores(bench: Workbench, place: Place, app: FakeDatabase): void {
+  const output = join(mkdtempSync(join(bench.folder, 'litestream-')), 'restored.db');
+  if (!litestreamRestore(place.open().database(app.name).url, output, place.env)) return;
+  assert.ok(readFileSync(output).equals(app.image), 'what Litestream restores is the database as it is');
+}
+
+/** What most tests begin with: `app.db` with its first transaction, and a folder to back it up to. */
+export interface Scene {
+  readonly bench: Workbench;
+  readonly set: FakeDatabaseSet;
+  readonly app: FakeDatabase;
+  readonly place: Place;
+}
+
+export function withApp(body: (scene: Scene) => Promise<void>): Promise<void> {
+  return withWorkbench(async (bench) => {
+    const set = newSet(bench);
+    const app = set.create('app.db');
+    app.write(CREATE);
+    await body({ bench, set, app, place: folderPlace(bench) });
+  });
 }
 
 /** A table `t`, in the first transaction. */

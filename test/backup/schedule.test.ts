@@ -6,7 +6,7 @@ import { LEVEL_INCREMENT, LEVEL_SNAPSHOT } from '../../src/backup/index.js';
 import { until } from '../support/until.js';
 import type { FakeDatabase, FakeDatabaseSet } from './fake-databases.js';
 import { HeldRoot } from './held-store.js';
-import { CREATE, folderPlace, insert, newSet, RETRY_AT_ONCE, startBackup, untilStored } from './scenario.js';
+import { CREATE, folderPlace, insert, newSet, RETRY_AT_ONCE, startBackup, untilStored, withApp } from './scenario.js';
 import { type Workbench, withWorkbench } from './workbench.js';
 
 /** When what is uploaded, and that nobody waits for what takes long. */
@@ -124,13 +124,10 @@ test("first looks that take long do not hold up another's increments", () =>
   }));
 
 test('what is committed within an interval is one upload, and none comes before it is over', () =>
-  withWorkbench(async (bench) => {
-    const set = newSet(bench);
-    const app = set.create('app.db');
-    app.write(CREATE);
+  withApp(async ({ bench, set, app, place }) => {
     const events: UploadEvent[] = [];
     const hooks = { uploaded: (event: UploadEvent) => events.push(event) };
-    const backup = startBackup(bench, set, folderPlace(bench), { intervalMs: 60_000, hooks });
+    const backup = startBackup(bench, set, place, { intervalMs: 60_000, hooks });
     await untilStored(backup, 'app.db', 1);
     for (let i = 0; i < 10; i++) {
       app.write(insert(1));
@@ -148,10 +145,7 @@ test('what is committed within an interval is one upload, and none comes before 
   }));
 
 test('what is committed during an upload waits for an interval of its own', () =>
-  withWorkbench(async (bench) => {
-    const set = newSet(bench);
-    const app = set.create('app.db');
-    app.write(CREATE);
+  withApp(async ({ bench, set, app, place }) => {
     const events: UploadEvent[] = [];
     const hooks = {
       uploaded: (event: UploadEvent) => {
@@ -159,7 +153,7 @@ test('what is committed during an upload waits for an interval of its own', () =
         if (event.position.txid < 5) app.write(insert(1));
       },
     };
-    const backup = startBackup(bench, set, folderPlace(bench), { intervalMs: 60_000, hooks });
+    const backup = startBackup(bench, set, place, { intervalMs: 60_000, hooks });
     await untilStored(backup, 'app.db', 1);
     await sleep(200);
     assert.is(events.length, 1);
@@ -169,13 +163,10 @@ test('what is committed during an upload waits for an interval of its own', () =
   }));
 
 test('a database that is never at rest is uploaded all the same', () =>
-  withWorkbench(async (bench) => {
-    const set = newSet(bench);
-    const app = set.create('app.db');
-    app.write(CREATE);
+  withApp(async ({ bench, set, app, place }) => {
     const events: UploadEvent[] = [];
     const hooks = { uploaded: (event: UploadEvent) => events.push(event) };
-    const backup = startBackup(bench, set, folderPlace(bench), { intervalMs: 300, hooks });
+    const backup = startBackup(bench, set, place, { intervalMs: 300, hooks });
     await untilStored(backup, 'app.db', 1);
     const deadlineMs = performance.now() + 15_000;
     while (events.length < 3) {
