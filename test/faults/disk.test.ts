@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { suite } from 'uvu';
@@ -11,11 +11,11 @@ const test = suite('full disks');
 const COUNT = 'SELECT count(*) FROM t';
 const DISK_MB = 24;
 
-/** Takes all of the free space but a few pages. */
-function fill(disk: string): string {
+/** Takes all of the free space but a few pages, or so many bytes. */
+function fill(disk: string, freeBytes = 0): string {
   const path = join(disk, 'ballast');
   const { bavail, bsize } = statfsSync(disk);
-  writeFileSync(path, Buffer.alloc(Math.max(0, bavail - 4) * bsize));
+  writeFileSync(path, Buffer.alloc(Math.max(0, bavail - Math.max(4, freeBytes / bsize)) * bsize));
   return path;
 }
 
@@ -103,6 +103,46 @@ test("a replica's disk is full: the primary and a backup do not notice, it is sh
     await until('no problem is shown any more', async () => (await replica.problems()).length === 0);
   });
 });
+
+const MB = 1024 * 1024;
+const IMAGE_MB = 5;
+for (const [where, freeMb] of [
+  ['while it comes', 3],
+  ['while it is written', 8],
+] as const) {
+  test(`a replica's disk is full in the middle of a snapshot (${where}): others go on, it is shown, it heals`, async () => {
+    await withBench(async (bench) => {
+      const disk = bench.smallDisk('disk', DISK_MB);
+      const primary = await bench.primary();
+      create(primary, 'a.db', 'DELETE');
+      create(primary, 'b.db', 'WAL');
+      exec(primary.path('a.db'), `INSERT INTO t VALUES (randomblob(${IMAGE_MB * MB}))`);
+      const replica = await bench.replica(primary.url, 'replica', '', join(disk, 'data'));
+      for (const name of ['a.db', 'b.db']) await same(primary, replica, name);
+      const pid = replica.nodePid();
+      const ballast = fill(disk, freeMb * MB);
+      // A new page size is not in the log: the whole database is sent.
+      exec(primary.path('a.db'), 'PRAGMA page_size=8192; VACUUM');
+      await until('the replica says so', async () => (await replica.problems()).some((one) => one.endsWith(' a.db')));
+      const problem = (await replica.status()).problems.find(({ subject }) => subject === 'a.db')!;
+      assert.match(problem.message, /ENOSPC|no space|disk is full/i, problem.message);
+      for (let i = 0; i < 5; i++) exec(primary.path('b.db'), 'INSERT INTO t VALUES (1)');
+      await same(primary, replica, 'b.db', 60_000);
+      assert.is(value(replica.path('b.db'), COUNT), 6);
+      assert.is(value(replica.path('a.db'), COUNT), 2, 'what was there can be read');
+      assert.is(value(replica.path('a.db'), 'PRAGMA page_size'), 4096);
+      rmSync(ballast);
+      await same(primary, replica, 'a.db', 90_000);
+      assert.is(value(replica.path('a.db'), 'PRAGMA page_size'), 8192);
+      assert.is(value(replica.path('a.db'), 'PRAGMA integrity_check'), 'ok');
+      assert.is(value(replica.path('a.db'), COUNT), 2);
+      await until('no problem is shown any more', async () => (await replica.problems()).length === 0);
+      assert.is(replica.nodePid(), pid, 'the node stayed');
+      assert.equal(readdirSync(join(replica.data, 'spool')), []);
+      assert.is(existsSync(join(replica.data, 'set-aside')), false, 'all of it is the primary’s');
+    });
+  });
+}
 
 test("the backup folder's disk is full: commits go on, status shows it, then it is whole again", async () => {
   await withBench(async (bench) => {
