@@ -10,11 +10,15 @@ export const LONG_S = 86_400;
 /** What the kernel must ask for each time. */
 export const NEVER_CACHED_S = 0;
 
+/** A handle's lower digits are the incarnation, its upper ones a number of its own where handles must differ. */
+const INCARNATIONS = 0x10_0000;
+
 /** The request that is being answered, and the reply being written. */
 export class Exchange {
   readonly backing: Backing;
-  /** Which process of the mount this is, from 1; it is the handle of all files that it opens. */
-  readonly incarnation: number;
+  /** Which process of the mount this is, from 1. */
+  readonly #incarnation: number;
+  #handles = 0;
   readonly out = Buffer.alloc(p.REPLY_BUFFER_BYTES);
   /** Undefined before INIT. */
   negotiated: Negotiated | undefined;
@@ -24,7 +28,7 @@ export class Exchange {
 
   constructor(backing: Backing, incarnation: number, negotiated: Negotiated | undefined) {
     this.backing = backing;
-    this.incarnation = incarnation;
+    this.#incarnation = incarnation % INCARNATIONS;
     this.negotiated = negotiated;
   }
 
@@ -49,6 +53,20 @@ export class Exchange {
   /** The kernel sent this request before, to a process that died. */
   get again(): boolean {
     return this.uniqueHigh >= p.UNIQUE_RESEND_HIGH;
+  }
+
+  /**
+   * For the reply to OPEN and CREATE. It says which process opened the file; and where locks are ours which open it was,
+   * because an open-file-description lock ends with it.
+   */
+  newHandle(): number {
+    if (this.negotiated?.locks !== 'sluice') return this.#incarnation;
+    return ++this.#handles * INCARNATIONS + this.#incarnation;
+  }
+
+  /** Whether the handle was opened in this process. */
+  isOurs(handle: number): boolean {
+    return handle % INCARNATIONS === this.#incarnation;
   }
 
   /** For the reply to OPEN and CREATE. Where locks are the kernel's, a close has nothing to tell us. */

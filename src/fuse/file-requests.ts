@@ -44,13 +44,13 @@ export class FileRequests {
     const node = this.#x.node(request);
     if (node === undefined) return -ESTALE;
     const result = this.#files.open(node, r.openFlags(request), r.headerPid(request));
-    return result < 0 ? result : w.writeOpen(this.#x.out, 0, this.#x.incarnation, this.#x.openFlags(node));
+    return result < 0 ? result : w.writeOpen(this.#x.out, 0, this.#x.newHandle(), this.#x.openFlags(node));
   }
 
   release(request: Buffer): Result {
     const node = this.#x.node(request);
     if (node?.kind !== 'file') return 0;
-    this.#files.release(node, r.releaseFlags(request), r.releaseHandle(request) === this.#x.incarnation);
+    this.#files.release(node, r.releaseFlags(request), this.#x.isOurs(r.releaseHandle(request)));
     return 0;
   }
 

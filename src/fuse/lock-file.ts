@@ -6,7 +6,7 @@ import { F_RDLCK, F_WRLCK, type HeldLock, type LockRecorder, type LockTable } fr
  * applications believe they hold. Like `nodes` it lives as long as the mount and is never synced. Slots of 48 bytes,
  * little-endian; a slot with id 0 is free:
  *
- *   0 u64 node id  8 u32 owner low  12 u32 owner high  16 u64 start  24 u64 end  32 u32 type  36 u32 pid  40 u64 zero
+ *   0 u64 node id  8 u32 owner low  12 u32 owner high  16 u64 start  24 u64 end  32 u32 type  36 u32 pid  40 u64 handle
  */
 const SLOT_BYTES = 48;
 
@@ -46,6 +46,7 @@ export class LockFile implements LockRecorder {
           Number(bytes.readBigUInt64LE(at + 16)),
           Number(bytes.readBigUInt64LE(at + 24)),
           bytes.readUInt32LE(at + 36),
+          Number(bytes.readBigUInt64LE(at + 40)),
         );
       }
     }
@@ -63,6 +64,7 @@ export class LockFile implements LockRecorder {
     putU64(slot, 24, lock.end);
     slot.writeUInt32LE(lock.type, 32);
     slot.writeUInt32LE(lock.pid, 36);
+    putU64(slot, 40, lock.handle);
     writeSync(this.#fd, slot, 0, SLOT_BYTES, lock.slot * SLOT_BYTES);
   }
 

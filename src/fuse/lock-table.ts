@@ -31,6 +31,8 @@ export interface HeldLock {
   /** Inclusive. */
   end: number;
   pid: number;
+  /** The open file by which it was taken; 0 if unknown. */
+  handle: number;
   /** Where the recorder keeps it; -1 if nowhere yet. */
   slot: number;
 }
@@ -83,7 +85,16 @@ export class LockTable {
   }
 
   /** Sets or clears a range for an owner. 0, or EAGAIN if another owner is in the way (nothing changed then). */
-  set(id: number, ownerLow: number, ownerHigh: number, type: number, start: number, end: number, pid: number): number {
+  set(
+    id: number,
+    ownerLow: number,
+    ownerHigh: number,
+    type: number,
+    start: number,
+    end: number,
+    pid: number,
+    handle = 0,
+  ): number {
     if (type !== F_UNLCK && this.conflict(id, ownerLow, ownerHigh, type, start, end) !== undefined) return EAGAIN;
     let locks = this.#files.get(id);
     if (locks === undefined) {
@@ -105,10 +116,18 @@ export class LockTable {
         this.#cut(locks, i, start, end);
       }
     }
-    if (type !== F_UNLCK) this.#add(locks, ownerLow, ownerHigh, type, newStart, newEnd, pid);
+    if (type !== F_UNLCK) this.#add(locks, ownerLow, ownerHigh, type, newStart, newEnd, pid, handle);
     this.#tell(id);
     // An empty list stays for the next transaction on the file; `drop` removes it.
     return 0;
+  }
+
+  /** A lock of a file that was taken by this handle, or undefined. */
+  lockedBy(id: number, handle: number): Readonly<HeldLock> | undefined {
+    const locks = this.#files.get(id);
+    if (locks === undefined || handle === 0) return undefined;
+    for (let i = 0; i < locks.length; i++) if (locks[i]!.handle === handle) return locks[i];
+    return undefined;
   }
 
   /** Drops all locks of an owner on a file. Returns whether there were any. */
@@ -158,7 +177,7 @@ export class LockTable {
     const before = lock.start < start;
     const after = lock.end > end;
     if (before && after) {
-      this.#add(locks, lock.ownerLow, lock.ownerHigh, lock.type, end + 1, lock.end, lock.pid);
+      this.#add(locks, lock.ownerLow, lock.ownerHigh, lock.type, end + 1, lock.end, lock.pid, lock.handle);
       lock.end = start - 1;
     } else if (before) lock.end = start - 1;
     else if (after) lock.start = end + 1;
@@ -177,14 +196,16 @@ export class LockTable {
     start: number,
     end: number,
     pid: number,
+    handle: number,
   ): void {
-    const lock = this.#spare.pop() ?? { ownerLow, ownerHigh, type, start, end, pid, slot: -1 };
+    const lock = this.#spare.pop() ?? { ownerLow, ownerHigh, type, start, end, pid, handle, slot: -1 };
     lock.ownerLow = ownerLow;
     lock.ownerHigh = ownerHigh;
     lock.type = type;
     lock.start = start;
     lock.end = end;
     lock.pid = pid;
+    lock.handle = handle;
     locks.push(lock);
     this.#changed.push(lock);
   }

@@ -46,7 +46,7 @@ export class Locks {
       const verdict = this.#mayLock(file, low, high, type, start, end, r.headerPid(request));
       if (verdict !== 0 && type !== F_UNLCK) return refusal(verdict);
     }
-    const errno = this.table.set(file.id, low, high, type, start, end, r.lkPid(request));
+    const errno = this.table.set(file.id, low, high, type, start, end, r.lkPid(request), r.lkHandle(request));
     if (errno === EAGAIN) return -EAGAIN;
     if (this.waiters.count > 0) this.released = file.id;
     return 0;
@@ -54,8 +54,22 @@ export class Locks {
 
   /** FLUSH: all locks of the owner on the file go. */
   close(file: RegularFile, request: Buffer): void {
-    const low = r.flushOwnerLow(request);
-    const high = r.flushOwnerHigh(request);
+    this.#drop(file, r.flushOwnerLow(request), r.flushOwnerHigh(request), request);
+  }
+
+  /**
+   * RELEASE: the last descriptor of one open is closed. What was locked by it is locked still only if the owner is the
+   * open itself (F_OFD_SETLK), because a process that is the owner has had its FLUSH before. The kernel tells nothing
+   * else of the end of such locks.
+   */
+  release(file: RegularFile, request: Buffer): void {
+    const handle = r.releaseHandle(request);
+    for (let lock = this.table.lockedBy(file.id, handle); lock; lock = this.table.lockedBy(file.id, handle)) {
+      this.#drop(file, lock.ownerLow, lock.ownerHigh, request);
+    }
+  }
+
+  #drop(file: RegularFile, low: number, high: number, request: Buffer): void {
     if (!this.table.dropOwner(file.id, low, high)) return;
     this.#mayLock?.(file, low, high, F_UNLCK, 0, TO_THE_END, r.headerPid(request));
     if (this.waiters.count > 0) this.released = file.id;

@@ -78,6 +78,7 @@ export const fallocateLength = (request: Buffer): number => u64(request, 56);
 export const fallocateMode = (request: Buffer): number => request.readUInt32LE(64);
 
 /** GETLK, SETLK, SETLKW: 40 u64 fh  48 u64 owner  56 u64 start  64 u64 end  72 u32 type  76 u32 pid  80 u32 lk_flags */
+export const lkHandle = (request: Buffer): number => u64(request, 40);
 export const lkOwnerLow = (request: Buffer): number => request.readUInt32LE(48);
 export const lkOwnerHigh = (request: Buffer): number => request.readUInt32LE(52);
 export const lkStart = (request: Buffer): number => u64(request, 56);

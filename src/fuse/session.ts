@@ -162,7 +162,7 @@ export class Session {
       case p.FUSE_OPEN:
         return this.#files.open(request);
       case p.FUSE_RELEASE:
-        return this.#files.release(request);
+        return this.#release(request);
       case p.FUSE_CREATE:
         return this.#names.create(request);
       case p.FUSE_UNLINK:
@@ -190,7 +190,7 @@ export class Session {
         return this.#names.rename(request, r.RENAME2_NAMES, r.rename2Flags(request));
       case p.FUSE_OPENDIR:
         if (this.#x.negotiated?.foldersNeedNoOpen === true) return -ENOSYS;
-        return w.writeOpen(this.#x.out, 0, this.#x.incarnation, 0);
+        return w.writeOpen(this.#x.out, 0, 0, 0);
       case p.FUSE_READDIR:
         return this.#names.readdir(request);
       case p.FUSE_STATFS:
@@ -252,6 +252,12 @@ export class Session {
     const node = this.#x.node(request);
     if (node?.kind === 'file') this.#locks.close(node, request);
     return 0;
+  }
+
+  #release(request: Buffer): Result {
+    const node = this.#x.node(request);
+    if (node?.kind === 'file' && this.#x.negotiated?.locks === 'sluice') this.#locks.release(node, request);
+    return this.#files.release(request);
   }
 
   /** Presents requests again that waited for a lock on the file whose lock was just released. */

@@ -116,7 +116,7 @@ test('the next process reads back exactly what was held', () => {
       table.record(file);
       for (const { kind, owner, type, a, b } of commands) {
         if (kind === 'drop') table.dropOwner(1 + (a & 1), low(owner), high(owner));
-        else table.set(1 + (a & 1), low(owner), high(owner), type, Math.min(a, b), b < a ? END : b, 7);
+        else table.set(1 + (a & 1), low(owner), high(owner), type, Math.min(a, b), b < a ? END : b, 7, owner << 20);
       }
       file.close();
       const next = new LockTable();
@@ -137,7 +137,7 @@ test('the next process reads back exactly what was held', () => {
 function sorted(table: LockTable, id: number): string[] {
   return table
     .held(id)
-    .map((l) => `${l.ownerLow}.${l.ownerHigh} ${l.type} ${l.start}..${l.end} ${l.pid}`)
+    .map((l) => `${l.ownerLow}.${l.ownerHigh} ${l.type} ${l.start}..${l.end} ${l.pid} ${l.handle}`)
     .sort();
 }
 

@@ -323,6 +323,31 @@ scenario(
   () => new SyntheticKernel('sluice'),
 );
 
+scenario(
+  'locks: what an open file description holds goes with its last descriptor, and nothing else does',
+  (k) => {
+    k.init();
+    const id = k.create('a');
+    const [one, two] = [k.open(id), k.open(id)];
+    assert.is.not(one, two);
+    const set = (owner: bigint, start: bigint, handle: number): number | undefined =>
+      k.errno(p.FUSE_SETLK, id, lockBody(owner, 1, start, start + 4n, 5, handle));
+    assert.is(set(1n, 0n, one), 0);
+    assert.is(set(1n, 20n, one), 0);
+    assert.is(set(2n, 10n, two), 0);
+    assert.is(k.send(p.FUSE_SETLKW, id, lockBody(3n, 1, 20n, 24n), 900n), undefined);
+    k.ok(p.FUSE_FLUSH, id, Buffer.alloc(24));
+    assert.is(set(4n, 0n, 0), 11, 'a close of one of its descriptors');
+    k.release(id, one);
+    assert.is(k.replies.find(({ unique }) => unique === 900n)?.errno, 0, 'the waiter has it');
+    assert.is(set(4n, 0n, 0), 0);
+    assert.is(set(4n, 10n, 0), 11, 'held by the other open');
+    k.release(id, two);
+    assert.is(set(4n, 10n, 0), 0);
+  },
+  () => new SyntheticKernel('sluice'),
+);
+
 scenario('without locks of its own, a close costs one request ever', (k) => {
   k.init();
   assert.is(k.errno(p.FUSE_FLUSH, k.create('a'), Buffer.alloc(24)), 38);

@@ -1,4 +1,6 @@
+import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { canMount, client, withMount } from './support/mounted.js';
@@ -15,6 +17,14 @@ async function writeTogether(path: string, mode: string, synchronous: string): P
   return client('check-client', [path]);
 }
 
+/** Node.js has no fcntl. */
+function havePython(): boolean {
+  if (spawnSync('python3', ['--version'], { timeout: 10_000 }).status === 0) return true;
+  if (process.env.CI === 'true') throw new Error('python3 is missing');
+  console.log('SKIP locks of open file descriptions: there is no python3');
+  return false;
+}
+
 const WANTED = `${PROCESSES * ROWS + 1} ${PROCESSES * ROWS} ok\n`;
 
 if (canMount) {
@@ -28,6 +38,17 @@ if (canMount) {
         }
         const { requests } = await server.status();
         assert.is((requests.SETLK ?? 0) > 0, locks === 'sluice');
+      }));
+  }
+
+  for (const locks of havePython() ? (['kernel', 'sluice'] as const) : []) {
+    test(`a lock of an open file description ends with it (locks: ${locks})`, () =>
+      withMount({ locks }, async ({ path, plain }) => {
+        const program = fileURLToPath(new URL('../../../test/fuse/support/ofd-client.py', import.meta.url));
+        const run = (folder: string): string =>
+          execFileSync('python3', [program, `${folder}/x`], { encoding: 'utf8', timeout: 20_000, cwd: '/' });
+        assert.is(run(path), run(plain));
+        assert.is(run(plain), 'locked refused\nrefused\nlocked\n');
       }));
   }
 

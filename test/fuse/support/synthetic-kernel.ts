@@ -139,6 +139,11 @@ export class SyntheticKernel {
     return Number(this.ok(p.FUSE_CREATE, folder, createBody(name)).readBigUInt64LE(0));
   }
 
+  /** The handle of an open. */
+  open(node: number): number {
+    return Number(this.ok(p.FUSE_OPEN, node, openBody()).readBigUInt64LE(0));
+  }
+
   write(node: number, position: number, text: string): number | undefined {
     return this.send(p.FUSE_WRITE, node, writeBody(position, Buffer.from(text)))?.errno;
   }
@@ -199,8 +204,9 @@ export function writeBody(position: number, data: Buffer): Buffer {
   return Buffer.concat([readBody(position, data.length), data]);
 }
 
-export function lockBody(owner: bigint, type: number, start: bigint, end: bigint, pid = 5): Buffer {
+export function lockBody(owner: bigint, type: number, start: bigint, end: bigint, pid = 5, handle = 0): Buffer {
   const fields = Buffer.alloc(48);
+  fields.writeBigUInt64LE(BigInt(handle), 0);
   fields.writeBigUInt64LE(owner, 8);
   fields.writeBigUInt64LE(start, 16);
   fields.writeBigUInt64LE(end, 24);
