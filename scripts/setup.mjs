@@ -9,6 +9,8 @@ import { fileURLToPath } from 'node:url';
 export const ROOT = fileURLToPath(new URL('..', import.meta.url));
 
 const MIN_NODE = 20;
+/** Its headers make better-sqlite3 unsound: see object-wrap.h. */
+const HOOKS_NODE = 24;
 const SOURCE_FOLDERS = ['src', 'cmd', 'test', 'bench'];
 const BUILT = join(ROOT, 'dist', '.built');
 
@@ -32,12 +34,13 @@ export function checkMachine() {
 export function install() {
   if (!isInstalled()) {
     console.error('setup: installing dependencies (npm ci); compiling better-sqlite3 takes some minutes');
-    run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'], 'npm ci failed');
+    run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'], 'npm ci failed', addonEnv());
   }
-  if (loadsAddon()) return;
+  if (isSoundAddon()) return;
   console.error('setup: building better-sqlite3 for this Node.js');
-  run('npm', ['rebuild', 'better-sqlite3', '--loglevel=error'], 'better-sqlite3 could not be built');
-  if (!loadsAddon()) {
+  const env = { ...addonEnv(), npm_config_build_from_source: 'true' };
+  run('npm', ['rebuild', 'better-sqlite3', '--loglevel=error'], 'better-sqlite3 could not be built', env);
+  if (!isSoundAddon()) {
     throw new SetupError('better-sqlite3 was built, but cannot be loaded. It needs a C++ compiler, make and python3 (apt-get install build-essential python3)');
   }
 }
@@ -66,8 +69,8 @@ export async function withSetup(work) {
   }
 }
 
-export function run(program, args, failure) {
-  const { status, error } = spawnSync(program, args, { cwd: ROOT, stdio: ['ignore', 2, 2] });
+export function run(program, args, failure, env = process.env) {
+  const { status, error } = spawnSync(program, args, { cwd: ROOT, stdio: ['ignore', 2, 2], env });
   if (error !== undefined) throw new SetupError(`${failure}: ${error.message}`);
   if (status !== 0) throw new SetupError(`${failure}. See above`);
 }
@@ -91,10 +94,22 @@ function readLock(path) {
   }
 }
 
-/** In a process of its own: an addon for another Node.js cannot be unloaded again. */
-function loadsAddon() {
+/** The environment to compile better-sqlite3 in, for a version of Node.js. */
+export function addonEnv(version = process.versions.node) {
+  if (Number.parseInt(version, 10) < HOOKS_NODE) return process.env;
+  const include = `-include '${join(ROOT, 'scripts', 'object-wrap.h')}'`;
+  return { ...process.env, CXXFLAGS: `${process.env.CXXFLAGS ?? ''} ${include}`.trim() };
+}
+
+/**
+ * Whether the better-sqlite3 of a folder works, and was compiled without the hooks of object-wrap.h. Tried in a process of
+ * its own: an addon for another Node.js cannot be unloaded again.
+ */
+export function isSoundAddon(folder = ROOT, node = process.execPath) {
   const script = "new (require('better-sqlite3'))(':memory:').close()";
-  return spawnSync(process.execPath, ['-e', script], { cwd: ROOT, stdio: 'ignore' }).status === 0;
+  if (spawnSync(node, ['-e', script], { cwd: folder, stdio: 'ignore' }).status !== 0) return false;
+  const file = join(folder, 'node_modules/better-sqlite3/build/Release/better_sqlite3.node');
+  return !existsSync(file) || !readFileSync(file).includes('RemoveEnvironmentCleanupHook');
 }
 
 function newestMs(folder) {

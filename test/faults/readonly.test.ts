@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, renameSync, truncateSync, unlinkSync, writeFileSync } from 'node:fs';
 import Database from 'better-sqlite3';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -82,7 +82,7 @@ test('files: nothing is made, changed, renamed or removed', async () => {
       ['truncate', () => truncateSync(path, 0)],
       ['rename', () => renameSync(path, replica.path('other.db'))],
       ['rename over', () => renameSync(path, replica.path('rollback.db'))],
-      ['remove', () => rmSync(path)],
+      ['remove', () => unlinkSync(path)],
     ];
     for (const [what, attempt] of attempts) assert.throws(attempt, /EROFS|unable to open database file/, what);
     assert.equal(readFileSync(path), bytes);
