@@ -219,7 +219,19 @@ test('restore says what is wrong with its source', async () => {
 test('doctor looks at everything', async () => {
   const { stdout } = await runSluice(['doctor', '--json'], folder);
   const subjects = JSON.parse(stdout).map((finding: { subject: string }) => finding.subject);
-  for (const subject of ['node', 'kernel', 'memory', 'root', 'fuse', 'device', 'mount', 'wake-ups', 'disk', 'clock']) {
+  for (const subject of [
+    'node',
+    'kernel',
+    'memory',
+    'sqlite',
+    'root',
+    'fuse',
+    'device',
+    'mount',
+    'wake-ups',
+    'disk',
+    'clock',
+  ]) {
     assert.ok(subjects.includes(subject), subject);
   }
 });

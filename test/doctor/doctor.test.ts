@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { checkAddon, judgeAddon } from '../../src/doctor/addon.js';
 import { judgeClock } from '../../src/doctor/clock.js';
 import { checkDisk } from '../../src/doctor/disk.js';
 import { checkKernel, checkNode } from '../../src/doctor/machine.js';
@@ -27,6 +28,13 @@ test('Node.js and kernel versions', () => {
 });
 
 const times = (idleUs: number) => ({ to: 'a mount', idleUs, busyUs: 10 });
+
+test('an addon that Node.js 24 would end the process with is told', async () => {
+  const [here] = await checkAddon();
+  assert.match(here!.message, /^SQLite 3\.\d+\.\d+$/);
+  assert.is(judgeAddon('3.50.0', Buffer.from('…_ZN4node25AddEnvironmentCleanupHookEP…')).result, 'ok');
+  assert.is(judgeAddon('3.50.0', Buffer.from('…_ZN4node28RemoveEnvironmentCleanupHookEP…')).result, 'fail');
+});
 
 test('slow wake-ups name the setting that helps', () => {
   assert.is(judgeWakeups(times(20), 0, true).result, 'ok');
