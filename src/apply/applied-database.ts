@@ -38,10 +38,10 @@ export class AppliedDatabase {
     this.start();
   }
 
-  /** Waits for what runs, then closes the database. */
-  async close(): Promise<void> {
+  /** Waits for what runs, then closes the database, unless only the end of the process may. */
+  async end(): Promise<void> {
     await this.running;
-    await this.operations.close();
+    await this.operations.end();
   }
 
   private start(): void {

@@ -56,10 +56,10 @@ class ApplierProcess {
     if (this.stopping) return;
     this.stopping = true;
     this.turn.stop();
-    for (const database of this.databases.values()) await database.close();
+    for (const database of this.databases.values()) await database.end();
     await this.shared?.checkpointer?.stop();
     this.reply({ kind: 'done', id, value: 0 });
-    process.exit(0);
+    die(); // an ordinary exit closes the connections that must not be closed
   }
 }
 
@@ -70,8 +70,8 @@ function endWith(error: Error): never {
 }
 
 /**
- * The node is gone. Not `exit`, which waits for a checkpoint on the other thread, and so for a mount that nobody may
- * serve any more. What is half-written readers are protected from.
+ * The node is gone, or has asked for it. Not `exit`, which waits for a checkpoint on the other thread, and so for a mount
+ * that nobody may serve any more. What is half-written readers are protected from.
  */
 function die(): void {
   process.kill(process.pid, 'SIGKILL');

@@ -1,14 +1,13 @@
 import { readlinkSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
-import Database from 'better-sqlite3';
 import { describeError } from '../errors.js';
-import { isBusy } from './client.js';
+import { type CheckpointMode, checkpoint } from './checkpoint.js';
 
 /** To the thread: a database to checkpoint. */
 export interface CheckpointRequest {
   readonly id: number;
   readonly path: string;
-  readonly mode: 'passive' | 'truncate';
+  readonly mode: CheckpointMode;
 }
 
 /** From the thread: first its kernel thread id, then the end of each request. */
@@ -21,26 +20,18 @@ export type CheckpointReply = { readonly tid: number } | { readonly id: number; 
 const port = parentPort;
 if (port !== null) {
   port.on('message', (request: CheckpointRequest) => {
-    port.postMessage({ id: request.id, failure: checkpoint(request) } satisfies CheckpointReply);
+    port.postMessage({ id: request.id, failure: failureOf(request) } satisfies CheckpointReply);
   });
   port.postMessage({ tid: ownThreadId() } satisfies CheckpointReply);
 }
 
 /** What went wrong, if it was not just that someone was in the way. */
-function checkpoint({ path, mode }: CheckpointRequest): string | undefined {
+function failureOf({ path, mode }: CheckpointRequest): string | undefined {
   try {
-    const connection = new Database(path, { fileMustExist: true, timeout: 0 });
-    try {
-      connection.pragma('wal_autocheckpoint=0');
-      connection.pragma('wal_checkpoint(PASSIVE)');
-      // The bulk is done without the write lock; this is the short part that needs it.
-      if (mode === 'truncate') connection.pragma('wal_checkpoint(TRUNCATE)');
-    } finally {
-      connection.close();
-    }
+    checkpoint(path, mode);
     return undefined;
   } catch (error) {
-    return isBusy(error) ? undefined : describeError(error);
+    return describeError(error);
   }
 }
 

@@ -1,5 +1,6 @@
 import { Worker } from 'node:worker_threads';
 import { SluiceError } from '../errors.js';
+import type { CheckpointMode } from './checkpoint.js';
 import type { CheckpointReply, CheckpointRequest } from './checkpoint-thread.js';
 
 /** The applier's hold on its checkpoint thread. If the thread ends, so does the process: the node starts it again. */
@@ -27,7 +28,7 @@ export class Checkpointer {
   }
 
   /** Checkpoints as far as readers let it. Rejects with `APPLY_FAILED` for anything but a lock in the way. */
-  async run(path: string, mode: 'passive' | 'truncate'): Promise<void> {
+  async run(path: string, mode: CheckpointMode): Promise<void> {
     const request: CheckpointRequest = { id: ++this.lastId, path, mode };
     const failure = await new Promise<string | undefined>((resolve) => {
       this.pending.set(request.id, resolve);

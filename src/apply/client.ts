@@ -1,7 +1,7 @@
-import { closeSync, fstatSync, openSync, statSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, statSync, writeFileSync } from 'node:fs';
 import Database from 'better-sqlite3';
 import { errorCode, SluiceError } from '../errors.js';
-import { HEADER_SIZE, parseDatabaseHeader } from '../sqlite/index.js';
+import { type DatabaseHeader, HEADER_SIZE, parseDatabaseHeader, WAL_HEADER_SIZE } from '../sqlite/index.js';
 import { readOrZeros } from './files.js';
 
 /** Bytes 18 and 19 of a database file. */
@@ -21,7 +21,9 @@ export class DatabaseClient {
   walFd = -1;
   shmFd = -1;
   private readonly inode: number;
-  private readonly header = Buffer.alloc(HEADER_SIZE);
+  private readonly headerBytes = Buffer.alloc(HEADER_SIZE);
+  /** The highest change counter that a connection in rollback mode may have seen. */
+  private seenCounter = 0;
   private readonly beginWrite: Database.Statement;
   private readonly beginExclusive: Database.Statement;
   private readonly commit: Database.Statement;
@@ -52,6 +54,7 @@ export class DatabaseClient {
       const client = new DatabaseClient(path, connection, fd);
       connection.pragma('wal_autocheckpoint=0');
       client.refreshMode();
+      client.noteSeen();
       return client;
     } catch (error) {
       connection.close();
@@ -83,14 +86,30 @@ export class DatabaseClient {
     return this.connection.pragma('journal_mode', { simple: true }) === 'wal';
   }
 
-  /** Bytes; 0 for an empty file. From the database file itself. */
-  pageSize(): number {
-    return this.readHeader()?.pageSize ?? 0;
+  /** Of the database file itself; undefined if it is not one. */
+  header(): DatabaseHeader | undefined {
+    readOrZeros(this.fd, this.headerBytes, 0, HEADER_SIZE, 0);
+    return parseDatabaseHeader(this.headerBytes);
   }
 
-  /** Byte 18 of the database file itself; 0 if it is not one. */
-  fileVersion(): number {
-    return this.readHeader()?.writeVersion ?? 0;
+  /** Bytes; 0 for an empty file. From the database file itself. */
+  pageSize(): number {
+    return this.header()?.pageSize ?? 0;
+  }
+
+  /**
+   * Whether every connection in rollback mode drops its page cache when it finds this page 1. It does if bytes 24..39 of
+   * the file are others than it saw last, so a change counter higher than all that there were is new to each. Most
+   * transactions bring one. But a primary with `locking_mode=EXCLUSIVE` raises it once per lock, and an image from
+   * another history can have any.
+   */
+  isNewToReaders(pageOne: DatabaseHeader | undefined): boolean {
+    return pageOne !== undefined && pageOne.changeCounter > this.seenCounter;
+  }
+
+  /** The file as it is now may be in the page cache of a connection in rollback mode. */
+  noteSeen(): void {
+    this.seenCounter = Math.max(this.seenCounter, this.header()?.changeCounter ?? 0);
   }
 
   fileSize(): number {
@@ -125,9 +144,13 @@ export class DatabaseClient {
     return this.connection.inTransaction;
   }
 
-  /** Runs the checkpoint here, on the loop that serves all databases. */
-  checkpoint(mode: 'passive' | 'truncate'): void {
-    this.connection.pragma(`wal_checkpoint(${mode})`);
+  /**
+   * Puts a WAL without frames beside the database, whose EXCLUSIVE lock the caller has: who looks next reads in WAL mode,
+   * whatever page 1 says. Also a -shm, which applications that may not write cannot create.
+   */
+  createWal(): void {
+    writeFileSync(`${this.path}-shm`, '');
+    writeFileSync(`${this.path}-wal`, Buffer.alloc(WAL_HEADER_SIZE));
   }
 
   /**
@@ -156,11 +179,6 @@ export class DatabaseClient {
     if (this.shmFd >= 0) closeSync(this.shmFd);
     this.walFd = -1;
     this.shmFd = -1;
-  }
-
-  private readHeader() {
-    readOrZeros(this.fd, this.header, 0, HEADER_SIZE, 0);
-    return parseDatabaseHeader(this.header);
   }
 
   private run(statement: Database.Statement): boolean {

@@ -1,5 +1,6 @@
 import { closeSync, openSync } from 'node:fs';
 import { type ByteSource, bytesSource, fileSource, isSnapshot, type LtxHeader, LtxReader } from '../ltx/index.js';
+import { type DatabaseHeader, parseDatabaseHeader } from '../sqlite/index.js';
 import type { LtxLocation } from './types.js';
 
 /** The LTX of one request: may be read more than once. */
@@ -27,6 +28,12 @@ export class LtxFile {
   /** Whether every page of the database is in it. */
   get isWhole(): boolean {
     return isSnapshot(this.header);
+  }
+
+  /** Page 1's header; undefined if page 1 is not in it. */
+  pageOne(): DatabaseHeader | undefined {
+    const page = Buffer.allocUnsafe(this.header.pageSize);
+    return new LtxReader(this.source).nextPage(page) === 1 ? parseDatabaseHeader(page) : undefined;
   }
 
   /** A reader at the first page. */

@@ -76,7 +76,18 @@ export class DatabaseOperations {
     if (this.client !== undefined) this.upkeep.run(this.client);
   }
 
-  async close(): Promise<void> {
+  /**
+   * Closes it at the end of the process; false if it stays open, which it must where SQLite would remove a WAL that
+   * connections in rollback mode still have to find.
+   */
+  async end(): Promise<boolean> {
+    await this.upkeep.idle();
+    if (this.client !== undefined && this.upkeep.mustStay(this.client)) return false;
+    await this.close();
+    return true;
+  }
+
+  private async close(): Promise<void> {
     await this.upkeep.rest();
     const { client } = this;
     this.client = undefined;
@@ -95,24 +106,37 @@ export class DatabaseOperations {
   private async writeLocked(client: DatabaseClient, ltx: LtxFile): Promise<void> {
     const { turn, exclusive } = this.shared;
     const applied = client.mode === 'rollback' && (await applyToRollback(client, ltx, exclusive, turn));
-    // Page 1 may have brought WAL mode, or an application on this node did before.
-    if (client.mode === 'rollback' && (!applied || client.fileVersion() === WAL_VERSION)) client.refreshMode();
-    if (!applied) this.upkeep.applied(await applyToWal(client, ltx, turn));
+    // Page 1 may have brought WAL mode, or the transaction needs it.
+    if (client.mode === 'rollback' && (!applied || client.header()?.writeVersion === WAL_VERSION)) {
+      await this.waitFor(() => client.refreshMode());
+      this.upkeep.begin(client);
+    }
+    if (!applied) this.upkeep.applied(client, await applyToWal(client, ltx, turn, () => this.upkeep.idle()));
+  }
+
+  /** Tries it again and again while a lock is in the way. */
+  private async waitFor(attempt: () => void): Promise<void> {
+    for (let pauseMs = FIRST_RETRY_MS; ; pauseMs = Math.min(pauseMs * 2, LAST_RETRY_MS)) {
+      try {
+        return attempt();
+      } catch (error) {
+        if (!isBusy(error)) throw error;
+      }
+      await this.shared.turn.wait(pauseMs);
+    }
   }
 
   /** The open database; opens it, or opens it again if the path now names another file. */
   private async opened(mayBeEmpty: boolean): Promise<DatabaseClient> {
     if (this.client?.isCurrent() === true) return this.client;
     await this.close();
-    for (let pauseMs = FIRST_RETRY_MS; ; pauseMs = Math.min(pauseMs * 2, LAST_RETRY_MS)) {
-      try {
-        this.client = DatabaseClient.open(this.path, mayBeEmpty);
-        return this.client;
-      } catch (error) {
-        if (!isBusy(error)) throw error;
-      }
-      await this.shared.turn.wait(pauseMs);
-    }
+    let client: DatabaseClient | undefined;
+    await this.waitFor(() => {
+      client = DatabaseClient.open(this.path, mayBeEmpty);
+    });
+    this.client = client!;
+    this.upkeep.begin(this.client);
+    return this.client;
   }
 
   /** Undefined if there is no file, or one that is no database: a new one takes its name. */
@@ -147,6 +171,7 @@ export class DatabaseOperations {
     const deadlineMs = nowMs() + LEAVE_WAL_MS;
     for (let pauseMs = FIRST_RETRY_MS; !client.tryLeaveWal(); pauseMs = Math.min(pauseMs * 2, LAST_RETRY_MS)) {
       if (nowMs() > deadlineMs) {
+        this.upkeep.begin(client);
         throw new SluiceError(
           'APPLY_BUSY',
           `${this.name}: its new page size waits until no application has the database open`,

@@ -1,8 +1,9 @@
 import { fsync, ftruncateSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { SluiceError } from '../errors.js';
-import type { DatabaseClient } from './client.js';
+import { type DatabaseClient, WAL_VERSION } from './client.js';
 import type { ExclusiveLock } from './exclusive-lock.js';
+import { readOrZeros } from './files.js';
 import type { LtxFile } from './ltx-file.js';
 import { writePages } from './page-writer.js';
 import { RollbackJournal } from './rollback-journal.js';
@@ -12,7 +13,8 @@ const sync = promisify(fsync);
 
 /**
  * Writes the transaction's pages into a database in a rollback mode, under SQLite's EXCLUSIVE lock. False if the
- * database turned out to be in WAL mode.
+ * database is in WAL mode now: it turned out to be, or the transaction must come that way, because open connections
+ * would not see from page 1 that the pages in their caches are old. In WAL mode they look at the wal-index.
  *
  * What protects readers when this process dies half-way, and the kernel frees its lock: a rollback journal in SQLite's
  * own format, written before the first page. It makes the database *hot*: the next connection to look at it, this
@@ -33,6 +35,13 @@ export async function applyToRollback(
   let touched = false;
   try {
     if (client.isWal()) return false;
+    client.noteSeen();
+    // Another page size cannot come that way, and changes where readers look.
+    if (client.pageSize() === ltx.header.pageSize && !client.isNewToReaders(ltx.pageOne())) {
+      if (await isApplied(client, ltx, turn)) return true;
+      client.createWal();
+      return false;
+    }
     const journal = await saveOldPages(client, ltx, turn);
     touched = true;
     await writePages(client.fd, ltx.pages(), turn);
@@ -41,12 +50,27 @@ export async function applyToRollback(
     await sync(client.fd);
     journal.remove();
     touched = false;
+    if (client.header()?.writeVersion === WAL_VERSION) client.createWal();
     return true;
   } finally {
     client.end();
     // The journal is hot now: looking at the database makes SQLite play it back.
     if (touched) client.refreshMode();
   }
+}
+
+/** Whether the database is what the LTX makes of it: it was applied before, and the node did not hear of it. */
+async function isApplied(client: DatabaseClient, ltx: LtxFile, turn: Turn): Promise<boolean> {
+  const { commit, pageSize } = ltx.header;
+  if (client.fileSize() !== commit * pageSize) return false;
+  const present = Buffer.allocUnsafe(pageSize);
+  let same = true;
+  await eachPage(ltx, turn, (pgno, page) => {
+    if (!same) return;
+    readOrZeros(client.fd, present, 0, pageSize, (pgno - 1) * pageSize);
+    same = present.equals(page);
+  });
+  return same;
 }
 
 /** A journal of all pages that the LTX changes or cuts off, made while the whole LTX is checked. */
@@ -77,13 +101,13 @@ function failed(message: string): SluiceError {
   return new SluiceError('APPLY_FAILED', message);
 }
 
-async function eachPage(ltx: LtxFile, turn: Turn, use: (pgno: number) => void): Promise<void> {
+async function eachPage(ltx: LtxFile, turn: Turn, use: (pgno: number, page: Buffer) => void): Promise<void> {
   const reader = ltx.pages();
   const page = Buffer.allocUnsafe(ltx.header.pageSize);
   for (let count = 1; ; count++) {
     const pgno = reader.nextPage(page);
     if (pgno === 0) break;
-    use(pgno);
+    use(pgno, page);
     if (count % 256 === 0) await turn.pass();
   }
   reader.finish();

@@ -1,5 +1,7 @@
 import { describeError } from '../errors.js';
-import { type DatabaseClient, ROLLBACK_VERSION } from './client.js';
+import type { DatabaseHeader } from '../sqlite/index.js';
+import { checkpoint } from './checkpoint.js';
+import { type DatabaseClient, ROLLBACK_VERSION, WAL_VERSION } from './client.js';
 import { CHECKPOINT_FRAMES, FIRST_UPKEEP_MS, LAST_UPKEEP_MS } from './limits.js';
 import type { Shared } from './operations.js';
 import { type WalProgress, walFrames } from './wal-apply.js';
@@ -10,7 +12,7 @@ import { type WalProgress, walFrames } from './wal-apply.js';
  * both are tried again, rarer and rarer.
  *
  * Until that way is free the database goes on in WAL mode with a page 1 that says otherwise. SQLite does not mind: a
- * connection that finds a -wal beside the file uses it, whatever page 1 says.
+ * connection that finds a -wal beside the file uses it, whatever page 1 says, unless it is empty. So it never is then.
  */
 export class Upkeep {
   /** The checkpoints on the other thread, one after the other. */
@@ -18,8 +20,8 @@ export class Upkeep {
   private timer: NodeJS.Timeout | undefined;
   private pauseMs = FIRST_UPKEEP_MS;
   private triedAtFrames = 0;
-  /** Byte 18 of page 1 as the database has it now; 0 if not known. */
-  private version = 0;
+  /** As the database has it now; undefined if not known. */
+  private pageOne: DatabaseHeader | undefined;
 
   constructor(
     private readonly name: string,
@@ -28,37 +30,57 @@ export class Upkeep {
     private readonly request: () => void,
   ) {}
 
+  /** The database was opened in WAL mode, or has gone over to it. */
+  begin(client: DatabaseClient): void {
+    if (client.mode !== 'wal') return;
+    if (walFrames(client).left === 0) this.pageOne = client.header();
+    else this.request();
+  }
+
   /** After a transaction was added to the WAL. */
-  applied(progress: WalProgress): void {
-    const leaves = progress.version === ROLLBACK_VERSION && this.version !== ROLLBACK_VERSION;
-    if (progress.version !== 0) this.version = progress.version;
-    if (progress.frames < this.triedAtFrames) this.triedAtFrames = 0;
-    if (leaves || progress.frames - this.triedAtFrames > CHECKPOINT_FRAMES) this.request();
+  applied(client: DatabaseClient, { frames, pageOne }: WalProgress): void {
+    const could = this.mayLeave(client);
+    if (pageOne !== undefined) this.pageOne = pageOne;
+    if (frames < this.triedAtFrames) this.triedAtFrames = 0;
+    const leaves = !could && this.mayLeave(client);
+    if (leaves || frames - this.triedAtFrames > CHECKPOINT_FRAMES) this.request();
   }
 
   /** Tries what is due. Nothing else may use the connection meanwhile. */
   run(client: DatabaseClient): void {
     if (client.mode !== 'wal' || this.background !== undefined) return;
-    if (this.version === ROLLBACK_VERSION && client.tryLeaveWal()) {
+    const leaves = this.mayLeave(client);
+    if (leaves && client.tryLeaveWal()) {
       this.forget();
       this.shared.log('info', this.name, 'out of WAL mode, as on the primary');
       return;
     }
-    this.triedAtFrames = walFrames(client).total;
+    const { total } = walFrames(client);
+    if (leaves && total - this.triedAtFrames <= CHECKPOINT_FRAMES) {
+      this.tryLater();
+      return;
+    }
+    this.triedAtFrames = total;
     this.checkpoint(client, 'truncate').catch((error: unknown) => {
       this.shared.log('warn', this.name, `checkpoint: ${describeError(error)}`);
     });
   }
 
-  /** Checkpoints; resolves with the frames that are left. */
+  /** Whether its WAL must not be removed now. */
+  mustStay(client: DatabaseClient): boolean {
+    return client.mode === 'wal' && !this.isWalDatabase() && !this.mayLeave(client);
+  }
+
+  /** Checkpoints; resolves with the frames that are left. `truncate` only restarts a WAL that page 1 does not speak of. */
   async checkpoint(client: DatabaseClient, mode: 'passive' | 'truncate'): Promise<number> {
     const { checkpointer } = this.shared;
+    const possible = mode === 'truncate' && !this.isWalDatabase() ? 'restart' : mode;
     if (checkpointer === undefined) {
-      client.checkpoint(mode);
+      checkpoint(client.path, possible);
       return this.settle(client);
     }
     const before = this.background ?? Promise.resolve();
-    const work = before.then(() => checkpointer.run(client.path, mode));
+    const work = before.then(() => checkpointer.run(client.path, possible));
     // What others wait for never rejects.
     const done = work.then(() => this.settle(client)).catch(() => undefined);
     this.background = done;
@@ -70,10 +92,27 @@ export class Upkeep {
     }
   }
 
-  /** Returns when no checkpoint runs; none will until the next transaction. For who needs the database for itself. */
+  /** Returns when no checkpoint runs; none will until the next operation. */
+  async idle(): Promise<void> {
+    await this.background;
+  }
+
+  /** The same for who needs the database for itself: nothing is tried by itself any more until `begin`. */
   async rest(): Promise<void> {
     await this.background;
     this.forget();
+  }
+
+  private isWalDatabase(): boolean {
+    return this.pageOne?.writeVersion === WAL_VERSION;
+  }
+
+  /**
+   * Whether it may leave WAL mode: page 1 says so, and a connection that has slept since before WAL mode will notice
+   * that its page cache is old.
+   */
+  private mayLeave(client: DatabaseClient): boolean {
+    return this.pageOne?.writeVersion === ROLLBACK_VERSION && client.isNewToReaders(this.pageOne);
   }
 
   /** The file is another, or in another mode: what was known of it does not count. */
@@ -82,18 +121,23 @@ export class Upkeep {
     this.timer = undefined;
     this.pauseMs = FIRST_UPKEEP_MS;
     this.triedAtFrames = 0;
-    this.version = 0;
+    this.pageOne = undefined;
+  }
+
+  private tryLater(): void {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(this.request, this.pauseMs);
+    this.pauseMs = Math.min(this.pauseMs * 2, LAST_UPKEEP_MS);
   }
 
   /** After a checkpoint: whether there is to be another try. Returns the frames left. */
   private settle(client: DatabaseClient): number {
     const { total, left } = walFrames(client);
-    if (left === 0) this.version = client.fileVersion();
-    clearTimeout(this.timer);
-    if (this.version === ROLLBACK_VERSION || total > CHECKPOINT_FRAMES) {
-      this.timer = setTimeout(this.request, this.pauseMs);
-      this.pauseMs = Math.min(this.pauseMs * 2, LAST_UPKEEP_MS);
+    if (left === 0) this.pageOne = client.header();
+    if (this.pageOne === undefined || this.mayLeave(client) || total > CHECKPOINT_FRAMES) {
+      this.tryLater();
     } else {
+      clearTimeout(this.timer);
       this.pauseMs = FIRST_UPKEEP_MS;
       this.triedAtFrames = 0;
     }

@@ -2,7 +2,9 @@ import { randomBytes } from 'node:crypto';
 import { fstatSync, ftruncateSync, readSync } from 'node:fs';
 import type { LtxReader } from '../ltx/index.js';
 import {
+  type DatabaseHeader,
   encodeWalIndexHeader,
+  parseDatabaseHeader,
   WAL_HEADER_SIZE,
   WAL_INDEX_HEADER_SIZE,
   WAL_MAGIC_LE,
@@ -18,9 +20,6 @@ import { type FrameChain, FramePiece } from './frame-piece.js';
 import type { Turn } from './turn.js';
 import type { WalProgress } from './wal-apply.js';
 
-/** Of the write version in page 1. */
-const VERSION_OFFSET = 18;
-
 /** Shared by all databases: the wal-index is written without a pause in between. */
 const block = new WalIndexBlock();
 const headerBytes = Buffer.alloc(WAL_INDEX_HEADER_SIZE);
@@ -35,7 +34,7 @@ export class WalAppender {
   /** Frames of the WAL that are written. */
   private written: number;
   private startsAfresh: boolean;
-  private version = 0;
+  private pageOne: DatabaseHeader | undefined;
 
   constructor(
     private readonly client: DatabaseClient,
@@ -49,7 +48,7 @@ export class WalAppender {
   }
 
   get progress(): WalProgress {
-    return { frames: this.written, version: this.version };
+    return { frames: this.written, pageOne: this.pageOne };
   }
 
   /** Frees the memory for the next transaction. Not to be used afterwards. */
@@ -67,7 +66,7 @@ export class WalAppender {
       const pgno = reader.nextPage(piece.pages[this.count]!);
       if (pgno === 0) break;
       if (this.count > 0) piece.seal(this.count - 1, pgnos.at(-1)!, 0, this.chain);
-      if (pgno === 1) this.version = piece.pages[this.count]![VERSION_OFFSET]!;
+      if (pgno === 1) this.pageOne = parseDatabaseHeader(piece.pages[this.count]!);
       pgnos.push(pgno);
       if (++this.count === piece.capacity) {
         this.flush(this.count - 1);
@@ -130,7 +129,8 @@ export class WalAppender {
 
   /**
    * The WAL's header, with salts that no frame in it can have. SQLite syncs it before going on, since old frames behind
-   * a header that did not reach the disk would be replayed; here there are none: the file is empty by then.
+   * a header that did not reach the disk would be replayed; here there are none: the file is cut before. Not to nothing,
+   * since SQLite takes an empty WAL for none.
    */
   private startWal(pageSize: number): FrameChain {
     const { walFd } = this.client;
@@ -138,7 +138,7 @@ export class WalAppender {
     let sequence = 0;
     if (fstatSync(walFd).size > 0) {
       if (readSync(walFd, bytes, 0, WAL_HEADER_SIZE, 0) === WAL_HEADER_SIZE) sequence = bytes.readUInt32BE(12) + 1;
-      ftruncateSync(walFd, 0);
+      ftruncateSync(walFd, WAL_HEADER_SIZE);
     }
     const salt1 = (this.before.salt1 + 1) >>> 0;
     const salt2 = randomBytes(4).readUInt32BE();

@@ -1,6 +1,12 @@
 import { SluiceError } from '../errors.js';
-import { backfilledFrames, parseWalIndexHeader, WAL_INDEX_PREFIX_SIZE, type WalIndexHeader } from '../sqlite/index.js';
-import type { DatabaseClient } from './client.js';
+import {
+  backfilledFrames,
+  type DatabaseHeader,
+  parseWalIndexHeader,
+  WAL_INDEX_PREFIX_SIZE,
+  type WalIndexHeader,
+} from '../sqlite/index.js';
+import { type DatabaseClient, WAL_VERSION } from './client.js';
 import { readOrZeros } from './files.js';
 import { FIRST_RETRY_MS, LAST_RETRY_MS } from './limits.js';
 import type { LtxFile } from './ltx-file.js';
@@ -11,8 +17,8 @@ import { WalAppender } from './wal-appender.js';
 export interface WalProgress {
   /** Frames in it, all in all. */
   readonly frames: number;
-  /** Byte 18 of page 1 in the transaction; 0 if page 1 was not in it. */
-  readonly version: number;
+  /** Page 1 in the transaction; undefined if it was not in it. */
+  readonly pageOne: DatabaseHeader | undefined;
 }
 
 const prefix = Buffer.alloc(WAL_INDEX_PREFIX_SIZE);
@@ -20,9 +26,14 @@ const prefix = Buffer.alloc(WAL_INDEX_PREFIX_SIZE);
 /**
  * Adds the transaction to the database's WAL as SQLite would: under its write lock, frames first, then the wal-index.
  * Readers are never in the way. If it fails or the process dies, frames and index entries may stand behind the last
- * commit, where the next writer, SQLite or this, overwrites them.
+ * commit, where the next writer, SQLite or this, overwrites them. `checkpointed` resolves when no checkpoint runs.
  */
-export async function applyToWal(client: DatabaseClient, ltx: LtxFile, turn: Turn): Promise<WalProgress> {
+export async function applyToWal(
+  client: DatabaseClient,
+  ltx: LtxFile,
+  turn: Turn,
+  checkpointed: () => Promise<void>,
+): Promise<WalProgress> {
   for (let pauseMs = FIRST_RETRY_MS; !client.tryBegin(); pauseMs = Math.min(pauseMs * 2, LAST_RETRY_MS)) {
     await turn.wait(pauseMs);
   }
@@ -37,7 +48,12 @@ export async function applyToWal(client: DatabaseClient, ltx: LtxFile, turn: Tur
     }
     const appender = new WalAppender(client, before, pageSize);
     try {
-      if (await appender.writeFrames(ltx.pages(), turn)) appender.publish(ltx.header.commit);
+      if (await appender.writeFrames(ltx.pages(), turn)) {
+        const { pageOne } = appender.progress;
+        // From this page 1 on the WAL must not be empty, and a checkpoint that has begun may be about to empty it.
+        if (pageOne !== undefined && pageOne.writeVersion !== WAL_VERSION) await checkpointed();
+        appender.publish(ltx.header.commit);
+      }
       return appender.progress;
     } finally {
       appender.close();

@@ -22,11 +22,13 @@ function kill({ applier }: Fixture): void {
   if (applier.pid !== undefined) process.kill(applier.pid, 'SIGKILL');
 }
 
-for (const mode of ['wal', 'delete'] as const) {
+for (const mode of ['wal', 'delete', 'exclusive'] as const) {
   test(`${mode}: killed at random moments, the transaction done again is whole, and readers never see a part`, () =>
     withApplier(async (fixture) => {
       const { applier, path, source } = fixture;
-      const src = source('a.db', { mode });
+      const src = source('a.db', { mode: mode === 'exclusive' ? 'delete' : mode });
+      // The change counter stays then, and transactions come by way of a WAL.
+      if (mode === 'exclusive') src.db.pragma('locking_mode=EXCLUSIVE');
       src.insert(1500, 500);
       await applySurely(fixture, 'a.db', src.capture());
       const readers = [await Reader.start(path('a.db'), 'poll'), await Reader.start(path('a.db'), 'poll', 'ro')];
