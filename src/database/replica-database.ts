@@ -4,35 +4,21 @@ import { describeError, errorCode, SluiceError } from '../errors.js';
 import {
   type ByteSource,
   bytesSource,
-  checkPageRoom,
-  DatabaseSums,
   fileSource,
   type LtxHeader,
   LtxReader,
   type Position,
-  pageChecksum,
   samePosition,
 } from '../ltx/index.js';
 import type { Database } from './database.js';
 import { databaseFileFacts } from './page-images.js';
+import { checkImage, checkTransaction, gap } from './replica-check.js';
 import type { SetAsides } from './set-asides.js';
-import { nextTurn } from './wal-file.js';
 
-/** Pages between two turns of the event loop. */
-const SLICE_PAGES = 128;
 /** The applier process comes back within this; longer and the stream is told to try later. */
 const APPLIER_PATIENCE_MS = 20_000;
 const APPLIER_RETRY_MS = 50;
 const COPY_BYTES = 1024 * 1024;
-
-interface Checked {
-  readonly header: LtxHeader;
-  readonly pages: readonly number[];
-  /** The table as it is with the transaction. */
-  readonly sums: DatabaseSums;
-  /** Takes the change of the table back. */
-  revert(): void;
-}
 
 /** One database of a replica: checks what comes, logs it, has it applied, and only then counts it. One call at a time. */
 export class ReplicaDatabase {
@@ -92,7 +78,9 @@ export class ReplicaDatabase {
   replace(path: string, reason: 'new' | 'behind' | 'diverged', run: bigint): Promise<Position> {
     return this.inOrder(async () => {
       const { database } = this;
-      const image = await withFile(path, (source, size) => this.checkImage(source).then((read) => ({ ...read, size })));
+      const image = await withFile(path, (source, size) =>
+        checkImage(this.database.name, source).then((read) => ({ ...read, size })),
+      );
       await this.giveWay(reason !== 'diverged' && this.isFrom(run) ? undefined : reason);
       await this.patiently(() =>
         this.applier.replace(database.name, { kind: 'file', path, offset: 0, size: image.size }),
@@ -206,7 +194,7 @@ export class ReplicaDatabase {
     origin: bigint,
   ): Promise<Position> {
     const { database } = this;
-    const checked = await this.check(source);
+    const checked = await checkTransaction(database, this.isKnown, source);
     const { header } = checked;
     const position = { txid: header.maxTxid, checksum: header.postApply };
     if (database.position.txid === 0 && this.fileSize() > 0) await this.giveWay('unknown');
@@ -249,88 +237,6 @@ export class ReplicaDatabase {
       at += read;
     }
     return { kind: 'file', ...large.finish() };
-  }
-
-  /** Reads the transaction through: it must follow the position, be sound, and lead to the checksum that it promises. */
-  private async check(source: ByteSource): Promise<Checked> {
-    const { database } = this;
-    const reader = new LtxReader(source);
-    const { header } = reader;
-    this.mustFollow(header);
-    mustPromise(this.database.name, header);
-    checkPageRoom(header, source.size, this.database.position.txid === 0 ? 0 : this.database.pageCount);
-    const shrinks = header.commit < database.pageCount;
-    const before = database.sums;
-    const fresh = database.position.txid === 0;
-    const sums = fresh ? new DatabaseSums(header.pageSize) : shrinks ? before.copy() : before;
-    const pages: number[] = [];
-    const old: number[] = [];
-    const countBefore = sums.pageCount;
-    const revert = () => {
-      if (sums !== before) return;
-      for (let i = 0; i < pages.length; i++)
-        if (pages[i]! <= countBefore) sums.set(pages[i]!, old[2 * i]!, old[2 * i + 1]!);
-      sums.truncate(countBefore);
-    };
-    const page = Buffer.allocUnsafeSlow(header.pageSize);
-    const sum = { high: 0, low: 0 };
-    try {
-      for (let pgno = reader.nextPage(page); pgno !== 0; pgno = reader.nextPage(page)) {
-        pageChecksum(pgno, page, 0, header.pageSize, sum);
-        pages.push(pgno);
-        old.push(sums.getHigh(pgno), sums.getLow(pgno));
-        sums.set(pgno, sum.high, sum.low);
-        if (pages.length % SLICE_PAGES === 0) await nextTurn();
-      }
-      reader.finish();
-      if (sums.pageCount < header.commit) sums.set(header.commit, 0, 0);
-      sums.truncate(header.commit);
-      if (sums.checksum() !== header.postApply) {
-        throw new SluiceError(
-          'REPLICA_DIVERGED',
-          `${database.name}: transaction ${header.maxTxid} does not lead to the checksum that the primary has`,
-          'A snapshot takes its place',
-        );
-      }
-    } catch (error) {
-      revert();
-      throw error;
-    }
-    return { header, pages, sums, revert };
-  }
-
-  private mustFollow(header: LtxHeader): void {
-    const { position, name, pageSize } = this.database;
-    if (!this.isKnown && position.txid > 0) throw gap(name, 'its own state is not known');
-    if (header.minTxid !== position.txid + 1) {
-      throw gap(name, `transaction ${header.minTxid} does not follow ${position.txid}`);
-    }
-    if (position.txid > 0 && header.preApply !== position.checksum) {
-      throw gap(name, `transaction ${header.minTxid} belongs to another history`);
-    }
-    if (position.txid > 0 && header.pageSize !== pageSize) throw gap(name, 'the page size is another one');
-  }
-
-  private async checkImage(source: ByteSource): Promise<{ header: LtxHeader; sums: DatabaseSums }> {
-    const reader = new LtxReader(source);
-    const { header } = reader;
-    const { name } = this.database;
-    if (header.minTxid !== 1) throw new SluiceError('LTX_HEADER', `${name}: what should be a snapshot is not one`);
-    mustPromise(name, header);
-    checkPageRoom(header, source.size, 0);
-    const sums = new DatabaseSums(header.pageSize);
-    const page = Buffer.allocUnsafeSlow(header.pageSize);
-    const sum = { high: 0, low: 0 };
-    let count = 0;
-    for (let pgno = reader.nextPage(page); pgno !== 0; pgno = reader.nextPage(page)) {
-      pageChecksum(pgno, page, 0, header.pageSize, sum);
-      sums.set(pgno, sum.high, sum.low);
-      if (++count % SLICE_PAGES === 0) await nextTurn();
-    }
-    reader.finish();
-    if (sums.pageCount < header.commit) sums.set(header.commit, 0, 0);
-    if (sums.checksum() === header.postApply) return { header, sums };
-    throw new SluiceError('REPLICA_DIVERGED', `${name}: the snapshot does not have the checksum that it promises`);
   }
 
   private fileSize(): number {
@@ -377,15 +283,4 @@ async function withFile<T>(path: string, work: (source: ByteSource, size: number
   } finally {
     closeSync(fd);
   }
-}
-
-/** Without it a wrong page would never be found. A primary always gives it. */
-function mustPromise(name: string, { postApply, maxTxid }: LtxHeader): void {
-  if (postApply !== 0n) return;
-  const text = `${name}: transaction ${maxTxid} does not say what checksum the database has after it`;
-  throw new SluiceError('LTX_NO_CHECKSUM', text, 'A snapshot takes its place; check that the primary is Sluice');
-}
-
-function gap(name: string, text: string): SluiceError {
-  return new SluiceError('REPLICA_GAP', `${name}: ${text}`, 'A snapshot takes its place');
 }

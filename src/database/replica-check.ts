@@ -1,0 +1,117 @@
+import { SluiceError } from '../errors.js';
+import { type ByteSource, checkPageRoom, DatabaseSums, type LtxHeader, LtxReader, pageChecksum } from '../ltx/index.js';
+import type { Database } from './database.js';
+import { nextTurn } from './wal-file.js';
+
+/** Pages between two turns of the event loop. */
+const SLICE_PAGES = 128;
+
+/** A transaction that may be applied. */
+export interface CheckedTransaction {
+  readonly header: LtxHeader;
+  readonly pages: readonly number[];
+  /** The table as it is with the transaction. */
+  readonly sums: DatabaseSums;
+  /** Takes the change of the table back. */
+  revert(): void;
+}
+
+/** Reads the transaction through: it must follow the position, be sound, and lead to the checksum that it promises. */
+export async function checkTransaction(
+  database: Database,
+  isKnown: boolean,
+  source: ByteSource,
+): Promise<CheckedTransaction> {
+  const reader = new LtxReader(source);
+  const { header } = reader;
+  mustFollow(database, isKnown, header);
+  mustPromise(database.name, header);
+  checkPageRoom(header, source.size, database.position.txid === 0 ? 0 : database.pageCount);
+  const shrinks = header.commit < database.pageCount;
+  const before = database.sums;
+  const fresh = database.position.txid === 0;
+  const sums = fresh ? new DatabaseSums(header.pageSize) : shrinks ? before.copy() : before;
+  const pages: number[] = [];
+  const old: number[] = [];
+  const countBefore = sums.pageCount;
+  const revert = () => {
+    if (sums !== before) return;
+    for (let i = 0; i < pages.length; i++)
+      if (pages[i]! <= countBefore) sums.set(pages[i]!, old[2 * i]!, old[2 * i + 1]!);
+    sums.truncate(countBefore);
+  };
+  const page = Buffer.allocUnsafeSlow(header.pageSize);
+  const sum = { high: 0, low: 0 };
+  try {
+    for (let pgno = reader.nextPage(page); pgno !== 0; pgno = reader.nextPage(page)) {
+      pageChecksum(pgno, page, 0, header.pageSize, sum);
+      pages.push(pgno);
+      old.push(sums.getHigh(pgno), sums.getLow(pgno));
+      sums.set(pgno, sum.high, sum.low);
+      if (pages.length % SLICE_PAGES === 0) await nextTurn();
+    }
+    reader.finish();
+    if (sums.pageCount < header.commit) sums.set(header.commit, 0, 0);
+    sums.truncate(header.commit);
+    if (sums.checksum() !== header.postApply) {
+      throw new SluiceError(
+        'REPLICA_DIVERGED',
+        `${database.name}: transaction ${header.maxTxid} does not lead to the checksum that the primary has`,
+        'A snapshot takes its place',
+      );
+    }
+  } catch (error) {
+    revert();
+    throw error;
+  }
+  return { header, pages, sums, revert };
+}
+
+function mustFollow(database: Database, isKnown: boolean, header: LtxHeader): void {
+  const { position, name, pageSize } = database;
+  if (!isKnown && position.txid > 0) throw gap(name, 'its own state is not known');
+  if (header.minTxid !== position.txid + 1) {
+    throw gap(name, `transaction ${header.minTxid} does not follow ${position.txid}`);
+  }
+  if (position.txid > 0 && header.preApply !== position.checksum) {
+    throw gap(name, `transaction ${header.minTxid} belongs to another history`);
+  }
+  if (position.txid > 0 && header.pageSize !== pageSize) throw gap(name, 'the page size is another one');
+}
+
+/** Reads a whole image through: it must be sound, and have the checksum that it promises. */
+export async function checkImage(
+  name: string,
+  source: ByteSource,
+): Promise<{ readonly header: LtxHeader; readonly sums: DatabaseSums }> {
+  const reader = new LtxReader(source);
+  const { header } = reader;
+  if (header.minTxid !== 1) throw new SluiceError('LTX_HEADER', `${name}: what should be a snapshot is not one`);
+  mustPromise(name, header);
+  checkPageRoom(header, source.size, 0);
+  const sums = new DatabaseSums(header.pageSize);
+  const page = Buffer.allocUnsafeSlow(header.pageSize);
+  const sum = { high: 0, low: 0 };
+  let count = 0;
+  for (let pgno = reader.nextPage(page); pgno !== 0; pgno = reader.nextPage(page)) {
+    pageChecksum(pgno, page, 0, header.pageSize, sum);
+    sums.set(pgno, sum.high, sum.low);
+    if (++count % SLICE_PAGES === 0) await nextTurn();
+  }
+  reader.finish();
+  if (sums.pageCount < header.commit) sums.set(header.commit, 0, 0);
+  if (sums.checksum() === header.postApply) return { header, sums };
+  throw new SluiceError('REPLICA_DIVERGED', `${name}: the snapshot does not have the checksum that it promises`);
+}
+
+/** Without it a wrong page would never be found. A primary always gives it. */
+function mustPromise(name: string, { postApply, maxTxid }: LtxHeader): void {
+  if (postApply !== 0n) return;
+  const text = `${name}: transaction ${maxTxid} does not say what checksum the database has after it`;
+  throw new SluiceError('LTX_NO_CHECKSUM', text, 'A snapshot takes its place; check that the primary is Sluice');
+}
+
+/** What comes does not go on from what is here. */
+export function gap(name: string, text: string): SluiceError {
+  return new SluiceError('REPLICA_GAP', `${name}: ${text}`, 'A snapshot takes its place');
+}
