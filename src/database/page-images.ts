@@ -57,11 +57,12 @@ export function databaseFileFacts(path: string): FileFacts | undefined {
     return undefined;
   }
   try {
+    const stat = fstatSync(fd);
     const head = Buffer.alloc(HEADER_SIZE);
-    if (readSync(fd, head, 0, HEADER_SIZE, 0) < HEADER_SIZE) return undefined;
+    if (!stat.isFile() || readSync(fd, head, 0, HEADER_SIZE, 0) < HEADER_SIZE) return undefined;
     const header = parseDatabaseHeader(head);
     if (header === undefined) return undefined;
-    return { header, pageCount: databasePageCount(header, fstatSync(fd).size) };
+    return { header, pageCount: databasePageCount(header, stat.size) };
   } finally {
     closeSync(fd);
   }
@@ -77,7 +78,7 @@ export function hasHotJournal(path: string): boolean {
   }
   try {
     const head = Buffer.alloc(8);
-    return readSync(fd, head, 0, 8, 0) === 8 && hasJournalMagic(head);
+    return fstatSync(fd).isFile() && readSync(fd, head, 0, 8, 0) === 8 && hasJournalMagic(head);
   } finally {
     closeSync(fd);
   }

@@ -117,8 +117,8 @@ function cutShort(what: string): SluiceError {
 
 function withoutDatabase(db: Database): Recovered {
   const { name } = db;
-  const size = statSync(db.path, { throwIfNoEntry: false })?.size;
-  if (size === undefined || size === 0) {
+  const stat = statSync(db.path, { throwIfNoEntry: false });
+  if (stat === undefined || !stat.isFile() || stat.size === 0) {
     const had = db.live;
     if (had) db.markDropped();
     return { name, outcome: had ? 'gone' : 'no database', compare: false, walFrames: 0 };

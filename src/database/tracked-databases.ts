@@ -67,7 +67,8 @@ function readHead(path: string, head: Buffer): number {
     return 0;
   }
   try {
-    return fstatSync(fd).size === 0 ? 0 : readSync(fd, head, 0, head.length, 0);
+    const stat = fstatSync(fd);
+    return stat.isFile() && stat.size > 0 ? readSync(fd, head, 0, head.length, 0) : 0;
   } finally {
     closeSync(fd);
   }

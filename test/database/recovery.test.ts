@@ -315,6 +315,18 @@ test('what is new, gone, emptied, or no database any more', async () => {
   assert.is(fifth.outcome('sub/copy.db'), 'clean');
 });
 
+test('a folder that has the name of a database, of its WAL or of its journal is none of them', async () => {
+  const { on } = await primary('wal');
+  await on.stop(true);
+  for (const suffix of ['', '-wal', '-journal']) {
+    rmSync(on.backing(NAME + suffix), { force: true });
+    mkdirSync(on.backing(NAME + suffix));
+  }
+  const next = await restart(on);
+  assert.is(next.outcome(NAME), 'gone');
+  assert.is(next.databases.get(NAME), undefined);
+});
+
 test('one database that cannot be recovered does not stop the others', async () => {
   const { on } = await primary('delete');
   const position = on.position(NAME);
