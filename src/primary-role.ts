@@ -138,7 +138,14 @@ export class PrimaryRole implements NodeRole {
   }
 
   problems() {
-    return this.stores.flatMap((backup) => backup.problems());
+    const refused = this.set.refusals().map(({ name, error: { code, message, hint }, sinceMs }) => ({
+      code,
+      subject: name,
+      message,
+      hint,
+      since: new Date(sinceMs).toISOString(),
+    }));
+    return [...refused, ...this.stores.flatMap((backup) => backup.problems())];
   }
 
   private async listen(address: { host: string; port: number }): Promise<void> {

@@ -57,7 +57,7 @@ export class CaptureWatcher implements Watcher {
     this.main = new MainLink(options.shared, options.send, (database) => this.pins.grant(database));
     this.wals = new WalGate(this.main);
     this.pins = new PinDesk(options.shared, this.main);
-    this.databases = new TrackedDatabases(options.backing, options.databases, (slot, name) =>
+    this.databases = new TrackedDatabases(options.backing, options.shared, options.databases, (slot, name) =>
       options.send({ kind: 'found', slot, name }),
     );
     this.virtualFiles = new VirtualFiles(this.shared, (name) => this.databases.get(name)?.slot);
@@ -79,7 +79,7 @@ export class CaptureWatcher implements Watcher {
     const companion = companionOf(node.path);
     if (companion === undefined) {
       const database = this.databases.get(node.path);
-      if (database !== undefined) database.main = node;
+      if (database !== undefined) this.databases.attach(database, node);
       this.mains.set(node.path, node);
       node.tag = { kind: 'main', database } satisfies Tag;
       return;

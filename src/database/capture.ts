@@ -22,6 +22,8 @@ export interface CaptureHooks {
   /** A transaction was logged: for metrics. */
   logged(db: Database, pages: number, bytes: number): void;
   warn(db: Database, message: string, error: unknown): void;
+  /** The database is gone, and nothing is captured of it any more. */
+  ended(db: Database): void;
 }
 
 type Task = () => void | Promise<void>;
@@ -34,6 +36,7 @@ export class Capture {
   private readonly tasks: Task[] = [];
   private running = false;
   private attention = false;
+  private closed = false;
   private retry: NodeJS.Timeout | undefined;
   private readonly writer: TransactionWriter;
   private readonly wal: WalCapture;
@@ -113,7 +116,13 @@ export class Capture {
       this.wal.close();
       clearTimeout(this.retry);
       this.database.problem = undefined;
-      this.gone();
+      try {
+        this.gone();
+      } finally {
+        // Before main says that it is done: from then on the slot may be another database's.
+        this.close();
+        this.hooks.ended(this.database);
+      }
     });
   }
 
@@ -133,6 +142,7 @@ export class Capture {
   }
 
   close(): void {
+    this.closed = true;
     clearTimeout(this.retry);
     this.wal.close();
   }
@@ -152,7 +162,7 @@ export class Capture {
   }
 
   private pump(): void {
-    while (!this.running) {
+    while (!this.running && !this.closed) {
       const task = this.tasks.shift() ?? (this.attention ? this.walTask : undefined);
       if (task === undefined) return;
       let result: void | Promise<void>;

@@ -1,12 +1,17 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { SluiceError } from '../errors.js';
+import { writeDurably } from './durable-file.js';
+import { checkName } from './names.js';
 
 /** The data folder's own format; a newer one is refused. */
 const FORMAT = 1;
 const READABLE_NAME_MAX = 120;
 const UNFINISHED = '.unfinished';
+const NAME_FILE = 'name';
+/** The end of a folder's name that is not all of its database's. */
+const SHORTENED = /~[0-9a-f]{32}$/;
 
 /**
  * Where a node keeps things under its data folder:
@@ -43,27 +48,33 @@ export class DataFolder {
 
   /** The folder of one database's state; made if needed. Long or odd names are shortened to a hash. */
   metaOf(name: string): string {
-    let encoded = encodeURIComponent(name);
-    if (encoded.length > READABLE_NAME_MAX || encoded.startsWith('.')) {
-      const hash = createHash('sha256').update(name).digest('hex').slice(0, 32);
-      encoded = `${encoded.replace(/^\.+/, '').slice(0, READABLE_NAME_MAX - 33)}~${hash}`;
-    }
-    const folder = join(this.meta, encoded);
-    if (!existsSync(join(folder, 'name'))) {
+    const folder = join(this.meta, folderOf(name));
+    if (readName(folder) !== name) {
       mkdirSync(folder, { recursive: true });
-      // Never half of it, should the disk be full.
-      writeFileSync(join(folder, 'name.new'), name);
-      renameSync(join(folder, 'name.new'), join(folder, 'name'));
+      // A folder whose own name says it all needs no waiting for the disk: see `knownNames`.
+      const write = isShortened(name) ? writeDurably : writeFileSync;
+      write(join(folder, NAME_FILE), name);
     }
     return folder;
   }
 
-  /** Names of all databases that have state here, also of dropped ones. */
-  knownNames(): string[] {
+  /**
+   * Names of all databases that have state here, also of dropped ones. `nameless` is told of a folder whose name is lost
+   * and cannot be read off the folder's own: it comes back with its database, if that is among the files.
+   */
+  knownNames(nameless: (folder: string, error: unknown) => void): string[] {
     const names: string[] = [];
-    for (const entry of readdirSync(this.meta)) {
-      const name = readName(join(this.meta, entry, 'name'));
-      if (name !== '') names.push(name);
+    for (const entry of readdirSync(this.meta, { withFileTypes: true })) {
+      if (!entry.isDirectory()) continue;
+      const folder = join(this.meta, entry.name);
+      try {
+        const written = readName(folder);
+        const name = written !== undefined && folderOf(written) === entry.name ? written : nameOf(entry.name);
+        checkName(name);
+        names.push(name);
+      } catch (error) {
+        nameless(folder, error);
+      }
     }
     return names;
   }
@@ -89,9 +100,10 @@ export class DataFolder {
   }
 
   private identify(file: string): string {
-    if (!existsSync(file)) {
+    // Empty: the machine stopped before anything of it was on disk.
+    if ((statSync(file, { throwIfNoEntry: false })?.size ?? 0) === 0) {
       const nodeId = randomBytes(8).toString('hex');
-      writeFileSync(file, `${JSON.stringify({ format: FORMAT, nodeId })}\n`);
+      writeDurably(file, `${JSON.stringify({ format: FORMAT, nodeId })}\n`);
       return nodeId;
     }
     const { format, nodeId } = readIdentity(file);
@@ -106,13 +118,34 @@ export class DataFolder {
   }
 }
 
-/** Empty where it cannot be read: a database whose file is there is found by that. */
-function readName(file: string): string {
+/** The name that the folder's file says; undefined if it has none. */
+function readName(folder: string): string | undefined {
   try {
-    return readFileSync(file, 'utf8');
-  } catch {
-    return '';
+    return readFileSync(join(folder, NAME_FILE), 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
   }
+}
+
+/** Of a database's folder below `meta`. */
+function folderOf(name: string): string {
+  const encoded = encodeURIComponent(name);
+  if (!isShortened(name)) return encoded;
+  const hash = createHash('sha256').update(name).digest('hex').slice(0, 32);
+  return `${encoded.replace(/^\.+/, '').slice(0, READABLE_NAME_MAX - 33)}~${hash}`;
+}
+
+function isShortened(name: string): boolean {
+  return name.startsWith('.') || encodeURIComponent(name).length > READABLE_NAME_MAX;
+}
+
+/** The name whose folder this is. Throws if it is a shortened one, or no database's. */
+function nameOf(folder: string): string {
+  const name = decodeURIComponent(folder);
+  if (SHORTENED.test(folder) || folderOf(name) !== folder)
+    throw new SluiceError('DATA_FORMAT', `${folder} is not the folder of ${name}`);
+  return name;
 }
 
 function readIdentity(file: string): { readonly format?: unknown; readonly nodeId?: unknown } {

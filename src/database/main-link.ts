@@ -66,6 +66,7 @@ export class MainLink {
   }
 
   tellDropped(database: TrackedDatabase): void {
+    database.dropped = true;
     const sequence = this.next(database, { kind: 'dropped' });
     this.send({ kind: 'dropped', slot: database.slot, sequence });
   }

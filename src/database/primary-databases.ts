@@ -1,23 +1,22 @@
-import { join } from 'node:path';
+import { existsSync } from 'node:fs';
 import { SluiceError } from '../errors.js';
 import { Capture } from './capture.js';
 import type { DataFolder } from './data-folder.js';
 import { Database } from './database.js';
+import { forgetDropped, isLongGone } from './dropped-databases.js';
 import { DatabaseEvents } from './events.js';
 import { type FolderScan, scanFolder } from './folder-scan.js';
 import { FrameBuffer } from './frame-buffer.js';
-import { PinFlags } from './pin-flags.js';
-import { PinnedSnapshot } from './pinned-snapshot.js';
 import { type Recovered, recoverPrimary } from './recovery.js';
-import type { SharedState } from './shared.js';
+import { type Refusal, RefusedDatabases } from './refused-databases.js';
+import { NO_SLOT, type SharedState } from './shared.js';
+import { SnapshotDesk } from './snapshot-desk.js';
 import type { Retention } from './transaction-log.js';
 import type { DatabaseListener, DatabaseSet, ReplicatedDatabase, Snapshot } from './types.js';
 import type { FromWorker, ToWorker } from './worker-messages.js';
 
-/** Wait for the worker to grant a pin; a long rollback transaction holds it up. */
-const PIN_TIMEOUT_MS = 60_000;
-/** Between two tries to make the folder of a database. */
-const REFUSED_RETRY_MS = 5000;
+/** How often what is kept of dropped databases is looked through. */
+const FORGET_INTERVAL_MS = 24 * 60 * 60 * 1000;
 
 /** A commit that follows another within this time is one of a burst; those are gathered for so long and taken together. */
 const BURST_MS = 0.3;
@@ -35,11 +34,6 @@ export interface PrimaryOptions {
   readonly warn: (name: string, message: string, error: unknown) => void;
 }
 
-interface Waiting {
-  resolve(message: Extract<FromWorker, { kind: 'pinned' }>): void;
-  reject(error: unknown): void;
-}
-
 /** All databases of a primary: found, recovered, captured. Main thread. */
 export class PrimaryDatabases implements DatabaseSet {
   private readonly databases: Database[] = [];
@@ -47,40 +41,45 @@ export class PrimaryDatabases implements DatabaseSet {
   private readonly byName = new Map<string, Database>();
   private readonly events: DatabaseEvents;
   private readonly buffer = new FrameBuffer();
-  private readonly waitingPins = new Map<number, Waiting>();
-  private readonly openSnapshots = new Map<PinnedSnapshot, Database>();
-  /** Slots of databases whose folder could not be made, with their names. */
-  private readonly refused = new Map<number, { readonly name: string; retryAtMs: number }>();
-  private pins = 0;
+  private readonly snapshots: SnapshotDesk;
+  private readonly refused: RefusedDatabases;
+  /** By slot: messages behind a `dropped` that is still at work. */
+  private readonly ending = new Map<number, FromWorker[]>();
+  private forgetAtMs = 0;
   private stopped = false;
 
   constructor(private readonly options: PrimaryOptions) {
     this.events = new DatabaseEvents((error) => options.warn('', 'a listener failed', error));
+    this.snapshots = new SnapshotDesk(options.folder, options.send);
+    this.refused = new RefusedDatabases(options.folder.files, options.shared.slots);
   }
 
   /** Before the mount answers. `live`: applications may have files open. */
   async recover(live: boolean): Promise<Recovered[]> {
-    const { folder, shared } = this.options;
-    const names = new Set([...folder.knownNames(), ...this.scan().databases]);
+    const { folder, shared, warn } = this.options;
+    const known = folder.knownNames((path, error) => warn('', `${path} is of no database that is known`, error));
+    const present = this.scan().databases;
     const outcomes: Recovered[] = [];
-    for (const name of names) {
-      const database = this.openDatabase(name, this.databases.length);
-      try {
-        outcomes.push(await this.recoverOne(database, live));
-      } catch (error) {
-        database.fail(error, 'RECOVERY_FAILED', 'The others go on; check the disk, then restart');
-        this.options.warn(name, 'recovery failed', error);
-        database.distrust();
+    let slot = 0;
+    // Those that are gone keep no slot: the others find it free.
+    for (const name of new Set([...withoutThose(known, present), ...present])) {
+      if (slot >= shared.slots) {
+        this.overLimit(name);
+        continue;
       }
-      this.addCapture(database);
+      const outcome = await this.recoverOne(name, slot, live);
+      if (outcome !== undefined) outcomes.push(outcome);
+      if (this.databases[slot] !== undefined || this.refused.has(slot)) slot++;
     }
     for (const { name, compare, outcome, walFrames } of outcomes) {
-      const { slot } = this.byName.get(name)!;
+      const database = this.byName.get(name);
+      if (database === undefined) continue;
+      const { slot } = database;
       if (compare || outcome === 'new') {
         shared.publishWal(slot, 0, walFrames);
         await this.captures[slot]!.compare();
       }
-      if (!live) this.databases[slot]!.clearUnlogged();
+      if (!live) database.clearUnlogged();
     }
     return outcomes;
   }
@@ -92,7 +91,7 @@ export class PrimaryDatabases implements DatabaseSet {
 
   /** Name and slot of each, for the worker. */
   slots(): { name: string; slot: number }[] {
-    return this.every().map(({ name, slot }) => ({ name, slot }));
+    return [...this.every().map(({ name, slot }) => ({ name, slot })), ...this.refused.names()];
   }
 
   *all(): Iterable<Database> {
@@ -109,6 +108,11 @@ export class PrimaryDatabases implements DatabaseSet {
     return database?.live ? database : undefined;
   }
 
+  /** Databases that are not replicated. */
+  refusals(): Refusal[] {
+    return [...this.refused.refusals()];
+  }
+
   subscribe(listener: DatabaseListener): () => void {
     return this.events.subscribe(listener);
   }
@@ -118,10 +122,15 @@ export class PrimaryDatabases implements DatabaseSet {
   }
 
   handle(message: FromWorker): void {
+    const behind = 'sequence' in message || message.kind === 'found' ? this.ending.get(message.slot) : undefined;
+    if (behind !== undefined) {
+      behind.push(message);
+      return;
+    }
     switch (message.kind) {
       case 'found':
-        this.refused.set(message.slot, { name: message.name, retryAtMs: 0 });
-        this.attend(message.slot);
+        if (message.slot === NO_SLOT) this.overLimit(message.name);
+        else this.found(message.slot, message.name);
         return;
       case 'changed': {
         const capture = this.captureOf(message.slot);
@@ -138,21 +147,15 @@ export class PrimaryDatabases implements DatabaseSet {
       case 'leaving': {
         const capture = this.captureOf(message.slot);
         if (capture === undefined) this.letGo(message.slot, message.sequence);
-        else capture.leaving(message.sequence, message.all, this.keepWal(message.slot));
+        else capture.leaving(message.sequence, message.all, this.snapshots.keepWal(message.slot));
         return;
       }
       case 'dropped':
-        for (const [snapshot, database] of this.openSnapshots) {
-          if (database.slot === message.slot) snapshot.break('the database was removed');
-        }
-        if (this.captures[message.slot] === undefined) this.letGo(message.slot, message.sequence);
-        else this.captures[message.slot]!.dropped(message.sequence);
+        this.dropped(message.slot, message.sequence);
         return;
       case 'pinned':
-        this.waitingPins.get(message.pin)?.resolve(message);
-        return;
       case 'pin-failed':
-        this.waitingPins.get(message.pin)?.reject(new SluiceError('SNAPSHOT_FAILED', `no snapshot: ${message.reason}`));
+        this.snapshots.handle(message);
         return;
       default:
     }
@@ -166,6 +169,12 @@ export class PrimaryDatabases implements DatabaseSet {
   prune(retention: Retention): void {
     const nowMs = Date.now();
     for (const database of this.all()) (database as Database).log.prune(retention, nowMs);
+    if (nowMs < this.forgetAtMs) return;
+    this.forgetAtMs = nowMs + FORGET_INTERVAL_MS;
+    const { folder, warn } = this.options;
+    forgetDropped(folder, (name) => this.byName.has(name), nowMs).catch((error: unknown) =>
+      warn('', 'what is kept of dropped databases could not be looked through', error),
+    );
   }
 
   /** Resolves when everything committed so far is in the logs. */
@@ -185,17 +194,81 @@ export class PrimaryDatabases implements DatabaseSet {
     }
   }
 
-  private async recoverOne(database: Database, live: boolean): Promise<Recovered> {
+  /** Undefined if nothing of it can be opened. One that is gone is not open afterwards, and its slot free. */
+  private async recoverOne(name: string, slot: number, live: boolean): Promise<Recovered | undefined> {
     const { folder, mountPath, warn } = this.options;
-    const recovered = await recoverPrimary(database, live, { files: folder.files, mountPath });
-    if (recovered.journalLeft) {
-      warn(
-        database.name,
-        'its journal is one of a transaction with a database elsewhere: its next opener ends it',
-        undefined,
-      );
+    let database: Database;
+    try {
+      if (isLongGone(folder, name)) return { name, outcome: 'no database', compare: false, walFrames: 0 };
+      database = this.openDatabase(name, slot);
+    } catch (error) {
+      this.refused.expect(slot, name);
+      this.refused.failed(slot, error);
+      warn(name, 'it is not replicated: what is kept of it cannot be opened', error);
+      return undefined;
+    }
+    let recovered: Recovered | undefined;
+    try {
+      recovered = await recoverPrimary(database, live, { files: folder.files, mountPath });
+    } catch (error) {
+      database.fail(error, 'RECOVERY_FAILED', 'The others go on; check the disk, then restart');
+      warn(name, 'recovery failed', error);
+      database.distrust();
+    }
+    if (recovered?.outcome === 'gone' || recovered?.outcome === 'no database') this.forget(database);
+    else this.addCapture(database);
+    if (recovered?.journalLeft) {
+      warn(name, 'its journal is one of a transaction with a database elsewhere: its next opener ends it', undefined);
     }
     return recovered;
+  }
+
+  private overLimit(name: string): void {
+    if (!this.refused.overLimit(name)) return;
+    const { shared, warn } = this.options;
+    warn(name, `it is not replicated: this node has ${shared.slots} databases, and no room for more`, undefined);
+  }
+
+  private found(slot: number, name: string): void {
+    this.refused.expect(slot, name);
+    this.attend(slot);
+  }
+
+  private dropped(slot: number, sequence: number): void {
+    this.snapshots.removed(slot);
+    this.refused.delete(slot);
+    const capture = this.captures[slot];
+    if (capture === undefined) {
+      this.letGo(slot, sequence);
+      return;
+    }
+    this.ending.set(slot, []);
+    capture.dropped(sequence);
+  }
+
+  /** A capture is at its end, and about to say so to the worker. */
+  private ended(database: Database): void {
+    this.forget(database);
+    setImmediate(() => {
+      const behind = this.ending.get(database.slot) ?? [];
+      this.ending.delete(database.slot);
+      for (const message of behind) this.handle(message);
+    });
+  }
+
+  private forget(database: Database): void {
+    const { name, slot } = database;
+    if (!existsSync(database.path)) database.clearUnlogged();
+    database.close();
+    delete this.captures[slot];
+    delete this.databases[slot];
+    this.byName.delete(name);
+    this.options.shared.forget(slot);
+  }
+
+  private async snapshot(db: Database): Promise<Snapshot> {
+    if (this.byName.get(db.name) !== db) throw new SluiceError('SNAPSHOT_FAILED', `${db.name} was removed`);
+    return this.snapshots.take(db);
   }
 
   private openDatabase(name: string, slot: number): Database {
@@ -208,22 +281,19 @@ export class PrimaryDatabases implements DatabaseSet {
 
   /** The capture of a database that the worker found; undefined while nothing can be kept of it, which is tried again. */
   private captureOf(slot: number): Capture | undefined {
-    const refused = this.refused.get(slot);
-    if (refused === undefined || performance.now() < refused.retryAtMs) return this.captures[slot];
+    const name = this.refused.due(slot);
+    if (name === undefined) return this.captures[slot];
     try {
-      this.addCapture(this.openDatabase(refused.name, slot));
+      const database = this.openDatabase(name, slot);
+      // It could not be opened when it was to be recovered.
+      if (database.live) database.distrust();
+      this.addCapture(database);
       this.refused.delete(slot);
     } catch (error) {
-      refused.retryAtMs = performance.now() + REFUSED_RETRY_MS;
-      this.options.warn(refused.name, 'it is not replicated: nothing can be kept of it in the data folder', error);
+      this.refused.failed(slot, error);
+      this.options.warn(name, 'it is not replicated: nothing can be kept of it in the data folder', error);
     }
     return this.captures[slot];
-  }
-
-  /** For the snapshots that are being read. Undefined if there are none. */
-  private keepWal(slot: number): Promise<unknown> | undefined {
-    const snapshots = [...this.openSnapshots].filter(([, database]) => database.slot === slot);
-    return snapshots.length === 0 ? undefined : Promise.all(snapshots.map(([snapshot]) => snapshot.keepWal()));
   }
 
   private attend(slot: number): void {
@@ -246,6 +316,7 @@ export class PrimaryDatabases implements DatabaseSet {
       wakeWorker: this.options.wakeWorker,
       logged: this.options.onLogged,
       warn: (db: Database, text: string, error: unknown) => this.options.warn(db.name, text, error),
+      ended: (db: Database) => this.ended(db),
     };
     this.captures[database.slot] = new Capture(
       database,
@@ -271,49 +342,9 @@ export class PrimaryDatabases implements DatabaseSet {
       await shared.untilBell(seen);
     }
   }
+}
 
-  private async snapshot(db: Database): Promise<Snapshot> {
-    const { folder, send } = this.options;
-    const pin = ++this.pins;
-    const path = join(folder.spool, `pin-${pin}`);
-    const { slot, name } = db;
-    const unpin = () => send({ kind: 'unpin', slot, pin });
-    let timer: NodeJS.Timeout | undefined;
-    try {
-      const granted = await new Promise<Extract<FromWorker, { kind: 'pinned' }>>((resolve, reject) => {
-        this.waitingPins.set(pin, { resolve, reject });
-        timer = setTimeout(() => {
-          reject(new SluiceError('SNAPSHOT_BUSY', `${name}: no moment between two transactions was found`));
-        }, PIN_TIMEOUT_MS);
-        send({ kind: 'pin', slot, pin, path });
-      });
-      const snapshot = new PinnedSnapshot(
-        {
-          name,
-          databasePath: db.path,
-          walPath: db.walPath,
-          savedPath: path,
-          flags: new PinFlags(granted.flags),
-          frames: granted.frames,
-          position: { txid: granted.txid, checksum: granted.checksum },
-          pageSize: granted.pageSize,
-          pageCount: granted.pageCount,
-          timestampMs: db.positionTimeMs,
-          nodeId: BigInt(`0x${folder.nodeId}`),
-        },
-        () => {
-          this.openSnapshots.delete(snapshot);
-          unpin();
-        },
-      );
-      this.openSnapshots.set(snapshot, db);
-      return snapshot;
-    } catch (error) {
-      unpin();
-      throw error;
-    } finally {
-      clearTimeout(timer);
-      this.waitingPins.delete(pin);
-    }
-  }
+function withoutThose(names: readonly string[], others: readonly string[]): string[] {
+  const set = new Set(others);
+  return names.filter((name) => !set.has(name));
 }

@@ -5,6 +5,7 @@ import { describeError, SluiceError } from '../errors.js';
 import type { Position } from '../ltx/index.js';
 import type { DataFolder } from './data-folder.js';
 import { Database } from './database.js';
+import { isLongGone } from './dropped-databases.js';
 import { scanFolder } from './folder-scan.js';
 import { writeWhole } from './log-segment.js';
 import { checkName } from './names.js';
@@ -45,11 +46,16 @@ export class ReplicaDatabases implements ReplicaSink {
 
   /** Before the mount answers. */
   async recover(live: boolean): Promise<Recovered[]> {
-    const { folder, mountPath } = this.options;
+    const { folder, mountPath, warn } = this.options;
     folder.removeUnfinished();
-    const names = new Set([...folder.knownNames(), ...scanFolder(folder.files).databases]);
+    const known = folder.knownNames((path, error) => warn('', `${path} is of no database that is known`, error));
+    const names = new Set([...known, ...scanFolder(folder.files).databases]);
     const outcomes: Recovered[] = [];
     for (const name of names) {
+      if (isLongGone(folder, name)) {
+        outcomes.push({ name, outcome: 'no database', compare: false, walFrames: 0 });
+        continue;
+      }
       const replica = this.addOrRefuse(name);
       if (replica === undefined) continue;
       const { database } = replica;
@@ -57,7 +63,7 @@ export class ReplicaDatabases implements ReplicaSink {
         outcomes.push(await recoverReplica(database, live, { files: folder.files, mountPath }));
       } catch (error) {
         database.fail(error, 'RECOVERY_FAILED', 'The others go on; a snapshot from the primary takes its place');
-        this.options.warn(name, 'recovery failed', error);
+        warn(name, 'recovery failed', error);
         replica.distrust();
       }
     }

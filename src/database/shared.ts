@@ -2,17 +2,22 @@
  * Memory that the fuse worker and the main thread share, so that a commit costs no message.
  *
  * One writer per field. The worker publishes how far each database's WAL is committed; the main thread publishes what
- * it has logged, and positions for the `<db>-pos` files. A slot belongs to a database name for the life of the process.
+ * it has logged, and positions for the `<db>-pos` files. A slot belongs to one database name until that is dropped and
+ * main has said that it is done with it: then the worker may give it to another.
  */
 
-/** Databases that one node can hold. */
+/** Databases that one node can hold at a time; a power of two. */
 export const MAX_SLOTS = 8192;
+/** In the place of a slot: there is none left. */
+export const NO_SLOT = -1;
 
 const GLOBALS = 16;
 /** Int32 words per slot. */
 const SLOT_WORDS = 11;
 /** 64-bit words per slot. */
 const SLOT_LONGS = 4;
+/** With its place in the ring. */
+const SLOT_BYTES = SLOT_WORDS * 4 + SLOT_LONGS * 8 + 4;
 
 /** Global Int32 fields. */
 enum Global {
@@ -63,20 +68,24 @@ enum Long {
 
 export class SharedState {
   readonly buffer: SharedArrayBuffer;
+  /** How many there are. */
+  readonly slots: number;
   private readonly words: Int32Array;
   private readonly longs: BigUint64Array;
   private readonly ring: Int32Array;
 
-  constructor(buffer?: SharedArrayBuffer) {
-    const wordsBytes = (GLOBALS + MAX_SLOTS * SLOT_WORDS) * 4;
-    const longsBytes = MAX_SLOTS * SLOT_LONGS * 8;
-    this.buffer = buffer ?? new SharedArrayBuffer(wordsBytes + longsBytes + MAX_SLOTS * 4);
-    this.words = new Int32Array(this.buffer, 0, GLOBALS + MAX_SLOTS * SLOT_WORDS);
-    this.longs = new BigUint64Array(this.buffer, wordsBytes, MAX_SLOTS * SLOT_LONGS);
-    this.ring = new Int32Array(this.buffer, wordsBytes + longsBytes, MAX_SLOTS);
-    if (buffer === undefined) {
+  /** On the other thread's buffer, or a new one for `slots` databases. */
+  constructor(source: SharedArrayBuffer | { readonly slots: number } = { slots: MAX_SLOTS }) {
+    const isNew = !(source instanceof SharedArrayBuffer);
+    this.slots = isNew ? source.slots : (source.byteLength - GLOBALS * 4) / SLOT_BYTES;
+    this.buffer = isNew ? new SharedArrayBuffer(GLOBALS * 4 + this.slots * SLOT_BYTES) : source;
+    const wordCount = GLOBALS + this.slots * SLOT_WORDS;
+    this.words = new Int32Array(this.buffer, 0, wordCount);
+    this.longs = new BigUint64Array(this.buffer, wordCount * 4, this.slots * SLOT_LONGS);
+    this.ring = new Int32Array(this.buffer, wordCount * 4 + this.longs.byteLength, this.slots);
+    if (isNew) {
       Atomics.store(this.words, Global.LagMs, -1);
-      for (let slot = 0; slot < MAX_SLOTS; slot++) this.setLogFd(slot, -1);
+      for (let slot = 0; slot < this.slots; slot++) this.setLogFd(slot, -1);
     }
   }
 
@@ -122,7 +131,7 @@ export class SharedState {
   ringBell(slot: number): void {
     if (Atomics.exchange(this.words, this.at(slot, Slot.InRing), 1) === 0) {
       const head = Atomics.load(this.words, Global.RingHead);
-      this.ring[head & (MAX_SLOTS - 1)] = slot;
+      this.ring[head & (this.slots - 1)] = slot;
       Atomics.store(this.words, Global.RingHead, (head + 1) | 0);
     }
     Atomics.add(this.words, Global.Bell, 1);
@@ -133,7 +142,7 @@ export class SharedState {
   takeAttention(): number {
     const tail = Atomics.load(this.words, Global.RingTail);
     if (tail === Atomics.load(this.words, Global.RingHead)) return -1;
-    const slot = this.ring[tail & (MAX_SLOTS - 1)]!;
+    const slot = this.ring[tail & (this.slots - 1)]!;
     Atomics.store(this.words, Global.RingTail, (tail + 1) | 0);
     Atomics.store(this.words, this.at(slot, Slot.InRing), 0);
     return slot;
@@ -235,6 +244,13 @@ export class SharedState {
     Atomics.store(this.longs, at + Long.Checksum, checksum);
     Atomics.store(this.longs, at + Long.Txid, BigInt(txid));
     Atomics.add(this.longs, at + Long.Version, 1n);
+  }
+
+  /** Main: it is done with a database that is gone. */
+  forget(slot: number): void {
+    this.setPosition(slot, 0, 0n, 0);
+    this.setLogFd(slot, -1);
+    Atomics.store(this.words, this.at(slot, Slot.LogDirty), 0);
   }
 
   position(slot: number): { readonly txid: number; readonly checksum: bigint; readonly pageCount: number } {

@@ -33,6 +33,8 @@ export class TrackedDatabase {
   /** The file's size was changed since the last commit. */
   resized = false;
   pending: Pending | undefined;
+  /** Main was told that the file is gone, and not that there is one of that name again. */
+  dropped = false;
   /** The state of the WAL that main has compared with the database file. */
   compared: { readonly generation: number; readonly frames: number } | undefined;
   /** The next process will see that the file has changes that are not logged. */

@@ -1,16 +1,26 @@
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, existsSync, fstatSync, openSync, readSync } from 'node:fs';
 import { join } from 'node:path';
+import type { FileNode } from '../fuse/index.js';
 import { HEADER_SIZE, hasJournalMagic } from '../sqlite/index.js';
-import { MAX_SLOTS } from './shared.js';
+import { NO_SLOT, type SharedState } from './shared.js';
 import { TrackedDatabase } from './tracked-database.js';
+
+const COMPANIONS = ['', '-wal', '-shm', '-journal'] as const;
+/** Names that found no slot and are remembered, so that main hears of each once. */
+const MAX_REFUSED = 1024;
 
 /** The worker's databases by name and slot. */
 export class TrackedDatabases {
   private readonly byName = new Map<string, TrackedDatabase>();
   private readonly bySlot: TrackedDatabase[] = [];
+  private readonly refused = new Set<string>();
+  /** Where the last search for a slot ended. */
+  private searched = 0;
 
+  /** `found`: a new one, with `NO_SLOT` if this node holds as many as it can. */
   constructor(
     private readonly backing: string,
+    private readonly shared: SharedState,
     known: readonly { readonly name: string; readonly slot: number }[],
     private readonly found: (slot: number, name: string) => void,
   ) {
@@ -29,12 +39,32 @@ export class TrackedDatabases {
     return this.bySlot[slot];
   }
 
-  /** A new one, or undefined when this node holds as many as it can. */
+  /** A new one, in the slot of a dropped one if there is one; undefined when this node holds as many as it can. */
   create(name: string): TrackedDatabase | undefined {
-    const slot = this.bySlot.length;
-    if (slot >= MAX_SLOTS) return undefined;
+    const dropped = this.nextDropped();
+    if (dropped === undefined && this.bySlot.length >= this.shared.slots) {
+      this.refuse(name);
+      return undefined;
+    }
+    this.refused.delete(name);
+    const slot = dropped?.slot ?? this.bySlot.length;
+    if (dropped !== undefined) this.byName.delete(dropped.name);
+    const database = this.add(slot, name);
+    if (dropped !== undefined) {
+      // What main published of the old one's WAL is of no generation that the new one has.
+      database.wal.generation = dropped.wal.generation + 1;
+      this.shared.beginWal(slot, database.wal.generation);
+    }
     this.found(slot, name);
-    return this.add(slot, name);
+    return database;
+  }
+
+  /** There is a file of its name, perhaps again: then it begins anew for main too. */
+  attach(database: TrackedDatabase, node: FileNode): void {
+    database.main = node;
+    if (!database.dropped) return;
+    database.dropped = false;
+    this.found(database.slot, database.name);
   }
 
   /** Takes what the files hold before the mount answers: the WAL's commits, a journal that is hot. */
@@ -48,6 +78,32 @@ export class TrackedDatabases {
       database.journalOpen = true;
       database.dirtyUnknown = true;
     }
+  }
+
+  /** A dropped one that nothing refers to any more: not main, not a pin, no file beside it that is still there. */
+  private nextDropped(): TrackedDatabase | undefined {
+    const { bySlot } = this;
+    for (let n = 0; n < bySlot.length; n++) {
+      this.searched = (this.searched + 1) % bySlot.length;
+      const database = bySlot[this.searched]!;
+      if (database.dropped && this.isDone(database) && !this.hasFiles(database)) return database;
+    }
+    return undefined;
+  }
+
+  private isDone({ slot, main, walNode, pending, pins, waitingPins }: TrackedDatabase): boolean {
+    if (main !== undefined || walNode !== undefined || pins.length > 0 || waitingPins.length > 0) return false;
+    return pending === undefined || this.shared.settled(slot) >= pending.sequence;
+  }
+
+  private hasFiles({ name }: TrackedDatabase): boolean {
+    return COMPANIONS.some((suffix) => existsSync(join(this.backing, name + suffix)));
+  }
+
+  private refuse(name: string): void {
+    if (this.refused.has(name) || this.refused.size >= MAX_REFUSED) return;
+    this.refused.add(name);
+    this.found(NO_SLOT, name);
   }
 
   private add(slot: number, name: string): TrackedDatabase {

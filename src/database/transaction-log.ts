@@ -16,6 +16,7 @@ import type { LogEntry, TransactionLog } from './types.js';
 /** A segment is closed and the next begun at this size. */
 const SEGMENT_SIZE = 16 * 1024 * 1024;
 const SUFFIX = '.log';
+const SEGMENT_NAME = /^[0-9a-f]{16}\.log$/;
 
 export interface Retention {
   readonly ageMs: number;
@@ -34,7 +35,7 @@ export class SegmentedLog implements TransactionLog {
     verify: Verify,
   ) {
     const names = readdirSync(folder)
-      .filter((name) => name.endsWith(SUFFIX))
+      .filter((name) => SEGMENT_NAME.test(name))
       .sort();
     for (const [index, name] of names.entries()) {
       const path = join(folder, name);

@@ -1,7 +1,10 @@
 /** What the fuse worker and the main thread tell each other beside the shared memory: all of it is rare. */
 
 export type FromWorker =
-  /** A file became a database; from now on `slot` stands for it. */
+  /**
+   * A file became a database, perhaps again after it was dropped; from now on, until it is, `slot` stands for it. With
+   * `NO_SLOT`: this node holds as many as it can, and cannot take it.
+   */
   | { readonly kind: 'found'; readonly slot: number; readonly name: string }
   /**
    * The database file changed, not through its WAL: a rollback transaction is about to commit, or a writer of a file

@@ -16,7 +16,7 @@ import Sqlite from 'better-sqlite3';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { CaptureWatcher } from '../../src/database/capture-watcher.js';
-import { SharedState } from '../../src/database/shared.js';
+import { NO_SLOT, SharedState } from '../../src/database/shared.js';
 import { UnloggedMarks } from '../../src/database/unlogged-marks.js';
 import type { FromWorker, ToWorker } from '../../src/database/worker-messages.js';
 import { DEFER, type FileNode, PROCEED } from '../../src/fuse/index.js';
@@ -55,11 +55,16 @@ class FakeFile implements FileNode {
 /** A watcher alone: the test is main. */
 class Rig {
   readonly folder = mkdtempSync(join(tmpdir(), 'sluice-watcher-'));
-  readonly shared = new SharedState();
+  readonly shared: SharedState;
   readonly sent: FromWorker[] = [];
   readonly inbox: ToWorker[] = [];
-  watcher = this.make([]);
+  watcher: CaptureWatcher;
   private readonly files: FakeFile[] = [];
+
+  constructor(slots?: number) {
+    this.shared = new SharedState(slots === undefined ? undefined : { slots });
+    this.watcher = this.make([]);
+  }
 
   make(databases: { name: string; slot: number }[]): CaptureWatcher {
     return new CaptureWatcher({
@@ -399,7 +404,7 @@ test('removed and made again: the drop first, then the new one, in order', () =>
   rig.watcher.released(again, true);
   assert.equal(
     rig.take().map(({ kind }) => kind),
-    ['changed'],
+    ['found', 'changed'],
   );
 });
 
@@ -418,6 +423,7 @@ test('renamed away, to, and over another', () => {
     [
       ['dropped', 0],
       ['dropped', 1],
+      ['found', 0],
       ['changed', 0],
     ],
   );
@@ -430,6 +436,46 @@ test('renamed away, to, and over another', () => {
       ['changed', 2],
     ],
   );
+});
+
+test('a slot is another database’s when its own is gone, main says so, and nothing of it is left', () => {
+  rig.close();
+  rig = new Rig(2);
+  const { main, wal } = walDatabase();
+  const made = walBytes(3);
+  const found = (): unknown[] => rig.take().map((message) => [message.kind, (message as { slot: number }).slot]);
+  rig.write(rig.file('b.db'), 0, made.main);
+  assert.equal(found(), [['found', 1]]);
+  const third = rig.file('c.db');
+  rig.write(third, 0, made.main);
+  rig.write(third, 0, made.main);
+  assert.equal(found(), [['found', NO_SLOT]], 'main hears of it once');
+
+  rig.log(0);
+  rig.unlink(main);
+  const [dropped] = rig.take();
+  assert.is(dropped?.kind, 'dropped');
+  rig.write(third, 0, made.main);
+  assert.equal(rig.take(), [], 'main is not done with it');
+  settle(dropped);
+  rig.write(third, 0, made.main);
+  assert.equal(rig.take(), [], 'a file beside it still is');
+  assert.is(rig.unlink(wal), DEFER);
+  rig.compared(true);
+  assert.is(rig.unlink(wal), PROCEED);
+  rig.write(third, 0, made.main);
+  assert.equal(found(), [['found', 0]]);
+
+  // What main had published of the old one's WAL says nothing of the new one's.
+  const newWal = rig.file('c.db-wal');
+  rig.write(newWal, 0, made.wal.subarray(0, WAL_HEADER_SIZE));
+  rig.write(newWal, WAL_HEADER_SIZE, made.wal.subarray(WAL_HEADER_SIZE));
+  assert.is(rig.shared.walFrames(0), 3);
+  assert.is(rig.shared.isLogged(0, rig.shared.walGeneration(0), 3), false);
+
+  // The old name comes back: it is a new database, for which there is no slot now.
+  rig.write(rig.file('a.db'), 0, made.main);
+  assert.equal(found(), [['found', NO_SLOT]]);
 });
 
 test('a WAL that comes under its name before its database does is taken with it', () => {

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import Sqlite from 'better-sqlite3';
 import { suite } from 'uvu';
@@ -257,6 +257,7 @@ test('a replica that has diverged is set aside, not deleted', async () => {
   assert.is(aside.length >= 1, true);
   const kept = aside
     .map((folder) => join(replica.data, 'set-aside', folder, 'persist.db'))
+    .filter((path) => existsSync(path))
     .find((path) => {
       const copy = new Sqlite(path, { readonly: true });
       const own = copy.prepare("SELECT count(*) AS n FROM sqlite_schema WHERE name = 'own'").get() as { n: number };

@@ -6,6 +6,7 @@ import {
   readFileSync,
   rmSync,
   symlinkSync,
+  truncateSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -104,7 +105,9 @@ test('each name has a folder of its own under meta, and is found again by it', (
   assert.is(new Set(folders).size, nasty.length);
   for (const path of folders)
     assert.ok(path.startsWith(`${data.meta}/`) && !path.slice(data.meta.length + 1).includes('/'));
-  assert.equal(new Set(data.knownNames()), new Set(nasty));
+  const nameless: string[] = [];
+  assert.equal(new Set(data.knownNames((path) => nameless.push(path))), new Set(nasty.filter((name) => name !== '..')));
+  assert.equal(nameless, [data.metaOf('..')], 'no name for a database');
   fc.assert(
     fc.property(fc.string({ minLength: 1 }), fc.string({ minLength: 1 }), (a, b) => {
       assert.is(data.metaOf(a) === data.metaOf(b), a === b);
@@ -114,6 +117,35 @@ test('each name has a folder of its own under meta, and is found again by it', (
   const again = new DataFolder(folder);
   assert.is(again.nodeId, data.nodeId);
   assert.is(again.metaOf('a/b'), folders[0]);
+});
+
+test('a name that a crash lost is read off its folder, or comes back with its database', () => {
+  const data = new DataFolder(folder);
+  const long = `${'long/'.repeat(40)}a.db`;
+  const names = ['a/b.db', 'Ä', 'cut.db', 'none.db', long];
+  const file = (name: string): string => join(data.metaOf(name), 'name');
+  for (const name of names) data.metaOf(name);
+  for (const name of ['a/b.db', 'Ä', long]) truncateSync(file(name), 0);
+  writeFileSync(file('cut.db'), 'cut');
+  rmSync(file('none.db'));
+  writeFileSync(join(data.meta, 'a file'), '');
+  mkdirSync(join(data.meta, 'not%a%name'));
+  const nameless: string[] = [];
+  const known = (): string[] => data.knownNames((path) => nameless.push(path)).sort();
+  assert.equal(known(), ['a/b.db', 'cut.db', 'none.db', 'Ä']);
+  assert.is(nameless.length, 2);
+  for (const name of names) assert.is(readFileSync(file(name), 'utf8'), name);
+  assert.equal(known(), [...names].sort());
+});
+
+test('an id that never reached the disk is made again', () => {
+  const path = join(folder, 'node.json');
+  const { nodeId } = new DataFolder(folder);
+  writeFileSync(path, '');
+  const again = new DataFolder(folder);
+  assert.match(again.nodeId, /^[0-9a-f]{16}$/);
+  assert.is.not(again.nodeId, nodeId);
+  assert.is(new DataFolder(folder).nodeId, again.nodeId);
 });
 
 test('a data folder of another format is refused', () => {

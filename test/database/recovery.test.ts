@@ -342,6 +342,31 @@ test('one database that cannot be recovered does not stop the others', async () 
   assert.ok(next.databases.get('broken.db') !== undefined);
 });
 
+test('a lost name, or something strange where its state is kept, is one database’s trouble', async () => {
+  const { on } = await primary('delete');
+  const position = on.position(NAME);
+  await on.stop(true);
+  for (const name of ['stray.db', 'refused.db']) copyFileSync(on.backing(NAME), on.backing(name));
+  writeFileSync(meta(on, 'name'), '');
+  writeFileSync(join(on.folder.metaOf('stray.db'), 'x.log'), 'no segment');
+  mkdirSync(join(on.folder.metaOf('refused.db'), 'state'));
+  const next = await restart(on);
+  assert.is(next.position(NAME), position);
+  assert.is(next.outcome('stray.db'), 'new');
+  assert.equal(
+    next.databases.refusals().map(({ name, error }) => [name, error.code]),
+    [['refused.db', 'DATABASE_REFUSED']],
+  );
+  // It works, and is replicated once that is put right.
+  await next.write('refused.db', 0, readFileSync(next.backing('refused.db')).subarray(0, 1024));
+  rmSync(join(on.folder.metaOf('refused.db'), 'state'), { recursive: true });
+  await new Promise((resolve) => setTimeout(resolve, 5100));
+  next.release('refused.db');
+  await next.quiet();
+  assert.is(next.position('refused.db')?.split('/')[1], contentChecksum(next.backing('refused.db')));
+  assert.equal(next.databases.refusals(), []);
+});
+
 /** What is read of an entry: all of it, or, `short`, its first pages. */
 function cutShort(entry: LogEntry, short: boolean): ReturnType<LogEntry['open']> {
   const bytes = bytesSource(entry.bytes());

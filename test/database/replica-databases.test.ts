@@ -446,7 +446,7 @@ test('a database whose state cannot be opened is shown, and takes nothing; the o
     putDatabase(name);
   }
   sink.saveClean();
-  mkdirSync(join(folder.metaOf('a.db'), 'x.log'));
+  mkdirSync(join(folder.metaOf('a.db'), '00000000000000ff.log'));
   rmSync(join(folder.metaOf('b.db'), 'state'));
   mkdirSync(join(folder.metaOf('b.db'), 'state'));
   sink = make();

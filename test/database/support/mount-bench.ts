@@ -59,7 +59,7 @@ export class BenchFile implements FileNode {
 export class MountBench {
   readonly root: string;
   readonly folder: DataFolder;
-  readonly shared = new SharedState();
+  readonly shared: SharedState;
   readonly databases: PrimaryDatabases;
   readonly warnings: string[] = [];
   /** Messages of the watcher, in order. */
@@ -72,8 +72,9 @@ export class MountBench {
   private readonly files = new Map<string, BenchFile>();
   private wakers: (() => void)[] = [];
 
-  /** On a fresh folder, or one that another bench left; `mountPath`: where applications would see its files. */
-  constructor(root?: string, mountPath?: string) {
+  /** On a fresh folder, or one that another bench left; `mountPath`: where applications would see its files; `slots`: databases at a time. */
+  constructor(root?: string, mountPath?: string, slots?: number) {
+    this.shared = new SharedState(slots === undefined ? undefined : { slots });
     this.root = root ?? mkdtempSync(join(tmpdir(), 'sluice-bench-'));
     this.folder = new DataFolder(this.root);
     this.databases = new PrimaryDatabases({
