@@ -60,7 +60,7 @@ export class CaptureWatcher implements Watcher {
     this.databases = new TrackedDatabases(options.backing, options.shared, options.databases, (slot, name) =>
       options.send({ kind: 'found', slot, name }),
     );
-    this.virtualFiles = new VirtualFiles(this.shared, (name) => this.databases.get(name)?.slot);
+    this.virtualFiles = new VirtualFiles(this.shared, (name) => this.databases.slotOf(name));
     for (const database of this.databases.all()) {
       this.databases.load(database);
       if (options.marks.has(database.name)) {

@@ -35,6 +35,12 @@ export class TrackedDatabases {
     return this.byName.get(name);
   }
 
+  /** Of one that is there: from its removal on, whatever main still has to do, it is not. */
+  slotOf(name: string): number | undefined {
+    const database = this.byName.get(name);
+    return database?.dropped ? undefined : database?.slot;
+  }
+
   at(slot: number): TrackedDatabase | undefined {
     return this.bySlot[slot];
   }

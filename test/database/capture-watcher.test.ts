@@ -393,7 +393,9 @@ test('a file that is no database is nobody, until it is one', () => {
 
 test('removed and made again: the drop first, then the new one, in order', () => {
   const { main, bytes } = rollbackDatabase();
+  assert.ok(rig.watcher.virtual('a.db-pos') !== undefined);
   assert.is(rig.unlink(main), PROCEED);
+  assert.is(rig.watcher.virtual('a.db-pos'), undefined, 'at once');
   const [dropped] = rig.take();
   assert.is(dropped?.kind, 'dropped');
   const again = rig.file('a.db');
