@@ -173,8 +173,13 @@ export class Database implements ReplicatedDatabase {
     this.publish();
     this.lateTimer ??= setTimeout(() => {
       this.lateTimer = undefined;
-      if (this.lateSteps > 0) this.persist();
+      this.writeLate();
     }, LATE_MS);
+  }
+
+  /** Writes what steps left to be written with later ones. */
+  writeLate(): void {
+    if (this.lateSteps > 0) this.persist();
   }
 
   /** Makes the log durable if it has something new; on another thread, without anybody waiting. */
@@ -192,6 +197,8 @@ export class Database implements ReplicatedDatabase {
   /** Goes on with the state as it was found, and with its page checksums. */
   resume(sums: DatabaseSums): void {
     this.sums = sums;
+    // After a snapshot the log is empty, and knows no TXID of its own. (What it has beyond the state is applied again.)
+    if (this.log.last < this.state.txid) this.log.cut(this.state.txid);
     this.state = { ...this.state, clean: false };
     this.persist();
   }
@@ -283,7 +290,7 @@ export class Database implements ReplicatedDatabase {
 
   close(): void {
     clearTimeout(this.lateTimer);
-    if (this.lateSteps > 0) this.persist();
+    this.writeLate();
     this.log.close();
     this.stateFile.close();
     this.sumsFile.close();

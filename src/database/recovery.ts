@@ -162,6 +162,8 @@ function replayLog(db: Database, state: DatabaseState, wal: WalOnDisk | undefine
         sums.set(pgno, sum.high, sum.low);
       }
       reader.finish();
+      // Only the lock page can be last without an image.
+      if (sums.pageCount < header.commit) sums.set(header.commit, 0, 0);
       sums.truncate(header.commit);
       pageCount = header.commit;
       timeMs = header.timestampMs;

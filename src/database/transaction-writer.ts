@@ -1,4 +1,5 @@
 import { encodeLtx, LtxEncoder, type LtxHeader, type LtxPage, lockPage, pageChecksum } from '../ltx/index.js';
+import { WAL_FRAME_HEADER_SIZE, WAL_HEADER_SIZE } from '../sqlite/index.js';
 import type { Advance, Database } from './database.js';
 import { nextTurn } from './wal-file.js';
 
@@ -12,8 +13,7 @@ export interface TransactionFacts {
   readonly commit: number;
   readonly timeMs: number;
   readonly wal?: {
-    /** For the LTX header: where in the WAL the frames stand. */
-    readonly offset: number;
+    /** Bytes of its frames in the WAL; 0 for one that stands for a state of the WAL as a whole. */
     readonly size: number;
     readonly salt1: number;
     readonly salt2: number;
@@ -70,6 +70,8 @@ export class TransactionWriter {
     changedOnly: boolean,
   ): Promise<boolean> {
     const { database } = this;
+    // Page checksums change while others have their turn: none of them may be written beside an older state.
+    database.writeLate();
     const pageSize = database.sums.pageSize;
     const page = Buffer.allocUnsafeSlow(pageSize);
     let changed = facts.commit !== database.pageCount;
@@ -134,7 +136,10 @@ export class TransactionWriter {
       postApply: sums.checksum(),
     };
     if (wal === undefined) return header;
-    return { ...header, wal: { offset: wal.offset, size: wal.size, salt1: wal.salt1, salt2: wal.salt2 } };
+    // Where its range ends says, to a start that replays the log, how much of the WAL is in the log.
+    const { size, salt1, salt2, frames } = wal;
+    const end = WAL_HEADER_SIZE + frames * (WAL_FRAME_HEADER_SIZE + sums.pageSize);
+    return { ...header, wal: { offset: end - size, size, salt1, salt2 } };
   }
 
   /** The transaction is in the database and must count, though the log could not take it: who follows needs a snapshot. */

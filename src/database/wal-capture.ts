@@ -12,8 +12,6 @@ import { nextTurn, WalFile } from './wal-file.js';
 const READ_BYTES = 1024 * 1024;
 /** Frame headers between two turns of the event loop. */
 const FRAMES_PER_TURN = 2048;
-/** For LTX headers: a transaction that comes from the WAL's state as a whole points to its beginning. */
-export const WAL_START = 32;
 
 /** Turns the commits in one database's WAL into transactions. Main thread; one call at a time. */
 export class WalCapture {
@@ -85,7 +83,7 @@ export class WalCapture {
       await this.writer.writeLarge(
         grownPages(this.database, undone.keys(), commit),
         (pgno, target, offset) => images.read(pgno, target, offset),
-        { commit, timeMs: Date.now(), wal: { offset: WAL_START, size: 0, salt1, salt2, frames } },
+        { commit, timeMs: Date.now(), wal: { size: 0, salt1, salt2, frames } },
         false,
       );
       this.database.noteWal(salt1, salt2, frames);
@@ -192,11 +190,10 @@ export class WalCapture {
     pages.sort((a, b) => a.pgno - b.pgno);
     const frames = base + to;
     const { salt1, salt2 } = wal.header;
-    const offset = wal.offsetOf(base + from);
     const written = this.writer.writeSmall(pages, {
       commit,
       timeMs: Date.now(),
-      wal: { offset, size: (to - from) * wal.frameSize, salt1, salt2, frames },
+      wal: { size: (to - from) * wal.frameSize, salt1, salt2, frames },
     });
     if (!written) database.noteWal(salt1, salt2, frames);
     this.logged = frames;
@@ -241,7 +238,7 @@ export class WalCapture {
         {
           commit,
           timeMs: Date.now(),
-          wal: { offset: wal.offsetOf(from), size: (to - from) * wal.frameSize, salt1, salt2, frames: to },
+          wal: { size: (to - from) * wal.frameSize, salt1, salt2, frames: to },
         },
         false,
       );

@@ -4,7 +4,7 @@ import { databaseFileFacts, PageImages } from './page-images.js';
 import { allPages } from './page-numbers.js';
 import type { SharedState } from './shared.js';
 import type { TransactionWriter } from './transaction-writer.js';
-import { WAL_START, type WalCapture } from './wal-capture.js';
+import type { WalCapture } from './wal-capture.js';
 import type { WalFile } from './wal-file.js';
 import { readWhole } from './whole-read.js';
 
@@ -109,8 +109,7 @@ export class WholeCapture {
     database.sums.truncate(0);
     try {
       const facts = { commit: pageCount, timeMs: Date.now() };
-      const wal =
-        overlay === undefined ? {} : { wal: { offset: WAL_START, size: 0, ...saltsOf(overlay.file), frames } };
+      const wal = overlay === undefined ? {} : { wal: { size: 0, ...saltsOf(overlay.file), frames } };
       const read = (pgno: number, target: Buffer, offset: number) => images.read(pgno, target, offset);
       await this.writer.writeLarge(allPages(pageCount, lockPage(pageSize)), read, { ...facts, ...wal }, false);
     } finally {

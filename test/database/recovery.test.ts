@@ -1,4 +1,15 @@
-import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import Sqlite from 'better-sqlite3';
 import { suite } from 'uvu';
@@ -7,6 +18,9 @@ import { DataFolder } from '../../src/database/data-folder.js';
 import { Database } from '../../src/database/database.js';
 import { recoverPrimary, recoverReplica } from '../../src/database/recovery.js';
 import { SharedState } from '../../src/database/shared.js';
+import { StateFile } from '../../src/database/state-file.js';
+import { SumsFile } from '../../src/database/sums-file.js';
+import { TransactionWriter } from '../../src/database/transaction-writer.js';
 import type { LogEntry } from '../../src/database/types.js';
 import { bytesSource } from '../../src/ltx/index.js';
 import { contentChecksum } from '../support/cluster.js';
@@ -126,6 +140,122 @@ test('transactions that were logged but not counted are taken from the log', asy
     assert.is(next.position(NAME), position);
     assert.is(position?.split('/')[1], db.content());
   }
+});
+
+test('a taking back that was logged but not counted leaves the WAL at the commit before it', async () => {
+  const { on, db } = await primary('wal');
+  on.release(NAME);
+  await on.quiet();
+  const wal = `${NAME}-wal`;
+  const end = statSync(on.backing(wal)).size;
+  await db.run('UPDATE t SET p = randomblob(20) WHERE id = 2');
+  await on.quiet();
+  const before = on.position(NAME)!;
+  // As if the process died between the log and the state: before the next writer could overwrite the frames.
+  const undo = keep([meta(on, 'state'), on.backing(wal)]);
+  await on.write(wal, end, Buffer.alloc(24, 9));
+  await on.quiet();
+  assert.is(txid(on.position(NAME)), txid(before) + 1, 'it is taken back');
+  await on.stop(false);
+  undo();
+  const next = await restart(on);
+  assert.is(next.outcome(NAME), 'log replayed');
+  // The commit is in the WAL, so it counts again; those before it are in the log, once.
+  assert.is(txid(next.position(NAME)), txid(before) + 2);
+  assert.is(next.position(NAME)?.split('/')[1], before.split('/')[1]);
+  assert.is(next.databases.get(NAME)!.log.first, 1);
+});
+
+test('a tail of the log with new WALs, growth, VACUUM and checkpoints in it comes out right', async () => {
+  const { on, db } = await primary('wal');
+  const undo = keep([meta(on, 'state'), meta(on, 'sums')]);
+  for (const sql of [
+    'INSERT INTO t (p) VALUES (randomblob(90000))',
+    'PRAGMA wal_checkpoint(TRUNCATE)',
+    'DELETE FROM t WHERE id > 2',
+    'VACUUM',
+    'PRAGMA wal_checkpoint(TRUNCATE)',
+    'INSERT INTO t (p) VALUES (randomblob(30000))',
+    'UPDATE t SET p = randomblob(5000)',
+  ])
+    await db.run(sql);
+  await on.quiet();
+  const position = on.position(NAME);
+  await on.stop(false);
+  undo();
+  const next = await restart(on);
+  assert.is(next.outcome(NAME), 'log replayed');
+  assert.is(next.position(NAME), position);
+  assert.is(position?.split('/')[1], db.content());
+  await db.follow();
+  await next.stop(false);
+  assert.is((await restart(on)).position(NAME), position);
+});
+
+test('after a crash of the machine a hole in the middle of the log ends it', async () => {
+  const { on } = await primary('delete');
+  await new Promise((resolve) => setTimeout(resolve, 300)); // the state is written by now
+  const position = on.position(NAME)!;
+  const { offset, size, path } = on.databases.get(NAME)!.log.location(3)!;
+  await on.stop(false);
+  const bytes = readFileSync(path);
+  writeFileSync(path, bytes.fill(0, offset + 150, offset + size));
+  makeOtherBoot(meta(on, 'state'));
+  const next = await restart(on);
+  assert.is(next.position(NAME), position);
+  const { log } = next.databases.get(NAME)!;
+  assert.equal(
+    [log.first, log.last],
+    [txid(position) + 1, txid(position)],
+    'who follows gets a snapshot, not the hole',
+  );
+});
+
+test('page checksums of a transaction that is not logged yet are not written beside an older state', async () => {
+  const { on } = await primary('wal');
+  await on.stop(true);
+  const { database, shared } = openAlone(on);
+  cleanUps.push(() => database.close());
+  database.resume(database.loadSums(database.pageSize, database.pageCount)!);
+  const writer = new TransactionWriter(
+    database,
+    () => undefined,
+    (error) => {
+      throw error;
+    },
+  );
+  const { pageSize } = database;
+  const facts = { commit: 600, timeMs: 1 };
+  const page = Buffer.alloc(pageSize, 1);
+  const all = (): Uint32Array => Uint32Array.from({ length: 600 }, (_, i) => i + 1);
+  await writer.writeLarge(all(), (_pgno, target, at) => page.copy(target, at), facts, false);
+  // A small one, of which state and checksums are written later: while the next, a large one, is being read.
+  assert.ok(writer.writeSmall([{ pgno: 1, data: Buffer.alloc(pageSize, 2) }], facts));
+  const { txid: at } = database.position;
+  let read = 0;
+  const seen: (bigint | undefined)[] = [];
+  await writer.writeLarge(
+    all(),
+    (_pgno, target, offset) => {
+      target.fill(3, offset, offset + pageSize);
+      if (++read === 200) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 200);
+      if (read !== 500) return;
+      const copy = mkdtempSync(join(tmpdir(), 'sluice-state-'));
+      for (const file of ['state', 'sums']) copyFileSync(meta(on, file), join(copy, file));
+      const state = new StateFile(join(copy, 'state'));
+      const sums = new SumsFile(join(copy, 'sums'));
+      assert.is(state.found?.txid, at);
+      seen.push(state.found?.checksum, sums.load(pageSize, 600)?.checksum());
+      state.close();
+      sums.close();
+      rmSync(copy, { recursive: true });
+    },
+    facts,
+    false,
+  );
+  assert.is(seen.length, 2);
+  assert.is(seen[0], seen[1]);
+  assert.is(shared.position(0).txid, at + 1);
 });
 
 test('commits in the WAL that were not logged are logged', async () => {
@@ -408,6 +538,17 @@ test('a replica goes on where it was, and shows it', async () => {
   assert.is(database.position.txid, txid(position));
   assert.is(shared.position(0).txid, txid(position));
   assert.is(database.state.clean, false);
+});
+
+test('a replica whose last step was a snapshot takes the next transaction', async () => {
+  const { on } = await primary('wal');
+  const position = on.position(NAME)!;
+  on.databases.get(NAME)!.log.cut(txid(position));
+  await on.stop(true);
+  const { database, outcome } = await replicaOf(on);
+  assert.is(outcome, 'clean');
+  assert.is(database.log.last, txid(position));
+  assert.is(database.log.first, txid(position) + 1);
 });
 
 test('a replica whose files are others has a checksum that the primary does not know', async () => {
