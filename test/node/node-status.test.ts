@@ -104,8 +104,8 @@ const PROBLEMS: Readonly<Record<string, { readonly fit: boolean; readonly make: 
     async make() {
       const { on } = await primary();
       await on.stop(false);
-      rmSync(on.backing(NAME));
-      mkdirSync(on.backing(NAME));
+      rmSync(on.backing(`${NAME}-wal`), { force: true });
+      mkdirSync(on.backing(`${NAME}-wal`));
       const next = new MountBench(on.root);
       await next.databases.recover(false);
       return databaseOf(next);
