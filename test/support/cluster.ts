@@ -318,13 +318,15 @@ export function contentChecksum(backingPath: string): string {
     const db = new Sqlite(copy);
     db.pragma('wal_checkpoint(TRUNCATE)');
     const pageSize = db.pragma('page_size', { simple: true }) as number;
+    // Not the file's size: a writer that died after its commit has not cut off the pages that it freed.
+    const pageCount = db.pragma('page_count', { simple: true }) as number;
     const integrity = db.pragma('integrity_check', { simple: true });
     db.close();
     if (integrity !== 'ok') throw new Error(`${backingPath}: ${String(integrity)}`);
     const bytes = readFileSync(copy);
     const sums = new DatabaseSums(pageSize);
     const sum = { high: 0, low: 0 };
-    for (let page = 1; page <= bytes.length / pageSize; page++) {
+    for (let page = 1; page <= pageCount; page++) {
       pageChecksum(page, bytes, (page - 1) * pageSize, pageSize, sum);
       sums.set(page, sum.high, sum.low);
     }
