@@ -19,8 +19,8 @@ import type { FromWorker, ToWorker } from './worker-messages.js';
 const FORGET_INTERVAL_MS = 24 * 60 * 60 * 1000;
 
 /** A commit that follows another within this time is one of a burst; those are gathered for so long and taken together. */
-const BURST_MS = 0.3;
-const GATHER_MS = 1;
+const BURST_MS = 0.15;
+const GATHER_MS = 3;
 
 export interface PrimaryOptions {
   readonly folder: DataFolder;
