@@ -93,6 +93,7 @@ export class PrimaryRole implements NodeRole {
     for (const timer of this.timers) clearInterval(timer);
     await this.workerEnded();
     await this.set.idle();
+    this.set.workerEnded();
     const flushed = this.stores.map(async (backup) => {
       if (!(await backup.flush(FLUSH_LIMIT_MS))) {
         this.options.log.warn({ store: backup.status().url }, 'the last transactions are not in the store yet');

@@ -50,7 +50,7 @@ export class PrimaryDatabases implements DatabaseSet {
 
   constructor(private readonly options: PrimaryOptions) {
     this.events = new DatabaseEvents((error) => options.warn('', 'a listener failed', error));
-    this.snapshots = new SnapshotDesk(options.folder, options.send);
+    this.snapshots = new SnapshotDesk(options.folder, options.send, (slot) => options.shared.wal(slot).frames);
     this.refused = new RefusedDatabases(options.folder.files, options.shared.slots);
   }
 
@@ -175,6 +175,11 @@ export class PrimaryDatabases implements DatabaseSet {
     forgetDropped(folder, (name) => this.byName.has(name), nowMs).catch((error: unknown) =>
       warn('', 'what is kept of dropped databases could not be looked through', error),
     );
+  }
+
+  /** The mount is gone, its worker too, and all is logged: snapshots are granted without it. */
+  workerEnded(): void {
+    this.snapshots.workerEnded();
   }
 
   /** Resolves when everything committed so far is in the logs. */

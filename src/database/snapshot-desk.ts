@@ -12,6 +12,7 @@ const PIN_TIMEOUT_MS = 60_000;
 
 interface Waiting {
   readonly slot: number;
+  readonly db: Database;
   resolve(message: Extract<FromWorker, { kind: 'pinned' }>): void;
   reject(error: unknown): void;
 }
@@ -21,10 +22,14 @@ export class SnapshotDesk {
   private readonly waiting = new Map<number, Waiting>();
   private readonly open = new Map<PinnedSnapshot, Database>();
   private pins = 0;
+  /** The mount is gone, and the worker with it: nothing changes any more. */
+  private still = false;
 
   constructor(
     private readonly folder: DataFolder,
     private readonly send: (message: ToWorker) => void,
+    /** Committed frames of the slot's WAL. */
+    private readonly framesOf: (slot: number) => number,
   ) {}
 
   handle(message: Extract<FromWorker, { kind: 'pinned' | 'pin-failed' }>): void {
@@ -43,6 +48,18 @@ export class SnapshotDesk {
     }
   }
 
+  /** After the worker's end, when all is logged: what was asked of it, and what is asked from now on, is granted here. */
+  workerEnded(): void {
+    this.still = true;
+    for (const [pin, { db, resolve }] of this.waiting) resolve(this.grantStill(pin, db));
+  }
+
+  private grantStill(pin: number, db: Database): Extract<FromWorker, { kind: 'pinned' }> {
+    const { slot, pageSize, pageCount, position } = db;
+    const flags = new PinFlags({ pages: pageCount }).buffer;
+    return { kind: 'pinned', slot, pin, flags, frames: this.framesOf(slot), pageSize, pageCount, ...position };
+  }
+
   /** For the snapshots that are being read. Undefined if there are none. */
   keepWal(slot: number): Promise<unknown> | undefined {
     const snapshots = [...this.open].filter(([, database]) => database.slot === slot);
@@ -59,7 +76,11 @@ export class SnapshotDesk {
     let timer: NodeJS.Timeout | undefined;
     try {
       const granted = await new Promise<Extract<FromWorker, { kind: 'pinned' }>>((resolve, reject) => {
-        this.waiting.set(pin, { slot, resolve, reject });
+        if (this.still) {
+          resolve(this.grantStill(pin, db));
+          return;
+        }
+        this.waiting.set(pin, { slot, db, resolve, reject });
         timer = setTimeout(() => {
           reject(new SluiceError('SNAPSHOT_BUSY', `${name}: no moment between two transactions was found`));
         }, PIN_TIMEOUT_MS);

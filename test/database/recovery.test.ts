@@ -445,6 +445,22 @@ test('what is new, gone, emptied, or no database any more', async () => {
   assert.is(fifth.outcome('sub/copy.db'), 'clean');
 });
 
+test('a snapshot that the worker does not answer any more is granted when it has ended', async () => {
+  const { on } = await primary('wal');
+  await on.quiet();
+  on.watcher.woken = () => undefined;
+  const database = on.databases.get(NAME)!;
+  const asked = database.snapshot();
+  on.databases.workerEnded();
+  for (const snapshot of [await asked, await database.snapshot()]) {
+    let bytes = 0;
+    for await (const chunk of snapshot.chunks()) bytes += chunk.length;
+    assert.ok(bytes > 0);
+    assert.equal(snapshot.position, database.position);
+    snapshot.close();
+  }
+});
+
 test('a folder that has the name of a database, of its WAL or of its journal is none of them', async () => {
   const { on } = await primary('wal');
   await on.stop(true);
