@@ -38,7 +38,7 @@ export async function startNode(options: StartNodeOptions): Promise<RunningNode>
     mountPath: config.mount.path,
     backing: folder.files,
     run: folder.run,
-    marks: folder.marks,
+    marks: folder.marks.folder,
     locks,
     takeover,
     role: role.role,

@@ -91,8 +91,10 @@ export class Capture {
 
   /** The WAL, all of which is in the log, is about to go, when `kept` has it. */
   leaving(sequence: number, all: boolean, kept: Promise<unknown> | undefined): void {
-    const compare = () => (this.database.needsWholeRead ? undefined : this.wal.compare(all));
-    this.enqueue(sequence, () => (kept === undefined ? compare() : kept.then(compare)));
+    this.enqueue(sequence, async () => {
+      await kept;
+      if (!this.database.needsWholeRead) await this.wal.compare(all);
+    });
   }
 
   /** Frames behind `frames` are void. */

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { SluiceError } from '../errors.js';
 import { writeDurably } from './durable-file.js';
 import { checkName } from './names.js';
+import { UnloggedMarks } from './unlogged-marks.js';
 
 /** The data folder's own format; a newer one is refused. */
 const FORMAT = 1;
@@ -29,8 +30,7 @@ export class DataFolder {
   readonly meta: string;
   readonly run: string;
   readonly spool: string;
-  /** Of the UnloggedMarks. */
-  readonly marks: string;
+  readonly marks: UnloggedMarks;
   readonly setAside: string;
   /** 16 hex digits, made once, kept for the life of the folder. */
   readonly nodeId: string;
@@ -40,7 +40,7 @@ export class DataFolder {
     this.meta = join(root, 'meta');
     this.run = join(root, 'run');
     this.spool = join(root, 'spool');
-    this.marks = join(root, 'unlogged');
+    this.marks = new UnloggedMarks(join(root, 'unlogged'));
     this.setAside = join(root, 'set-aside');
     for (const folder of [this.files, this.meta, this.run, this.spool]) mkdirSync(folder, { recursive: true });
     this.nodeId = this.identify(join(root, 'node.json'));

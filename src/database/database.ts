@@ -10,7 +10,7 @@ import { type DatabaseState, INITIAL_STATE, StateFile } from './state-file.js';
 import { SumsFile } from './sums-file.js';
 import { SegmentedLog } from './transaction-log.js';
 import type { ReplicatedDatabase, Snapshot } from './types.js';
-import { UnloggedMarks } from './unlogged-marks.js';
+import type { UnloggedMarks } from './unlogged-marks.js';
 
 /** What a step forward changes in the state. */
 export interface Advance {
@@ -63,7 +63,7 @@ export class Database implements ReplicatedDatabase {
     const meta = folder.metaOf(name);
     this.path = join(folder.files, name);
     this.walPath = `${this.path}-wal`;
-    this.marks = new UnloggedMarks(folder.marks);
+    this.marks = folder.marks;
     this.stateFile = new StateFile(join(meta, 'state'));
     this.sumsFile = new SumsFile(join(meta, 'sums'));
     this.found = this.stateFile.found;

@@ -201,7 +201,7 @@ export class ReplicaDatabases implements ReplicaSink {
     const { applier, onApplied, maxDatabases = MAX_SLOTS } = this.options;
     if (this.databases.length >= maxDatabases) {
       const text = `${name}: this node has ${maxDatabases} databases, as many as it can hold`;
-      throw new SluiceError('TOO_MANY_DATABASES', text, 'It is not replicated here; the others are');
+      throw new SluiceError('DATABASE_LIMIT', text, 'It is not replicated here; the others are');
     }
     const database = this.open(name);
     const replica = new ReplicaDatabase(database, this.asides, applier, onApplied);

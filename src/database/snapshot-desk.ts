@@ -11,7 +11,6 @@ import type { FromWorker, ToWorker } from './worker-messages.js';
 const PIN_TIMEOUT_MS = 60_000;
 
 interface Waiting {
-  readonly slot: number;
   readonly db: Database;
   resolve(message: Extract<FromWorker, { kind: 'pinned' }>): void;
   reject(error: unknown): void;
@@ -44,7 +43,7 @@ export class SnapshotDesk {
       if (database.slot === slot) snapshot.break('the database was removed');
     }
     for (const waiting of this.waiting.values()) {
-      if (waiting.slot === slot) waiting.reject(new SluiceError('SNAPSHOT_FAILED', 'the database was removed'));
+      if (waiting.db.slot === slot) waiting.reject(new SluiceError('SNAPSHOT_FAILED', 'the database was removed'));
     }
   }
 
@@ -80,7 +79,7 @@ export class SnapshotDesk {
           resolve(this.grantStill(pin, db));
           return;
         }
-        this.waiting.set(pin, { slot, db, resolve, reject });
+        this.waiting.set(pin, { db, resolve, reject });
         timer = setTimeout(() => {
           reject(new SluiceError('SNAPSHOT_BUSY', `${name}: no moment between two transactions was found`));
         }, PIN_TIMEOUT_MS);

@@ -9,7 +9,7 @@ import { join } from 'node:path';
  * nothing is believed anyway.
  */
 export class UnloggedMarks {
-  constructor(private readonly folder: string) {
+  constructor(readonly folder: string) {
     mkdirSync(folder, { recursive: true });
   }
 

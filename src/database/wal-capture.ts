@@ -1,8 +1,8 @@
-import { type LtxPage, lockPage, pageChecksum } from '../ltx/index.js';
+import { type LtxPage, lockPage } from '../ltx/index.js';
 import { frameCommitSize, framePageNumber, WAL_FRAME_HEADER_SIZE } from '../sqlite/index.js';
 import type { Database } from './database.js';
 import type { FrameBuffer } from './frame-buffer.js';
-import { databaseFileFacts, type FileFacts, PageImages } from './page-images.js';
+import { databaseFileFacts, PageImages } from './page-images.js';
 import { grownPages } from './page-numbers.js';
 import type { SharedState } from './shared.js';
 import type { TransactionWriter } from './transaction-writer.js';
@@ -96,50 +96,20 @@ export class WalCapture {
   /**
    * Before a WAL goes, all of it logged: the database file must have what the last transaction (or all of them) wrote.
    * It has not if the writer died, or failed, after its commit frame and before it published it, or if it is not SQLite
-   * that takes the WAL away. Then what the file has becomes the next transaction. A promise only if so, or if `all`.
+   * that takes the WAL away. Then what the file has becomes the next transaction.
    */
-  compare(all: boolean): void | Promise<void> {
+  async compare(all: boolean): Promise<void> {
     this.replaced = true;
-    const wal = this.wal;
-    const facts = databaseFileFacts(this.database.path);
+    const { wal, database } = this;
+    const facts = databaseFileFacts(database.path);
     if (wal === undefined || facts === undefined || this.logged === 0) return;
-    if (!all && this.logged - this.lastFrom <= FRAMES_PER_TURN) {
-      const numbers = new Set<number>();
-      for (let frame = this.lastFrom; frame < this.logged; frame++) numbers.add(wal.frameHeader(frame).pageNumber);
-      return this.isInFile(numbers, facts) ? undefined : this.takeFile(numbers, facts);
-    }
-    return wal.newestFrames(all ? 0 : this.lastFrom, this.logged).then((newest) => this.takeFile(newest.keys(), facts));
-  }
-
-  /** Whether the database file's pages, and their number, are those of the position. */
-  private isInFile(numbers: Iterable<number>, { header, pageCount }: FileFacts): boolean {
-    const { database } = this;
-    const { sums } = database;
-    if (header.pageSize !== sums.pageSize || pageCount !== database.pageCount) return false;
-    const page = this.buffer.reserve(sums.pageSize);
-    const sum = { high: 0, low: 0 };
-    const lock = lockPage(sums.pageSize);
-    const images = new PageImages(database.path, sums.pageSize);
-    try {
-      for (const pgno of numbers) {
-        if (pgno > pageCount || pgno === lock) continue;
-        images.read(pgno, page, 0);
-        pageChecksum(pgno, page, 0, sums.pageSize, sum);
-        if (sum.high !== sums.getHigh(pgno) || sum.low !== sums.getLow(pgno)) return false;
-      }
-      return true;
-    } finally {
-      images.close();
-    }
-  }
-
-  private async takeFile(numbers: Iterable<number>, { header, pageCount }: FileFacts): Promise<void> {
-    const { database } = this;
+    const { header, pageCount } = facts;
     if (header.pageSize !== database.pageSize) throw new Error('the page size is not that of the WAL');
+    const newest = await wal.newestFrames(all ? 0 : this.lastFrom, this.logged);
     const images = new PageImages(database.path, header.pageSize);
     try {
       await this.writer.writeLarge(
-        grownPages(database, numbers, pageCount),
+        grownPages(database, newest.keys(), pageCount),
         (pgno, target, offset) => images.read(pgno, target, offset),
         { commit: pageCount, timeMs: Date.now() },
         true,

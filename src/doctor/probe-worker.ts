@@ -1,5 +1,5 @@
 import { workerData } from 'node:worker_threads';
-import { PROCEED, serveMount, type Watcher } from '../fuse/index.js';
+import { serveMount, UNWATCHED } from '../fuse/index.js';
 
 export interface ProbeWorkerData {
   readonly deviceFd: number;
@@ -8,29 +8,5 @@ export interface ProbeWorkerData {
   readonly shared: SharedArrayBuffer;
 }
 
-const NOTHING: readonly number[] = [];
-
-/** Nobody follows what happens on this mount. */
-const watcher: Watcher = {
-  added: () => undefined,
-  removed: () => undefined,
-  renamed: () => undefined,
-  mayOpen: () => PROCEED,
-  mayCreate: () => PROCEED,
-  mayWrite: () => PROCEED,
-  wrote: () => undefined,
-  mayResize: () => PROCEED,
-  resized: () => undefined,
-  mayUnlink: () => PROCEED,
-  mayRename: () => PROCEED,
-  mayChange: () => PROCEED,
-  released: () => undefined,
-  alsoSync: () => NOTHING,
-  alsoSyncFolder: () => NOTHING,
-  virtual: () => undefined,
-  hidden: () => false,
-  woken: () => undefined,
-};
-
 const data = workerData as ProbeWorkerData;
-serveMount({ ...data, locks: 'kernel', takeover: false, watcher });
+serveMount({ ...data, locks: 'kernel', takeover: false, watcher: UNWATCHED });

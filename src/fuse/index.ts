@@ -14,6 +14,7 @@ export { WAKE_NAME } from './nodes.js';
 export { rawDriver } from './raw-driver.js';
 export { type ServeOptions, serveMount } from './serve.js';
 export { awakeBursts, createShared, deferredCount, opcodeCounts, type WakeupsMode, whenServing } from './shared.js';
+export { UNWATCHED } from './unwatched.js';
 export { Waker } from './waker.js';
 export { measureWakeup, WakeupsTimer, type WakeupTimes } from './wakeups.js';
 export { DEFER, type FileNode, PROCEED, type Verdict, type Watcher } from './watcher.js';

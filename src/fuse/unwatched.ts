@@ -3,8 +3,9 @@ import { PROCEED, type Watcher } from './watcher.js';
 const NOTHING: readonly number[] = [];
 
 /**
- * Who is asked about files that the watcher was never told of: those that were unlinked in the time of an earlier process
- * and are still open. They have no name, so they are nobody's database.
+ * Lets everything happen and follows nothing. The watcher of a mount without databases, and who is asked about files that
+ * a mount's watcher was never told of: those that were unlinked in the time of an earlier process and are still open.
+ * They have no name, so they are nobody's database.
  */
 export const UNWATCHED: Watcher = {
   added: () => undefined,

@@ -473,7 +473,7 @@ test('more databases than a node can hold are refused, each for itself', async (
     await sink.receive(name, new Source().change({ 1: 1 }, 1));
     putDatabase(name);
   }
-  assert.is(await codeOf(sink.receive('c.db', new Source().change({ 1: 1 }, 1))), 'TOO_MANY_DATABASES');
+  assert.is(await codeOf(sink.receive('c.db', new Source().change({ 1: 1 }, 1))), 'DATABASE_LIMIT');
   assert.equal([...sink.positions().keys()], ['a.db', 'b.db']);
   assert.equal(
     applier.calls.filter((call) => call.includes('c.db')),

@@ -18,7 +18,6 @@ import { DataFolder } from '../../../src/database/data-folder.js';
 import { PrimaryDatabases } from '../../../src/database/primary-databases.js';
 import type { Recovered } from '../../../src/database/recovery.js';
 import { SharedState } from '../../../src/database/shared.js';
-import { UnloggedMarks } from '../../../src/database/unlogged-marks.js';
 import type { FromWorker, ToWorker } from '../../../src/database/worker-messages.js';
 import { DEFER, type FileNode, type Verdict } from '../../../src/fuse/index.js';
 
@@ -96,7 +95,7 @@ export class MountBench {
     this.watcher = new CaptureWatcher({
       shared: this.shared,
       backing: this.folder.files,
-      marks: new UnloggedMarks(this.folder.marks),
+      marks: this.folder.marks,
       databases: this.databases.slots(),
       send: (message) => {
         this.messages.push(message);
