@@ -1,6 +1,7 @@
 import { readSync } from 'node:fs';
-import { DEFER, errnoOf, type FileNode, PROCEED, type Verdict, type Watcher } from '../fuse/index.js';
+import { DEFER, type FileNode, PROCEED, type Verdict, type Watcher } from '../fuse/index.js';
 import { companionOf, HEADER_SIZE, hasDatabaseMagic, hasJournalMagic, JOURNAL_HEADER_SIZE } from '../sqlite/index.js';
+import { DatabaseGate } from './database-gate.js';
 import { MainLink } from './main-link.js';
 import { PinDesk } from './pin-desk.js';
 import type { SharedState } from './shared.js';
@@ -48,6 +49,7 @@ export class CaptureWatcher implements Watcher {
   /** Files with a companion's suffix whose database is not known (yet), by path. */
   private readonly strays = new Map<string, FileNode>();
   private readonly main: MainLink;
+  private readonly files: DatabaseGate;
   private readonly wals: WalGate;
   private readonly pins: PinDesk;
   private readonly syncList: number[] = [-1];
@@ -55,6 +57,7 @@ export class CaptureWatcher implements Watcher {
   constructor(private readonly options: CaptureOptions) {
     this.shared = options.shared;
     this.main = new MainLink(options.shared, options.send, (database) => this.pins.grant(database));
+    this.files = new DatabaseGate(options.shared, this.main, options.marks);
     this.wals = new WalGate(this.main);
     this.pins = new PinDesk(options.shared, this.main);
     this.databases = new TrackedDatabases(options.backing, options.shared, options.databases, (slot, name) =>
@@ -69,7 +72,7 @@ export class CaptureWatcher implements Watcher {
       }
       this.main.publishWal(database);
       // Whether somebody still has it open is not known: what it has so far is a transaction.
-      if (database.marked && !database.journalOpen) this.settle(database);
+      if (database.marked && !database.journalOpen) this.files.settle(database);
     }
   }
 
@@ -147,11 +150,9 @@ export class CaptureWatcher implements Watcher {
       case 'wal':
         return this.mayWriteWal(database, node, position, data, start, length);
       case 'journal':
-        return isJournalCommit(position, data, start, length) ? this.settle(database) : PROCEED;
+        return isJournalCommit(position, data, start, length) ? this.files.settle(database) : PROCEED;
       case 'main':
-        if (!this.mayChangeMain(database)) return DEFER;
-        for (const pin of database.pins) pin.save(node.fd(), position, length);
-        return database.marked || database.journaled ? PROCEED : this.mark(database);
+        return this.files.mayWrite(database, node, position, length);
       default:
         return PROCEED;
     }
@@ -165,9 +166,9 @@ export class CaptureWatcher implements Watcher {
       case 'wal':
         return size < database.wal.committedEnd ? this.wals.mayLeave(database, true) : PROCEED;
       case 'journal':
-        return size === 0 ? this.settle(database) : PROCEED;
+        return size === 0 ? this.files.settle(database) : PROCEED;
       case 'main':
-        return this.mayResizeMain(database, node, size);
+        return this.files.mayResize(database, node, size);
       default:
         return PROCEED;
     }
@@ -177,7 +178,7 @@ export class CaptureWatcher implements Watcher {
     const tag = node.tag as Tag;
     if (tag.database === undefined) return PROCEED;
     if (tag.kind === 'wal') return this.wals.mayLeave(tag.database, true);
-    if (tag.kind === 'journal') return this.settle(tag.database);
+    if (tag.kind === 'journal') return this.files.settle(tag.database);
     return PROCEED;
   }
 
@@ -231,14 +232,12 @@ export class CaptureWatcher implements Watcher {
       if (!node.orphan) this.arrived(node, tag);
       return;
     }
-    if (this.hasUnjournaled(database)) this.settle(database);
+    this.files.settleUnjournaled(database);
   }
 
   /** The mount is gone: what was written without a journal, and not closed in time to be seen, is a transaction too. */
   ended(): void {
-    for (const database of this.databases.all()) {
-      if (this.hasUnjournaled(database)) this.settle(database);
-    }
+    for (const database of this.databases.all()) this.files.settleUnjournaled(database);
   }
 
   // --- durability -----------------------------------------------------------------------------------------------
@@ -295,12 +294,6 @@ export class CaptureWatcher implements Watcher {
 
   // --- rollback journal -----------------------------------------------------------------------------------------
 
-  /** Before a journal ends, or after the last writer of a file without one: main logs what changed. */
-  private settle(database: TrackedDatabase): Verdict {
-    if (!this.main.resolve(database)) return DEFER;
-    return database.changed ? this.main.askToLog(database) : PROCEED;
-  }
-
   private journalEnded(database: TrackedDatabase): void {
     database.journalOpen = false;
     this.pins.grant(database);
@@ -321,47 +314,6 @@ export class CaptureWatcher implements Watcher {
     if (!database.checkpointing) database.noteWrite(position, length);
   }
 
-  private mayChangeMain(database: TrackedDatabase): boolean {
-    if (database.pending !== undefined && !this.main.resolve(database)) return false;
-    return !this.main.isHeld(database);
-  }
-
-  private mayResizeMain(database: TrackedDatabase, node: FileNode, size: number): Verdict {
-    if (!this.mayChangeMain(database)) return DEFER;
-    // SQLite cuts the file, at a checkpoint or when the journal is gone, to the last commit's size and not further.
-    if (!database.journalOpen && this.cutsContent(database, size)) {
-      if (!this.main.isLogged(database)) return DEFER;
-      if (this.cutsContent(database, size)) {
-        const marked = database.marked ? PROCEED : this.mark(database);
-        if (marked !== PROCEED) return marked;
-        // What comes back may be zeros that nobody writes.
-        database.dirtyUnknown = true;
-      }
-    }
-    for (const pin of database.pins) pin.saveTail(node.fd(), size);
-    return PROCEED;
-  }
-
-  private cutsContent(database: TrackedDatabase, size: number): boolean {
-    return size < this.shared.position(database.slot).pageCount * database.pageSize;
-  }
-
-  /** What changes from now on is only known here: the next process must know that something did. */
-  private mark(database: TrackedDatabase): Verdict {
-    try {
-      this.options.marks.set(database.name);
-      database.marked = true;
-      return PROCEED;
-    } catch (error) {
-      return errnoOf(error);
-    }
-  }
-
-  /** Whether the file has changes that are neither a journal's transaction nor a checkpoint's. */
-  private hasUnjournaled(database: TrackedDatabase): boolean {
-    return database.changed && !database.journalOpen && (database.dirtyUnknown || !database.checkpointing);
-  }
-
   /** A file came under this name by a rename: if it is a database, all of it is new. */
   private arrived(node: FileNode, tag: Tag): void {
     const head = Buffer.alloc(HEADER_SIZE);
@@ -371,10 +323,10 @@ export class CaptureWatcher implements Watcher {
     database.main = node;
     database.notePageSize(head, 0, HEADER_SIZE);
     database.dirtyUnknown = true;
-    this.mark(database);
+    this.files.mark(database);
     // A drop that is still under way keeps its place: main takes both in order.
     database.pending = undefined;
-    this.settle(database);
+    this.files.settle(database);
   }
 
   /** Takes a file for a database from now on, with what stands beside it. Undefined if the node holds too many. */
@@ -397,7 +349,7 @@ export class CaptureWatcher implements Watcher {
         database.journalOpen = startsJournal(companion);
       }
     }
-    if (!database.journaled) this.mark(database);
+    if (!database.journaled) this.files.mark(database);
     return database;
   }
 
