@@ -91,6 +91,7 @@ export async function startNode(options: StartNodeOptions): Promise<RunningNode>
     },
     async drain() {
       stopping = true;
+      worker.warmer.close();
       await role.drain();
     },
     async finish() {

@@ -1,12 +1,12 @@
 import { existsSync, statSync } from 'node:fs';
-import { type LtxPage, lockPage } from '../ltx/index.js';
+import { lockPage } from '../ltx/index.js';
 import type { Database } from './database.js';
 import type { DatabaseEvents } from './events.js';
 import type { FrameBuffer } from './frame-buffer.js';
 import { databaseFileFacts, hasHotJournal, PageImages } from './page-images.js';
 import { allPages, grownPages } from './page-numbers.js';
 import type { SharedState } from './shared.js';
-import { TransactionWriter } from './transaction-writer.js';
+import { type ChangedPage, changedPage, TransactionWriter } from './transaction-writer.js';
 import { WalCapture } from './wal-capture.js';
 import { WholeCapture } from './whole-capture.js';
 
@@ -19,6 +19,8 @@ const IDLE_POLL_MS = 1;
 export interface CaptureHooks {
   /** Lets the worker look again at what it holds back. */
   wakeWorker(): void;
+  /** Has the kernel cache the start of a file of the mount. */
+  cache(path: string, bytes: number): void;
   /** A transaction was logged: for metrics. */
   logged(db: Database, pages: number, bytes: number): void;
   warn(db: Database, message: string, error: unknown): void;
@@ -69,7 +71,7 @@ export class Capture {
         this.events.reset(database);
       },
     );
-    this.wal = new WalCapture(database, shared, this.writer, buffer);
+    this.wal = new WalCapture(database, shared, this.writer, buffer, hooks.cache);
     this.whole = new WholeCapture(database, shared, this.wal, this.writer);
   }
 
@@ -266,11 +268,11 @@ export class Capture {
         .finally(() => images.close());
     }
     try {
-      const list: LtxPage[] = [];
+      const list: ChangedPage[] = [];
       for (const pgno of numbers) {
         const data = Buffer.allocUnsafe(pageSize);
         images.read(pgno, data, 0);
-        list.push({ pgno, data });
+        list.push(changedPage(pgno, data));
       }
       this.writer.writeSmall(list, change);
     } finally {

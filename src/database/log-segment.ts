@@ -10,6 +10,8 @@ export const MAX_LTX_SIZE = 0xffff_ffff;
 /** How long a descriptor outlives its last use. */
 const CLOSE_AFTER_MS = 2000;
 const SCAN_SIZE = 1024 * 1024;
+/** Records up to so many bytes are put together here: they are gone when `append` returns. */
+const scratch = Buffer.allocUnsafeSlow(256 * 1024);
 
 /** Which records are read whole when a segment is opened: after a crash of the process, or of the machine. */
 export type Verify = 'none' | 'last' | 'all';
@@ -68,13 +70,19 @@ export class LogSegment {
     return this.sizes[txid - this.firstTxid]!;
   }
 
-  append(ltx: Uint8Array): void {
-    const offset = this.size + RECORD_HEADER_SIZE;
-    const record = Buffer.allocUnsafe(RECORD_HEADER_SIZE + ltx.length);
-    this.putHeader(record, ltx.length);
-    record.set(ltx, RECORD_HEADER_SIZE);
-    writeWhole(this.fd, record, record.length, this.size);
-    this.took(offset, ltx.length);
+  /** All of them or, if it throws, none. */
+  append(files: readonly Uint8Array[]): void {
+    let size = 0;
+    for (const ltx of files) size += RECORD_HEADER_SIZE + ltx.length;
+    const records = size <= scratch.length ? scratch : Buffer.allocUnsafeSlow(size);
+    let at = 0;
+    for (const [i, ltx] of files.entries()) {
+      this.putHeader(records, at, this.count + i, ltx.length);
+      records.set(ltx, at + RECORD_HEADER_SIZE);
+      at += RECORD_HEADER_SIZE + ltx.length;
+    }
+    writeWhole(this.fd, records, size, this.size);
+    for (const ltx of files) this.took(this.size + RECORD_HEADER_SIZE, ltx.length);
   }
 
   /** Where the bytes of the next LTX go; nothing counts until `finishLarge`. */
@@ -83,7 +91,7 @@ export class LogSegment {
   }
 
   finishLarge(size: number): void {
-    this.putHeader(this.header, size);
+    this.putHeader(this.header, 0, this.count, size);
     writeWhole(this.fd, this.header, RECORD_HEADER_SIZE, this.size);
     this.took(this.largeOffset, size);
   }
@@ -120,10 +128,11 @@ export class LogSegment {
     this.size = offset + size;
   }
 
-  private putHeader(target: Buffer, size: number): void {
-    target.writeUInt32BE(RECORD_MAGIC, 0);
-    target.writeUInt32BE(size, 4);
-    target.writeBigUInt64BE(BigInt(this.firstTxid + this.count), 8);
+  /** Of the record `index` of this segment, to `target` at `at`. */
+  private putHeader(target: Buffer, at: number, index: number, size: number): void {
+    target.writeUInt32BE(RECORD_MAGIC, at);
+    target.writeUInt32BE(size, at + 4);
+    target.writeBigUInt64BE(BigInt(this.firstTxid + index), at + 8);
   }
 
   private scan(): void {

@@ -1,6 +1,6 @@
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import { SluiceError } from '../errors.js';
-import { Waker } from '../fuse/index.js';
+import { Waker, Warmer } from '../fuse/index.js';
 import type { FuseWorkerData } from './fuse-worker.js';
 import type { FromWorker, ToWorker } from './worker-messages.js';
 
@@ -14,6 +14,7 @@ export class MountWorker {
   private readonly worker: Worker;
   private readonly port: MessagePort;
   readonly waker: Waker;
+  readonly warmer: Warmer;
   /** Resolves when the loop ended because the mount is gone; rejects if it failed. */
   readonly ended: Promise<void>;
 
@@ -28,6 +29,7 @@ export class MountWorker {
       resourceLimits: { maxYoungGenerationSizeMb: 8, maxOldGenerationSizeMb: 256 },
     });
     this.waker = new Waker(options.deviceFd, mountPath, options.fuseShared);
+    this.warmer = new Warmer(mountPath);
     this.ended = new Promise((resolve, reject) => {
       const failed = (text: string) =>
         reject(new SluiceError('MOUNT_FAILED', `the mount ${mountPath} is no longer served: ${text}`));

@@ -30,6 +30,8 @@ export interface PrimaryOptions {
   /** Messages to the fuse worker, with a wake-up. */
   readonly send: (message: ToWorker) => void;
   readonly wakeWorker: () => void;
+  /** Has the kernel cache the start of a file of the mount. */
+  readonly cache: (path: string, bytes: number) => void;
   readonly onLogged: (db: ReplicatedDatabase, pages: number, bytes: number) => void;
   readonly warn: (name: string, message: string, error: unknown) => void;
 }
@@ -319,6 +321,7 @@ export class PrimaryDatabases implements DatabaseSet {
   private addCapture(database: Database): void {
     const hooks = {
       wakeWorker: this.options.wakeWorker,
+      cache: this.options.cache,
       logged: this.options.onLogged,
       warn: (db: Database, text: string, error: unknown) => this.options.warn(db.name, text, error),
       ended: (db: Database) => this.ended(db),

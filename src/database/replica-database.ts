@@ -223,7 +223,7 @@ export class ReplicaDatabase {
 
   private append(ltx: Uint8Array): undefined {
     const { database } = this;
-    database.log.append(database.position.txid + 1, ltx);
+    database.log.append(database.position.txid + 1, [ltx]);
     return undefined;
   }
 

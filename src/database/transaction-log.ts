@@ -93,8 +93,9 @@ export class SegmentedLog implements TransactionLog {
     return { path: segment.path, offset: segment.offsetOf(txid), size: segment.sizeOf(txid) };
   }
 
-  append(txid: Txid, ltx: Uint8Array): void {
-    this.segmentFor(txid).append(ltx);
+  /** Transactions from `txid` on, in one write. */
+  append(txid: Txid, files: readonly Uint8Array[]): void {
+    this.segmentFor(txid).append(files);
   }
 
   /** A transaction that is written piece by piece. */

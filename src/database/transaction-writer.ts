@@ -1,4 +1,14 @@
-import { encodeLtx, LtxEncoder, type LtxHeader, type LtxPage, lockPage, pageChecksum } from '../ltx/index.js';
+import {
+  type ChecksumHalves,
+  encodeLtx,
+  LtxEncoder,
+  type LtxHeader,
+  type LtxPage,
+  type LtxWalRange,
+  lockPage,
+  pageChecksumFrom,
+  pageCrc,
+} from '../ltx/index.js';
 import { WAL_FRAME_HEADER_SIZE, WAL_HEADER_SIZE } from '../sqlite/index.js';
 import type { Advance, Database } from './database.js';
 import { nextTurn } from './wal-file.js';
@@ -22,6 +32,13 @@ export interface TransactionFacts {
   };
 }
 
+/** One page of a small transaction; `crc` is for the writer. */
+export type ChangedPage = Required<LtxPage>;
+
+export function changedPage(pgno: number, data: Uint8Array): ChangedPage {
+  return { pgno, data, crc: { high: 0, low: 0 } };
+}
+
 /** Reads a page's new image into `target` at `targetOffset`. */
 export type ReadPage = (pageNumber: number, target: Buffer, targetOffset: number) => void;
 
@@ -31,6 +48,9 @@ export type ReadPage = (pageNumber: number, target: Buffer, targetOffset: number
  */
 export class TransactionWriter {
   private readonly sum = { high: 0, low: 0 };
+  private readonly crc = { high: 0, low: 0 };
+  /** Ready to be logged. */
+  private prepared: Prepared[] = [];
 
   constructor(
     private readonly database: Database,
@@ -38,28 +58,52 @@ export class TransactionWriter {
     private readonly onLogFailed: (error: unknown) => void,
   ) {}
 
+  /** Pages of the database after what is prepared. */
+  get pageCount(): number {
+    return this.prepared.at(-1)?.header.commit ?? this.database.pageCount;
+  }
+
   /** A transaction that fits memory: pages ascending, all at or below the commit, none of them the lock page. */
-  writeSmall(pages: readonly LtxPage[], facts: TransactionFacts): boolean {
-    const { database } = this;
+  writeSmall(pages: readonly ChangedPage[], facts: TransactionFacts): boolean {
+    const changed = this.prepare(pages, facts);
+    this.writePrepared();
+    return changed;
+  }
+
+  /** The same, but nothing counts before `writePrepared`, in the same turn of the event loop. */
+  prepare(pages: readonly ChangedPage[], facts: TransactionFacts): boolean {
     const numbers = new Uint32Array(pages.length);
-    let changed = facts.commit !== database.pageCount;
+    let changed = facts.commit !== this.pageCount;
     for (let i = 0; i < pages.length; i++) {
-      const { pgno, data } = pages[i]!;
+      const { pgno, data, crc } = pages[i]!;
       numbers[i] = pgno;
-      if (this.takeChecksum(pgno, data, 0)) changed = true;
+      pageCrc(data, 0, data.length, crc);
+      if (this.takeChecksum(pgno, crc)) changed = true;
     }
     if (!changed) return false;
     const header = this.headerFor(facts);
-    const ltx = encodeLtx(header, pages);
-    try {
-      database.log.append(header.maxTxid, ltx);
-    } catch (error) {
-      this.logFailed(header, facts, numbers, error);
-      return true;
-    }
-    database.advance(stepOf(header, facts, numbers), true);
-    this.onLogged(ltx.length <= SMALL_LTX_BYTES ? ltx : undefined, pages.length);
+    this.prepared.push({ header, facts, numbers, ltx: encodeLtx(header, pages) });
     return true;
+  }
+
+  /** Logs what is prepared: one write to the log, however many they are. */
+  writePrepared(): void {
+    const { database, prepared } = this;
+    if (prepared.length === 0) return;
+    this.prepared = [];
+    try {
+      database.log.append(
+        prepared[0]!.header.maxTxid,
+        prepared.map(({ ltx }) => ltx),
+      );
+    } catch (error) {
+      this.logFailed(prepared, error);
+      return;
+    }
+    for (const { header, facts, numbers, ltx } of prepared) {
+      database.advance(stepOf(header, facts, numbers), true);
+      this.onLogged(ltx.length <= SMALL_LTX_BYTES ? ltx : undefined, numbers.length);
+    }
   }
 
   /** One of any size, in bounded memory and in slices. `numbers` as above; `changedOnly`: leaves out what is as it was. */
@@ -79,7 +123,8 @@ export class TransactionWriter {
     for (let i = 0; i < numbers.length; i++) {
       const pgno = numbers[i]!;
       read(pgno, page, 0);
-      const differs = this.takeChecksum(pgno, page, 0);
+      pageCrc(page, 0, pageSize, this.crc);
+      const differs = this.takeChecksum(pgno, this.crc);
       if (differs) changed = true;
       if (differs || !changedOnly || pgno > database.pageCount) numbers[kept++] = pgno;
       if (i % SLICE_PAGES === SLICE_PAGES - 1) await nextTurn();
@@ -98,7 +143,7 @@ export class TransactionWriter {
       encoder.finish();
       append.finish();
     } catch (error) {
-      this.logFailed(header, facts, written, error);
+      this.logFailed([{ header, facts, numbers: written }], error);
       return true;
     }
     database.advance(stepOf(header, facts, written));
@@ -107,9 +152,9 @@ export class TransactionWriter {
   }
 
   /** Sets the page's checksum in the table; says whether it was another before. */
-  private takeChecksum(pgno: number, data: Uint8Array, start: number): boolean {
+  private takeChecksum(pgno: number, crc: ChecksumHalves): boolean {
     const { sums } = this.database;
-    pageChecksum(pgno, data, start, sums.pageSize, this.sum);
+    pageChecksumFrom(pgno, sums.pageSize, crc, this.sum);
     const { high, low } = this.sum;
     if (pgno <= sums.pageCount && sums.getHigh(pgno) === high && sums.getLow(pgno) === low) return false;
     sums.set(pgno, high, low);
@@ -124,30 +169,45 @@ export class TransactionWriter {
       sums.set(lockPage(sums.pageSize), 0, 0);
     }
     sums.truncate(facts.commit);
-    const { position } = database;
-    const { wal } = facts;
-    const header = {
+    const last = this.prepared.at(-1)?.header;
+    const { txid, checksum } =
+      last === undefined ? database.position : { txid: last.maxTxid, checksum: last.postApply };
+    return {
       pageSize: sums.pageSize,
       commit: facts.commit,
-      minTxid: position.txid + 1,
-      maxTxid: position.txid + 1,
+      minTxid: txid + 1,
+      maxTxid: txid + 1,
       timestampMs: facts.timeMs,
-      preApply: position.txid === 0 ? 0n : position.checksum,
+      preApply: txid === 0 ? 0n : checksum,
       postApply: sums.checksum(),
+      wal: facts.wal === undefined ? undefined : walRange(facts.wal, sums.pageSize),
     };
-    if (wal === undefined) return header;
-    // Where its range ends says, to a start that replays the log, how much of the WAL is in the log.
-    const { size, salt1, salt2, frames } = wal;
-    const end = WAL_HEADER_SIZE + frames * (WAL_FRAME_HEADER_SIZE + sums.pageSize);
-    return { ...header, wal: { offset: end - size, size, salt1, salt2 } };
   }
 
-  /** The transaction is in the database and must count, though the log could not take it: who follows needs a snapshot. */
-  private logFailed(header: LtxHeader, facts: TransactionFacts, pages: ArrayLike<number>, error: unknown): void {
-    this.database.log.cut(header.maxTxid);
-    this.database.advance(stepOf(header, facts, pages));
+  /** They are in the database and must count, though the log could not take them: who follows needs a snapshot. */
+  private logFailed(transactions: readonly Step[], error: unknown): void {
+    const { database } = this;
+    database.log.cut(transactions.at(-1)!.header.maxTxid);
+    for (const { header, facts, numbers } of transactions) database.advance(stepOf(header, facts, numbers));
     this.onLogFailed(error);
   }
+}
+
+interface Step {
+  readonly header: LtxHeader;
+  readonly facts: TransactionFacts;
+  readonly numbers: Uint32Array;
+}
+
+interface Prepared extends Step {
+  readonly ltx: Uint8Array;
+}
+
+/** Where the range ends says, to a start that replays the log, how much of the WAL is in the log. */
+function walRange(wal: NonNullable<TransactionFacts['wal']>, pageSize: number): LtxWalRange {
+  const { size, salt1, salt2, frames } = wal;
+  const end = WAL_HEADER_SIZE + frames * (WAL_FRAME_HEADER_SIZE + pageSize);
+  return { offset: end - size, size, salt1, salt2 };
 }
 
 function stepOf(header: LtxHeader, facts: TransactionFacts, pages: ArrayLike<number>): Advance {

@@ -1,15 +1,18 @@
-import { type LtxPage, lockPage } from '../ltx/index.js';
+import { lockPage } from '../ltx/index.js';
 import { frameCommitSize, framePageNumber, WAL_FRAME_HEADER_SIZE } from '../sqlite/index.js';
 import type { Database } from './database.js';
 import type { FrameBuffer } from './frame-buffer.js';
 import { databaseFileFacts, PageImages } from './page-images.js';
 import { grownPages } from './page-numbers.js';
 import type { SharedState } from './shared.js';
-import type { TransactionWriter } from './transaction-writer.js';
+import { type ChangedPage, changedPage, type TransactionWriter } from './transaction-writer.js';
 import { nextTurn, WalFile } from './wal-file.js';
 
 /** Frames that are read from a WAL at a time; a transaction of more is a large one. */
 const READ_BYTES = 1024 * 1024;
+/** The kernel is told to cache a WAL up to this size, and again when it has grown by so much. */
+const CACHED_BYTES = 32 * 1024 * 1024;
+const CACHE_STEP_BYTES = 256 * 1024;
 /** Frame headers between two turns of the event loop. */
 const FRAMES_PER_TURN = 2048;
 
@@ -24,12 +27,15 @@ export class WalCapture {
   /** The WAL that was there at the start was replaced. */
   private replaced = false;
   private readonly offsets = new Map<number, number>();
+  /** What the kernel was told to cache of the file. */
+  private cachedBytes = 0;
 
   constructor(
     private readonly database: Database,
     private readonly shared: SharedState,
     private readonly writer: TransactionWriter,
     private readonly buffer: FrameBuffer,
+    private readonly cache: (path: string, bytes: number) => void,
   ) {}
 
   /**
@@ -127,21 +133,30 @@ export class WalCapture {
     const first = this.logged;
     const count = wal.readFrames(frames, first, Math.min(fit, end - first));
     let from = 0;
-    for (let i = 0; i < count; i++) {
-      const commit = frameCommitSize(frames, i * wal.frameSize);
-      if (commit === 0) continue;
-      this.takeFrames(from, i + 1, first, commit);
-      from = i + 1;
+    let changed = true;
+    try {
+      for (let i = 0; i < count; i++) {
+        const commit = frameCommitSize(frames, i * wal.frameSize);
+        if (commit === 0) continue;
+        changed = this.takeFrames(from, i + 1, first, commit);
+        from = i + 1;
+      }
+    } finally {
+      this.writer.writePrepared();
     }
+    if (!changed) this.database.noteWal(wal.header.salt1, wal.header.salt2, this.logged);
     if (from > 0) return false;
     if (count < fit) throw new Error(`the WAL has ${count} frames after ${first}, without the commit that was seen`);
     return true;
   }
 
-  /** Logs the frames `from`..`to - 1` of the buffer, one transaction; `base` is the WAL frame that it begins with. */
-  private takeFrames(from: number, to: number, base: number, commit: number): void {
+  /**
+   * Prepares the frames `from`..`to - 1` of the buffer, one transaction; `base` is the WAL frame that it begins with.
+   * False if they change nothing.
+   */
+  private takeFrames(from: number, to: number, base: number, commit: number): boolean {
     const wal = this.wal!;
-    const { database, offsets } = this;
+    const { offsets } = this;
     const { pageSize } = wal.header;
     const lock = lockPage(pageSize);
     const bytes = this.buffer.bytes;
@@ -151,23 +166,23 @@ export class WalCapture {
       const pgno = framePageNumber(bytes, at);
       if (pgno <= commit && pgno !== lock) offsets.set(pgno, at + WAL_FRAME_HEADER_SIZE);
     }
-    const pages: LtxPage[] = [];
-    for (const [pgno, at] of offsets) pages.push({ pgno, data: bytes.subarray(at, at + pageSize) });
-    for (let pgno = database.pageCount + 1; pgno <= commit; pgno++) {
+    const pages: ChangedPage[] = [];
+    for (const [pgno, at] of offsets) pages.push(changedPage(pgno, bytes.subarray(at, at + pageSize)));
+    for (let pgno = this.writer.pageCount + 1; pgno <= commit; pgno++) {
       // SQLite need not write a page that it added and freed in one transaction.
-      if (!offsets.has(pgno) && pgno !== lock) pages.push({ pgno, data: this.untouchedPage(pgno, base + to) });
+      if (!offsets.has(pgno) && pgno !== lock) pages.push(changedPage(pgno, this.untouchedPage(pgno, base + to)));
     }
     pages.sort((a, b) => a.pgno - b.pgno);
     const frames = base + to;
     const { salt1, salt2 } = wal.header;
-    const written = this.writer.writeSmall(pages, {
+    const changed = this.writer.prepare(pages, {
       commit,
       timeMs: Date.now(),
       wal: { size: (to - from) * wal.frameSize, salt1, salt2, frames },
     });
-    if (!written) database.noteWal(salt1, salt2, frames);
     this.logged = frames;
     this.lastFrom = base + from;
+    return changed;
   }
 
   private untouchedPage(pgno: number, endFrame: number): Buffer {
@@ -224,6 +239,7 @@ export class WalCapture {
     this.close();
     this.generation = generation;
     this.wal = WalFile.open(this.database.walPath);
+    this.cacheOld();
     const { state } = this.database;
     const known =
       !this.replaced &&
@@ -233,5 +249,16 @@ export class WalCapture {
       state.walSalt2 === this.wal.header.salt2;
     // After a start: what the last process logged of this WAL. A WAL that starts afresh has other salts.
     this.skipTo(generation, known ? state.walFrames : 0);
+  }
+
+  /**
+   * Frames are about to be written over those of an earlier WAL: the kernel does that in fewer requests if it has them
+   * in its cache. Once for each size that the file grows to.
+   */
+  private cacheOld(): void {
+    const bytes = Math.min(this.wal?.size ?? 0, CACHED_BYTES);
+    if (bytes > this.cachedBytes + CACHE_STEP_BYTES) this.cache(`${this.database.name}-wal`, bytes);
+    else if (bytes >= this.cachedBytes) return;
+    this.cachedBytes = bytes;
   }
 }

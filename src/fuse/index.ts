@@ -17,4 +17,5 @@ export { awakeBursts, createShared, deferredCount, opcodeCounts, type WakeupsMod
 export { UNWATCHED } from './unwatched.js';
 export { Waker } from './waker.js';
 export { measureWakeup, WakeupsTimer, type WakeupTimes } from './wakeups.js';
+export { Warmer } from './warmer.js';
 export { DEFER, type FileNode, PROCEED, type Verdict, type Watcher } from './watcher.js';

@@ -27,32 +27,32 @@ function run({ ring: shared, slowMs }: SyncThreadData): void {
     }
     if (Atomics.compareExchange(words, ring.TAKEN, taken, (taken + 1) | 0) !== taken) continue;
     const slot = ring.slotAt(taken);
-    if ((words[slot + ring.SLOT_FLAGS]! & ring.END) !== 0) return;
-    if ((words[slot + ring.SLOT_FLAGS]! & ring.SLOW) !== 0) Atomics.wait(pause, 0, 0, slowMs);
-    const errno = syncAll(words, slot);
-    writeHeader(reply, 0, errno, words[slot + ring.SLOT_UNIQUE_LOW]! >>> 0, words[slot + ring.SLOT_UNIQUE_HIGH]! >>> 0);
+    const flags = words[slot + ring.SLOT_FLAGS]!;
+    if ((flags & ring.END) !== 0) return;
+    if ((flags & ring.SLOW) !== 0) Atomics.wait(pause, 0, 0, slowMs);
+    const lead = words[slot + ring.SLOT_LEAD]!;
+    const errno = sync(words[slot + ring.SLOT_FD]!, (flags & ring.DATA_ONLY) !== 0);
+    if (errno !== 0) Atomics.compareExchange(words, lead + ring.SLOT_ERRNO, 0, errno);
+    if (slot !== lead) Atomics.store(words, slot + ring.SLOT_STATE, 0);
+    if (Atomics.sub(words, lead + ring.SLOT_LEFT, 1) > 1) continue;
+    const [low, high] = [words[lead + ring.SLOT_UNIQUE_LOW]!, words[lead + ring.SLOT_UNIQUE_HIGH]!];
+    writeHeader(reply, 0, Atomics.load(words, lead + ring.SLOT_ERRNO), low >>> 0, high >>> 0);
     const device = words[ring.DEVICE]!;
     // Free before the answer: the caller's next request may be the close of this very file.
-    Atomics.store(words, slot + ring.SLOT_STATE, 0);
+    Atomics.store(words, lead + ring.SLOT_STATE, 0);
     answer(device, reply);
   }
 }
 
-/** The first errno, or 0. All are tried. */
-function syncAll(words: Int32Array, slot: number): number {
-  const flags = words[slot + ring.SLOT_FLAGS]!;
-  const count = words[slot + ring.SLOT_COUNT]!;
-  let errno = 0;
-  for (let i = 0; i < count; i++) {
-    const fd = words[slot + ring.SLOT_FIRST + i]!;
-    try {
-      if ((flags & ring.DATA_ONLY) !== 0) fdatasyncSync(fd);
-      else fsyncSync(fd);
-    } catch (error) {
-      errno ||= errnoOf(error);
-    }
+/** The errno, or 0. */
+function sync(fd: number, dataOnly: boolean): number {
+  try {
+    if (dataOnly) fdatasyncSync(fd);
+    else fsyncSync(fd);
+    return 0;
+  } catch (error) {
+    return errnoOf(error);
   }
-  return errno;
 }
 
 function answer(device: number, reply: Buffer): void {

@@ -66,9 +66,7 @@ export class Syncer implements Sync {
     const words = this.#words;
     for (let number = 0; number < ring.SYNC_SLOTS; number++) {
       const slot = ring.slotAt(number);
-      if (Atomics.load(words, slot + ring.SLOT_STATE) === 0) continue;
-      const count = words[slot + ring.SLOT_COUNT]!;
-      for (let i = 0; i < count; i++) if (words[slot + ring.SLOT_FIRST + i] === fd) return true;
+      if (Atomics.load(words, slot + ring.SLOT_STATE) !== 0 && words[slot + ring.SLOT_FD] === fd) return true;
     }
     return false;
   }
@@ -92,18 +90,25 @@ export class Syncer implements Sync {
   /** False if there is no room. */
   #submit(uniqueLow: number, uniqueHigh: number, fd: number, also: readonly number[], flags: number): boolean {
     const words = this.#words;
-    const number = Atomics.load(words, ring.SUBMITTED);
-    const slot = ring.slotAt(number);
-    if (also.length >= ring.SLOT_FDS || Atomics.load(words, slot + ring.SLOT_STATE) !== 0) return false;
-    words[slot + ring.SLOT_UNIQUE_LOW] = uniqueLow;
-    words[slot + ring.SLOT_UNIQUE_HIGH] = uniqueHigh;
-    words[slot + ring.SLOT_FLAGS] = flags;
-    words[slot + ring.SLOT_FIRST] = fd;
-    for (let i = 0; i < also.length; i++) words[slot + ring.SLOT_FIRST + 1 + i] = also[i]!;
-    words[slot + ring.SLOT_COUNT] = 1 + also.length;
-    Atomics.store(words, slot + ring.SLOT_STATE, 1);
-    Atomics.store(words, ring.SUBMITTED, (number + 1) | 0);
-    Atomics.notify(words, ring.SUBMITTED, 1);
+    const first = Atomics.load(words, ring.SUBMITTED);
+    const count = 1 + also.length;
+    for (let i = 0; i < count; i++) {
+      if (i === ring.SYNC_SLOTS || Atomics.load(words, ring.slotAt(first + i) + ring.SLOT_STATE) !== 0) return false;
+    }
+    const lead = ring.slotAt(first);
+    words[lead + ring.SLOT_UNIQUE_LOW] = uniqueLow;
+    words[lead + ring.SLOT_UNIQUE_HIGH] = uniqueHigh;
+    words[lead + ring.SLOT_LEFT] = count;
+    words[lead + ring.SLOT_ERRNO] = 0;
+    for (let i = 0; i < count; i++) {
+      const slot = ring.slotAt(first + i);
+      words[slot + ring.SLOT_FLAGS] = flags;
+      words[slot + ring.SLOT_FD] = i === 0 ? fd : also[i - 1]!;
+      words[slot + ring.SLOT_LEAD] = lead;
+      Atomics.store(words, slot + ring.SLOT_STATE, 1);
+    }
+    Atomics.store(words, ring.SUBMITTED, (first + count) | 0);
+    Atomics.notify(words, ring.SUBMITTED, count);
     return true;
   }
 

@@ -1,9 +1,16 @@
+/** Sixteen values of four bits, two words each; sixteen times four bits. */
+const ROW_SIZE = 32;
+const TABLE_SIZE = 16 * ROW_SIZE;
+
 /**
  * CRC-64 as Go's crc64.ISO: reflected polynomial 0xD800000000000000, initial and final XOR all ones; the check value
  * of "123456789" is b90956c775a41001. The state is two 32-bit halves, so that no BigInt is made. The polynomial's terms
  * stand next to each other at one end, so a step is a few shifts; with 4-byte loads that is faster than tables.
  */
 export class Crc64 {
+  /** By a number of bytes: what so many zeros make of each value of each four bits of a state, [high, low]. */
+  private static readonly zeros = new Map<number, Int32Array>();
+
   private stateHigh = -1;
   private stateLow = -1;
 
@@ -49,6 +56,43 @@ export class Crc64 {
     this.stateLow = low;
   }
 
+  /**
+   * Adds `size` bytes whose own checksum (`high`, `low`) is known, without looking at them: what comes before them is
+   * shifted by so many zeros, which is linear, as in zlib's crc32_combine. For a few sizes: each keeps a table of 2 KB.
+   */
+  append(high: number, low: number, size: number): void {
+    const table = Crc64.zeros.get(size) ?? Crc64.tableFor(size);
+    let bits = ~this.stateLow;
+    let shiftedHigh = 0;
+    let shiftedLow = 0;
+    for (let row = 0; row < TABLE_SIZE; row += ROW_SIZE) {
+      if (row === TABLE_SIZE / 2) bits = ~this.stateHigh;
+      const at = row + 2 * (bits & 0xf);
+      shiftedHigh ^= table[at]!;
+      shiftedLow ^= table[at + 1]!;
+      bits >>>= 4;
+    }
+    this.stateHigh = ~(shiftedHigh ^ high);
+    this.stateLow = ~(shiftedLow ^ low);
+  }
+
+  private static tableFor(size: number): Int32Array {
+    const table = new Int32Array(TABLE_SIZE);
+    const zeros = new Uint8Array(size);
+    const crc = new Crc64();
+    for (let at = 0; at < TABLE_SIZE; at += 2) {
+      const row = Math.floor(at / ROW_SIZE);
+      const bits = ((at % ROW_SIZE) / 2) << (4 * (row % 8));
+      crc.stateHigh = row < 8 ? 0 : bits;
+      crc.stateLow = row < 8 ? bits : 0;
+      crc.update(zeros);
+      table[at] = crc.stateHigh;
+      table[at + 1] = crc.stateLow;
+    }
+    Crc64.zeros.set(size, table);
+    return table;
+  }
+
   /** Adds the four bytes of a number, most significant first. */
   updateU32(value: number): void {
     const swapped = (value << 24) | ((value << 8) & 0xff0000) | ((value >>> 8) & 0xff00) | (value >>> 24);
@@ -58,7 +102,11 @@ export class Crc64 {
   }
 }
 
+const halves = new DataView(new ArrayBuffer(8));
+
 /** Two unsigned halves as one checksum, bit 63 set. */
 export function joinChecksum(high: number, low: number): bigint {
-  return (BigInt((high | 0x80000000) >>> 0) << 32n) | BigInt(low >>> 0);
+  halves.setInt32(0, high | 0x80000000);
+  halves.setInt32(4, low);
+  return halves.getBigUint64(0);
 }

@@ -4,6 +4,7 @@ import { FrameList } from './frame-list.js';
 import { encodeHeader, HEADER_SIZE, isSnapshot, type LtxHeader, lockPage } from './header.js';
 import { INDEX_ENTRY_MAX, INDEX_LENGTH_SIZE, putIndexEntry } from './index-section.js';
 import { BlockCompressor, blockBound, type Effort } from './lz4.js';
+import type { ChecksumHalves } from './page-checksum.js';
 import { BLOCK_OFFSET, badPage, FLAG_SIZE, FRAME_HEADER_SIZE, PageOrder } from './page-frame.js';
 import type { LtxSummary } from './summary.js';
 import { TRAILER_CHECKED_SIZE, TRAILER_SIZE } from './trailer.js';
@@ -19,6 +20,8 @@ export interface LtxPage {
   readonly pgno: number;
   /** Exactly one page. */
   readonly data: Uint8Array;
+  /** Its `pageCrc`, if that is known. */
+  readonly crc?: ChecksumHalves;
 }
 
 /**
@@ -56,7 +59,7 @@ export function encodeLtx(header: LtxHeader, pages: readonly LtxPage[]): Uint8Ar
   file.begin(header);
   for (const page of pages) {
     if (page.data.length !== header.pageSize) throw badPage(page.pgno, `has ${page.data.length} bytes`);
-    file.writePage(page.pgno, page.data, 0);
+    file.writePage(page.pgno, page.data, 0, page.crc);
   }
   file.finish();
   const result = file.take();
@@ -98,7 +101,7 @@ class FileWriter {
     this.cover(HEADER_SIZE);
   }
 
-  writePage(pgno: number, data: Uint8Array, start: number): void {
+  writePage(pgno: number, data: Uint8Array, start: number, crc?: ChecksumHalves): void {
     const { pageSize } = this.open();
     if (start < 0 || start + pageSize > data.length)
       throw badPage(pgno, `needs ${pageSize} bytes at ${start} of ${data.length}`);
@@ -109,7 +112,8 @@ class FileWriter {
     this.view.setUint16(this.used + 4, FLAG_SIZE);
     this.view.setUint32(this.used + FRAME_HEADER_SIZE, size);
     this.cover(BLOCK_OFFSET);
-    this.crc.update(data, start, start + pageSize);
+    if (crc === undefined) this.crc.update(data, start, start + pageSize);
+    else this.crc.append(crc.high, crc.low, pageSize);
     this.used += size;
     this.frames.add(pgno, BLOCK_OFFSET + size);
   }

@@ -41,7 +41,7 @@ export interface LtxHeader {
   readonly preApply: Checksum;
   /** Database checksum afterwards; 0n if unknown. From bytes 88..95. A file without flag 0x2 has it in its trailer instead. */
   readonly postApply: Checksum;
-  readonly wal?: LtxWalRange;
+  readonly wal?: LtxWalRange | undefined;
   /** Left out if unset. */
   readonly nodeId?: bigint;
   /** As read. Writing ignores it and sets FLAG_NO_CHECKSUM. */
@@ -133,8 +133,8 @@ function checkHeader(header: LtxHeader): void {
   }
   if (!Number.isSafeInteger(timestampMs)) throw bad(`invalid timestamp ${timestampMs}`);
   if (minTxid === 1 && preApply !== 0n) throw bad('pre-apply checksum on a snapshot');
-  if (preApply !== 0n && (preApply & CHECKSUM_FLAG) === 0n) throw bad('malformed pre-apply checksum');
-  if (postApply !== 0n && (postApply & CHECKSUM_FLAG) === 0n) throw bad('malformed post-apply checksum');
+  if (preApply !== 0n && preApply < CHECKSUM_FLAG) throw bad('malformed pre-apply checksum');
+  if (postApply !== 0n && postApply < CHECKSUM_FLAG) throw bad('malformed post-apply checksum');
   if (wal !== undefined && (wal.offset < 0 || wal.size < 0)) throw bad('negative WAL offset or size');
   if (wal !== undefined && wal.offset === 0 && (wal.size !== 0 || wal.salt1 !== 0 || wal.salt2 !== 0)) {
     throw bad('WAL size or salt without an offset');

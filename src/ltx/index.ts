@@ -13,7 +13,7 @@ export {
   lockPage,
   snapshotPages,
 } from './header.js';
-export { type ChecksumHalves, pageChecksum } from './page-checksum.js';
+export { type ChecksumHalves, pageChecksum, pageChecksumFrom, pageCrc } from './page-checksum.js';
 export { PageIndex, readPageAt, readPageIndex } from './page-index.js';
 export { checkPageRoom } from './page-room.js';
 export * from './position.js';

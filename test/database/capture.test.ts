@@ -1,7 +1,14 @@
 import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { DatabaseSums, LtxReader, LtxStreamDecoder, pageChecksum, verifyLtx } from '../../src/ltx/index.js';
+import {
+  DatabaseSums,
+  decodeHeader,
+  LtxReader,
+  LtxStreamDecoder,
+  pageChecksum,
+  verifyLtx,
+} from '../../src/ltx/index.js';
 import { MountBench } from './support/mount-bench.js';
 import { Random } from './support/random.js';
 import { Shadow } from './support/shadow.js';
@@ -231,6 +238,81 @@ test('a database is read whole while its application goes on, checkpoints too', 
   }
   assert.ok(on.deferrals > 0);
   assert.equal(on.warnings, []);
+});
+
+test('commits that are found together are one write to the log, and a transaction each', async () => {
+  const on = await bench();
+  const db = shadow(on, 'a.db', 'wal');
+  await db.run('CREATE TABLE t (p)');
+  await on.quiet();
+  const database = on.databases.get('a.db')!;
+  const told: string[] = [];
+  on.databases.subscribe({
+    transaction: ({ position }, ltx) => {
+      const { maxTxid, postApply } = decodeHeader(ltx!);
+      assert.is(postApply, position.checksum);
+      told.push(`${maxTxid} ${position.txid}`);
+    },
+  });
+  const written: number[] = [];
+  const append = database.log.append.bind(database.log);
+  database.log.append = (txid, files) => {
+    written.push(files.length);
+    append(txid, files);
+  };
+  const before = database.position.txid;
+  for (let i = 0; i < 40; i++) db.db.exec(`INSERT INTO t VALUES (${i})`);
+  // Logged no more than noted: this commit changes no byte.
+  db.db.exec('BEGIN; UPDATE t SET p = 4 WHERE rowid = 3; UPDATE t SET p = 2 WHERE rowid = 3; COMMIT');
+  await db.follow();
+  await on.quiet();
+  assert.equal(
+    told,
+    Array.from({ length: 40 }, (_, i) => `${before + i + 1} ${before + i + 1}`),
+  );
+  assert.is(
+    written.reduce((sum, count) => sum + count, 0),
+    40,
+  );
+  assert.ok(written.length < 40, `${written}`);
+  assert.is(database.state.walFrames, db.frames());
+  assert.is(replayLog(on, 'a.db'), database.position.checksum.toString(16));
+  assert.is(on.position('a.db')?.split('/')[1], db.content());
+
+  database.log.append = () => {
+    throw new Error('no space left');
+  };
+  for (let i = 0; i < 10; i++) db.db.exec(`INSERT INTO t VALUES (${i})`);
+  await db.follow();
+  await on.quiet();
+  assert.is(on.position('a.db')?.split('/')[1], db.content());
+  assert.is(database.log.first, database.log.last + 1);
+});
+
+test('the kernel is told to cache a WAL that begins afresh, once for each size', async () => {
+  const on = await bench();
+  const db = shadow(on, 'a.db', 'wal');
+  await db.run('CREATE TABLE t (p)');
+  const grow = async (rows: number): Promise<void> => {
+    for (let i = 0; i < rows; i++) await db.run('INSERT INTO t VALUES (randomblob(100000))');
+    await db.run('PRAGMA wal_checkpoint(RESTART)');
+    await db.run('INSERT INTO t VALUES (1)');
+    await on.quiet();
+  };
+  await grow(1);
+  assert.equal(on.cached, [], 'a small one is not worth it');
+  await grow(5);
+  assert.is(on.cached.length, 1);
+  assert.is(on.cached[0]!.path, 'a.db-wal');
+  assert.ok(on.cached[0]!.bytes > 500_000, `${on.cached[0]!.bytes}`);
+  await grow(4);
+  assert.is(on.cached.length, 1);
+  await grow(12);
+  assert.is(on.cached.length, 2);
+  await db.run('PRAGMA wal_checkpoint(TRUNCATE)');
+  await grow(5);
+  await grow(1);
+  assert.is(on.cached.length, 3, 'a cut file has lost what was cached');
 });
 
 test('a log that cannot be written is a cut, not a stop', async () => {

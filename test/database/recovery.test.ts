@@ -20,7 +20,7 @@ import { recoverPrimary, recoverReplica } from '../../src/database/recovery.js';
 import { SharedState } from '../../src/database/shared.js';
 import { StateFile } from '../../src/database/state-file.js';
 import { SumsFile } from '../../src/database/sums-file.js';
-import { TransactionWriter } from '../../src/database/transaction-writer.js';
+import { changedPage, TransactionWriter } from '../../src/database/transaction-writer.js';
 import type { LogEntry } from '../../src/database/types.js';
 import { bytesSource } from '../../src/ltx/index.js';
 import { contentChecksum } from '../support/cluster.js';
@@ -230,7 +230,7 @@ test('page checksums of a transaction that is not logged yet are not written bes
   const all = (): Uint32Array => Uint32Array.from({ length: 600 }, (_, i) => i + 1);
   await writer.writeLarge(all(), (_pgno, target, at) => page.copy(target, at), facts, false);
   // A small one, of which state and checksums are written later: while the next, a large one, is being read.
-  assert.ok(writer.writeSmall([{ pgno: 1, data: Buffer.alloc(pageSize, 2) }], facts));
+  assert.ok(writer.writeSmall([changedPage(1, Buffer.alloc(pageSize, 2))], facts));
   const { txid: at } = database.position;
   let read = 0;
   const seen: (bigint | undefined)[] = [];

@@ -264,7 +264,7 @@ test('after a crash, what was logged and perhaps not applied is applied again', 
   await sink.receive('a.db', source.change({ 1: 1 }, 1));
   const before = Buffer.from(source.change({ 1: 2 }, 1));
   // Logged, and then the process died.
-  database().log.append(2, before);
+  database().log.append(2, [before]);
   const header = Buffer.alloc(512);
   header.write('SQLite format 3\0', 'latin1');
   header.writeUInt16BE(512, 16);
@@ -408,7 +408,7 @@ test('a database that cannot be opened, or brought on, is not given up for it', 
     await sink.receive('a.db', source.change({ 1: 1 }, 1));
     putDatabase('a.db');
     const second = source.change({ 1: 2 }, 1);
-    database().log.append(2, second);
+    database().log.append(2, [second]);
     sink = make();
     await sink.recover(false);
     const before = sink.positions().get('a.db');

@@ -40,7 +40,7 @@ function ltx(txid: number, fill = txid): Uint8Array {
 
 function filled(count: number): SegmentedLog {
   const log = new SegmentedLog(folder, 'none');
-  for (let txid = 1; txid <= count; txid++) log.append(txid, ltx(txid));
+  for (let txid = 1; txid <= count; txid++) log.append(txid, [ltx(txid)]);
   return log;
 }
 
@@ -70,10 +70,10 @@ test('gives back what it was given, also after it is opened again', () => {
   assert.is(again.get(0), undefined);
   assert.is(again.get(6), undefined);
   assert.is(
-    code(() => again.append(8, ltx(8))),
+    code(() => again.append(8, [ltx(8)])),
     'LOG_GAP',
   );
-  again.append(6, ltx(6));
+  again.append(6, [ltx(6)]);
   again.close();
 });
 
@@ -86,7 +86,7 @@ test('cuts a torn tail off, wherever it is torn, and goes on from there', () => 
     const log = new SegmentedLog(folder, 'last');
     assert.is(log.last, 2, `cut at ${size}`);
     assert.is(statSync(onlyFile()).size, two);
-    log.append(3, ltx(3));
+    log.append(3, [ltx(3)]);
     log.close();
     assert.equal(readFileSync(onlyFile()), whole);
   }
@@ -120,7 +120,7 @@ test('after a gap between segments the newest run counts', () => {
   log.close();
   for (const first of [4, 5]) {
     const segment = LogSegment.create(join(folder, `${first.toString(16).padStart(16, '0')}.log`), first);
-    segment.append(ltx(first));
+    segment.append([ltx(first)]);
     segment.release();
   }
   const again = new SegmentedLog(folder, 'all');
@@ -193,7 +193,7 @@ test('an entry whose segment is gone says so', () => {
     code(() => entry.open()),
     'LOG_PRUNED',
   );
-  log.append(8, ltx(8));
+  log.append(8, [ltx(8)]);
   assert.is(log.get(8)?.size, ltx(8).length);
   log.close();
 });
@@ -203,7 +203,7 @@ test('an empty or foreign segment does not count', () => {
   truncateSync(onlyFile(), 3);
   const log = new SegmentedLog(folder, 'last');
   assert.equal([log.first, log.last, log.fd], [1, 0, -1]);
-  log.append(1, ltx(1));
+  log.append(1, [ltx(1)]);
   log.close();
 });
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { Crc64, joinChecksum } from '../../src/ltx/index.js';
+import { Crc64, joinChecksum, pageChecksum, pageChecksumFrom, pageCrc } from '../../src/ltx/index.js';
 
 /** Bit by bit, as the polynomial says. */
 function slowCrc(bytes: Uint8Array): bigint {
@@ -38,6 +38,37 @@ test('any bytes, any parts, any place in a buffer', () => {
       assert.is(value(crc), slowCrc(bytes));
     }),
   );
+});
+
+test('bytes whose checksum is known count as if they were added', () => {
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 100 }), fc.constantFrom(0, 1, 7, 64), (before, size) => {
+      const added = fc.sample(fc.uint8Array({ minLength: size, maxLength: size }), 1)[0]!;
+      const known = new Crc64();
+      known.update(added);
+      const crc = new Crc64();
+      crc.update(before);
+      crc.append(known.high, known.low, size);
+      assert.is(value(crc), slowCrc(Uint8Array.from([...before, ...added])));
+      crc.update(before);
+      assert.is(value(crc), slowCrc(Uint8Array.from([...before, ...added, ...before])), 'and it goes on from there');
+    }),
+  );
+});
+
+test("a page's checksum, from its bytes' or at once, for every page size", () => {
+  for (let size = 512; size <= 65536; size *= 2) {
+    const page = Buffer.alloc(size + 3);
+    for (let i = 0; i < page.length; i++) page[i] = (i * 2654435761) >>> 13;
+    const [whole, known] = [
+      { high: 0, low: 0 },
+      { high: 0, low: 0 },
+    ];
+    pageChecksum(7, page, 3, size, whole);
+    pageCrc(page, 3, size, known);
+    pageChecksumFrom(7, size, known, known);
+    assert.equal(known, whole, `${size}`);
+  }
 });
 
 test('a number is its four bytes', () => {

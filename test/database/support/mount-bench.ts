@@ -67,6 +67,8 @@ export class MountBench {
   deferrals = 0;
   private writes = 0;
   outcomes: readonly Recovered[] = [];
+  /** What the kernel would have been told to cache. */
+  readonly cached: { readonly path: string; readonly bytes: number }[] = [];
   private readonly inbox: ToWorker[] = [];
   private readonly files = new Map<string, BenchFile>();
   private wakers: (() => void)[] = [];
@@ -85,6 +87,7 @@ export class MountBench {
         this.wake();
       },
       wakeWorker: () => this.wake(),
+      cache: (path, bytes) => this.cached.push({ path, bytes }),
       onLogged: () => undefined,
       warn: (name, text, error) => this.warnings.push(`${name}: ${text}: ${String(error)}`),
     });

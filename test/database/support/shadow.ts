@@ -42,6 +42,12 @@ export class Shadow {
     return contentChecksum(this.path);
   }
 
+  /** Of its WAL as it is followed. */
+  frames(): number {
+    if (this.wal.length === 0) return 0;
+    return Math.floor((this.wal.length - WAL_HEADER_SIZE) / (WAL_FRAME_HEADER_SIZE + this.wal.readUInt32BE(8)));
+  }
+
   /** Does on the bench what happened here since. */
   async follow(): Promise<void> {
     this.bench.file(this.name);
