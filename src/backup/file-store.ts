@@ -15,6 +15,7 @@ import {
 } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { describeError, errorCode, SluiceError } from '../errors.js';
+import { syncPath } from '../sync-path.js';
 import {
   compareFiles,
   describeFile,
@@ -125,7 +126,7 @@ export class FileStore implements Store {
         await rm(temporary, { force: true });
         throw error;
       }
-      await syncFolder(dirname(path));
+      await syncPath(dirname(path));
     });
   }
 
@@ -172,7 +173,7 @@ export class FileStore implements Store {
     const created = await mkdir(folder, { recursive: true });
     if (created !== undefined) {
       for (let path = folder; path.length >= dirname(created).length; path = dirname(path)) {
-        await syncFolder(path);
+        await syncPath(path);
         if (path === dirname(path)) break;
       }
     }
@@ -210,15 +211,6 @@ async function writeBody(path: string, body: StoreBody, timestampMs: number): Pr
 
 async function appendPieces(handle: FileHandle, pieces: AsyncIterable<Uint8Array>): Promise<void> {
   for await (const piece of pieces) await handle.writeFile(piece);
-}
-
-async function syncFolder(path: string): Promise<void> {
-  const handle = await open(path, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }
 
 /** The first `limit` in order. */

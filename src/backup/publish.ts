@@ -1,7 +1,8 @@
 import { existsSync, lstatSync } from 'node:fs';
-import { link, open, rename, rm } from 'node:fs/promises';
+import { link, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { describeError, errorCode, SluiceError } from '../errors.js';
+import { syncPath } from '../sync-path.js';
 
 /** SQLite would read these beside a database and change it, or refuse it. */
 const COMPANION_SUFFIXES = ['-wal', '-journal'];
@@ -25,7 +26,7 @@ export async function publish(temporary: string, output: string, force: boolean)
   checkPlace(output, force);
   if (force) await replace(temporary, output);
   else await linkOrRename(temporary, output);
-  await syncFolder(dirname(output));
+  await syncPath(dirname(output));
 }
 
 /**
@@ -40,7 +41,7 @@ async function replace(temporary: string, output: string): Promise<void> {
     for (const path of ALL_SUFFIXES.map((suffix) => output + suffix)) {
       if (await renameIfThere(path, path + ending)) aside.push(path);
     }
-    if (aside.length > 0) await syncFolder(dirname(output));
+    if (aside.length > 0) await syncPath(dirname(output));
     await rename(temporary, output);
   } catch (error) {
     await putBack(aside, ending, error);
@@ -91,14 +92,5 @@ async function renameIfThere(from: string, to: string): Promise<boolean> {
   } catch (error) {
     if (errorCode(error) === 'ENOENT') return false;
     throw error;
-  }
-}
-
-async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, 'r');
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
   }
 }

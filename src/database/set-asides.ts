@@ -3,6 +3,7 @@ import { copyFile, mkdir, open, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { describeError, errorCode, SluiceError } from '../errors.js';
 import { formatPosition } from '../ltx/index.js';
+import { syncPath } from '../sync-path.js';
 import type { DataFolder } from './data-folder.js';
 import type { Database } from './database.js';
 
@@ -42,10 +43,10 @@ export class SetAsides {
       }
       const text = `${basename(target)} at position ${formatPosition(database.position)}, set aside: ${reason}\n`;
       await writeFile(`${target}.txt`, text);
-      await sync(`${target}.txt`);
-      for (let path = dirname(target); path !== this.folder.setAside; path = dirname(path)) await sync(path);
+      await syncPath(`${target}.txt`);
+      for (let path = dirname(target); path !== this.folder.setAside; path = dirname(path)) await syncPath(path);
       await rename(unfinished, finished);
-      await sync(this.folder.setAside);
+      await syncPath(this.folder.setAside);
     } catch (error) {
       await rm(unfinished, { recursive: true, force: true }).catch(() => undefined);
       throw new SluiceError(
@@ -69,7 +70,7 @@ export class SetAsides {
         if (suffix === '' || errorCode(error) !== 'ENOENT') throw error;
         continue;
       }
-      await sync(target + suffix);
+      await syncPath(target + suffix);
     }
     return fileFacts(walPath) === before;
   }
@@ -109,14 +110,4 @@ export class SetAsides {
 function fileFacts(path: string): string {
   const stat = statSync(path, { throwIfNoEntry: false });
   return stat === undefined ? '' : `${stat.ino} ${stat.size} ${stat.mtimeMs}`;
-}
-
-/** Makes a file or a folder durable. */
-async function sync(path: string): Promise<void> {
-  const handle = await open(path, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }
