@@ -184,7 +184,10 @@ export class CaptureWatcher implements Watcher {
 
   mayRename(_oldPath: string, newPath: string, replaced: FileNode | undefined): Verdict {
     if (this.virtualFiles.isReserved(newPath)) return EACCES;
-    return replaced === undefined ? PROCEED : this.mayUnlink(replaced);
+    if (replaced === undefined) return PROCEED;
+    const { kind, database } = replaced.tag as Tag;
+    // Its state and its log stay, and would be believed of the file that comes.
+    return kind === 'main' && database !== undefined ? this.files.mark(database) : this.mayUnlink(replaced);
   }
 
   // --- it happened ----------------------------------------------------------------------------------------------
@@ -323,6 +326,7 @@ export class CaptureWatcher implements Watcher {
     database.main = node;
     database.notePageSize(head, 0, HEADER_SIZE);
     database.dirtyUnknown = true;
+    // Set already if it took another's place; a new name has no state that would be believed without it.
     this.files.mark(database);
     // A drop that is still under way keeps its place: main takes both in order.
     database.pending = undefined;

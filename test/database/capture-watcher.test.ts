@@ -25,6 +25,7 @@ import { writeUnpublishedCommit } from './support/unpublished-commit.js';
 
 const test = suite('CaptureWatcher');
 
+const ENOENT = 2;
 const EACCES = 13;
 const PAGE = 512;
 const FRAME = WAL_FRAME_HEADER_SIZE + PAGE;
@@ -592,6 +593,20 @@ test('what is written without a journal or a WAL leaves a mark until it is logge
   if (changed?.kind !== 'changed') throw new Error('nothing to log');
   assert.is(changed.pages, undefined);
   assert.is(changed.marked, true);
+});
+
+test('a file takes the place of a database only when that is marked', () => {
+  writeFileSync(join(rig.folder, 'a.db'), databaseBytes(3));
+  writeFileSync(join(rig.folder, 'new'), databaseBytes(4));
+  rig.watcher = rig.make([{ name: 'a.db', slot: 0 }]);
+  const [old, other, plain] = [rig.file('a.db', false), rig.file('new', false), rig.file('plain')];
+  const unlogged = join(rig.folder, 'unlogged');
+  rmSync(unlogged, { recursive: true });
+  assert.is(rig.rename(other, 'a.db', old), ENOENT, 'there is no room for a mark');
+  assert.is(rig.rename(other, 'plain', plain), PROCEED, 'nothing is known of that one');
+  const marks = new UnloggedMarks(unlogged);
+  assert.is(rig.rename(other, 'a.db', old), PROCEED);
+  assert.is(marks.has('a.db'), true);
 });
 
 test('a checkpoint cuts the file to the last commit; what cuts it further is not one', () => {
