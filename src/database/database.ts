@@ -25,6 +25,8 @@ export interface Advance {
   readonly origin?: bigint;
 }
 
+/** Until a database is known to have another. */
+const DEFAULT_PAGE_SIZE = 4096;
 /** Steps that are in the log but not in the state's file, at most: what a start after a crash replays. */
 const LATE_STEPS = 256;
 /** And for how long. */
@@ -35,7 +37,7 @@ export class Database implements ReplicatedDatabase {
   readonly log: SegmentedLog;
   readonly path: string;
   readonly walPath: string;
-  sums = new DatabaseSums(4096);
+  sums: DatabaseSums;
   state: DatabaseState;
   /** The state as the last process left it, before anything else. */
   readonly found: DatabaseState | undefined;
@@ -69,6 +71,7 @@ export class Database implements ReplicatedDatabase {
     this.found = this.stateFile.found;
     this.sameBoot = this.stateFile.sameBoot;
     this.state = this.found ?? INITIAL_STATE;
+    this.sums = new DatabaseSums(this.state.pageSize || DEFAULT_PAGE_SIZE);
     this.log = new SegmentedLog(meta, this.state.clean ? 'none' : this.sameBoot ? 'last' : 'all');
   }
 

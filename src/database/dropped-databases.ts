@@ -9,6 +9,8 @@ import { nextTurn } from './wal-file.js';
  * replicas and backups that knew it; after it they begin at 1.
  */
 export const KEEP_DROPPED_MS = 30 * 24 * 60 * 60 * 1000;
+/** How often what is kept is looked through. */
+const INTERVAL_MS = 24 * 60 * 60 * 1000;
 /** Folders between two turns of the event loop. */
 const SLICE = 64;
 
@@ -20,6 +22,27 @@ export function isLongGone(folder: DataFolder, name: string): boolean {
     return state === undefined || state.dropped;
   } catch {
     return false; // who opens it will say what is wrong
+  }
+}
+
+/** What is kept of dropped databases, and for how long. */
+export class DroppedDatabases {
+  private dueMs = 0;
+
+  /** `isOpen`: those that this process has in use. */
+  constructor(
+    private readonly folder: DataFolder,
+    private readonly isOpen: (name: string) => boolean,
+    private readonly warn: (name: string, message: string, error: unknown) => void,
+  ) {}
+
+  /** Call often; it does something once a day. */
+  prune(nowMs: number): void {
+    if (nowMs < this.dueMs) return;
+    this.dueMs = nowMs + INTERVAL_MS;
+    forgetDropped(this.folder, this.isOpen, nowMs).catch((error: unknown) =>
+      this.warn('', 'what is kept of dropped databases could not be looked through', error),
+    );
   }
 }
 

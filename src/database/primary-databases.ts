@@ -3,7 +3,7 @@ import { SluiceError } from '../errors.js';
 import { Capture } from './capture.js';
 import type { DataFolder } from './data-folder.js';
 import { Database } from './database.js';
-import { forgetDropped, isLongGone } from './dropped-databases.js';
+import { DroppedDatabases, isLongGone } from './dropped-databases.js';
 import { DatabaseEvents } from './events.js';
 import { type FolderScan, scanFolder } from './folder-scan.js';
 import { FrameBuffer } from './frame-buffer.js';
@@ -14,9 +14,6 @@ import { SnapshotDesk } from './snapshot-desk.js';
 import type { Retention } from './transaction-log.js';
 import type { DatabaseListener, DatabaseSet, ReplicatedDatabase, Snapshot } from './types.js';
 import type { FromWorker, ToWorker } from './worker-messages.js';
-
-/** How often what is kept of dropped databases is looked through. */
-const FORGET_INTERVAL_MS = 24 * 60 * 60 * 1000;
 
 /** A commit that follows another within this time is one of a burst; those are gathered for so long and taken together. */
 const BURST_MS = 0.15;
@@ -47,12 +44,13 @@ export class PrimaryDatabases implements DatabaseSet {
   private readonly refused: RefusedDatabases;
   /** By slot: messages behind a `dropped` that is still at work. */
   private readonly ending = new Map<number, FromWorker[]>();
-  private forgetAtMs = 0;
+  private readonly gone: DroppedDatabases;
   private stopped = false;
 
   constructor(private readonly options: PrimaryOptions) {
     this.events = new DatabaseEvents((error) => options.warn('', 'a listener failed', error));
     this.snapshots = new SnapshotDesk(options.folder, options.send, (slot) => options.shared.wal(slot).frames);
+    this.gone = new DroppedDatabases(options.folder, (name) => this.byName.has(name), options.warn);
     this.refused = new RefusedDatabases(options.folder.files, options.shared.slots);
   }
 
@@ -171,12 +169,7 @@ export class PrimaryDatabases implements DatabaseSet {
   prune(retention: Retention): void {
     const nowMs = Date.now();
     for (const database of this.all()) (database as Database).log.prune(retention, nowMs);
-    if (nowMs < this.forgetAtMs) return;
-    this.forgetAtMs = nowMs + FORGET_INTERVAL_MS;
-    const { folder, warn } = this.options;
-    forgetDropped(folder, (name) => this.byName.has(name), nowMs).catch((error: unknown) =>
-      warn('', 'what is kept of dropped databases could not be looked through', error),
-    );
+    this.gone.prune(nowMs);
   }
 
   /** The mount is gone, its worker too, and all is logged: snapshots are granted without it. */

@@ -23,6 +23,7 @@ const COPY_BYTES = 1024 * 1024;
 /** One database of a replica: checks what comes, logs it, has it applied, and only then counts it. One call at a time. */
 export class ReplicaDatabase {
   private tail: Promise<unknown> = Promise.resolve();
+  private waiting = 0;
   /** Its files could not be read or opened, so what they are is not known. */
   private unknown = false;
   private ended = false;
@@ -43,6 +44,11 @@ export class ReplicaDatabase {
   /** False while what its files are is not known, or a snapshot takes their place. */
   get isKnown(): boolean {
     return !this.unknown && !this.database.state.replacing;
+  }
+
+  /** Nothing is being done with it. */
+  get isIdle(): boolean {
+    return this.waiting === 0;
   }
 
   /** Whether its files are known to be at its position, and no further. */
@@ -171,7 +177,10 @@ export class ReplicaDatabase {
   }
 
   private inOrder<T>(work: () => Promise<T>): Promise<T> {
-    const result = this.tail.then(work);
+    this.waiting++;
+    const result = this.tail.then(work).finally(() => {
+      this.waiting--;
+    });
     this.tail = result.catch(() => {});
     return result;
   }

@@ -5,7 +5,7 @@ import { describeError, SluiceError } from '../errors.js';
 import type { Position } from '../ltx/index.js';
 import type { DataFolder } from './data-folder.js';
 import { Database } from './database.js';
-import { isLongGone } from './dropped-databases.js';
+import { DroppedDatabases, isLongGone } from './dropped-databases.js';
 import { scanFolder } from './folder-scan.js';
 import { writeWhole } from './log-segment.js';
 import { checkName } from './names.js';
@@ -31,17 +31,21 @@ export interface ReplicaSinkOptions {
 
 /** All databases of a replica, and what a stream does to them. Main thread. */
 export class ReplicaDatabases implements ReplicaSink {
-  private readonly databases: Database[] = [];
+  /** Name by slot. */
+  private readonly taken: (string | undefined)[] = [];
   private readonly byName = new Map<string, ReplicaDatabase>();
   /** Databases of which nothing can be opened or kept. They have no slot. */
   private readonly refused = new Map<string, { readonly error: SluiceError; readonly sinceMs: number }>();
   private readonly asides: SetAsides;
+  private readonly gone: DroppedDatabases;
   private spooled = 0;
   /** The primary's run that is followed; 0n: not known. */
   private run = 0n;
 
   constructor(private readonly options: ReplicaSinkOptions) {
-    this.asides = new SetAsides(options.folder);
+    const { folder, warn } = options;
+    this.asides = new SetAsides(folder);
+    this.gone = new DroppedDatabases(folder, (name) => this.byName.has(name), warn);
   }
 
   /** Before the mount answers. */
@@ -61,6 +65,7 @@ export class ReplicaDatabases implements ReplicaSink {
       const { database } = replica;
       try {
         outcomes.push(await recoverReplica(database, live, { files: folder.files, mountPath }));
+        this.release(replica);
       } catch (error) {
         database.fail(error, 'RECOVERY_FAILED', 'The others go on; a snapshot from the primary takes its place');
         warn(name, 'recovery failed', error);
@@ -91,15 +96,15 @@ export class ReplicaDatabases implements ReplicaSink {
   }
 
   slots(): { name: string; slot: number }[] {
-    return this.databases.map(({ name, slot }) => ({ name, slot }));
+    return this.every().map(({ name, slot }) => ({ name, slot }));
   }
 
   *all(): Iterable<Database> {
-    for (const database of this.databases) if (database.live) yield database;
+    for (const { database } of this.byName.values()) if (database.live) yield database;
   }
 
   every(): readonly Database[] {
-    return this.databases;
+    return Array.from(this.byName.values(), ({ database }) => database);
   }
 
   positions(): ReadonlyMap<string, Position> {
@@ -122,19 +127,22 @@ export class ReplicaDatabases implements ReplicaSink {
   }
 
   receiveLarge(name: string): LargeReceiver {
-    const replica = this.ensure(name);
+    this.ensure(name);
     const { run } = this;
-    return this.spool((path) => replica.receiveFile(path, run));
+    return this.spool((path) => this.ensure(name).receiveFile(path, run));
   }
 
   receiveSnapshot(name: string, reason: 'new' | 'behind' | 'diverged'): LargeReceiver {
-    const replica = this.ensure(name);
+    this.ensure(name);
     const { run } = this;
-    return this.spool((path) => replica.replace(path, reason, run));
+    return this.spool((path) => this.ensure(name).replace(path, reason, run));
   }
 
   async drop(name: string, position: Position): Promise<void> {
-    await this.byName.get(name)?.drop(position);
+    const replica = this.byName.get(name);
+    if (replica === undefined) return;
+    await replica.drop(position);
+    this.release(replica);
   }
 
   async retain(names: ReadonlySet<string>): Promise<void> {
@@ -144,19 +152,20 @@ export class ReplicaDatabases implements ReplicaSink {
 
   /** Makes the logs durable, on other threads: what a position is found by after a power loss. */
   syncLogs(): void {
-    for (const database of this.databases) database.syncLog();
+    for (const { database } of this.byName.values()) database.syncLog();
   }
 
   prune(retention: Retention): void {
     const nowMs = Date.now();
-    for (const database of this.all() as Iterable<Database>) database.log.prune(retention, nowMs);
+    for (const database of this.all()) database.log.prune(retention, nowMs);
+    this.gone.prune(nowMs);
   }
 
   /** After the unmount, at a clean stop. */
   saveClean(): void {
     this.asides.stop();
     for (const replica of this.byName.values()) replica.end();
-    for (const database of this.databases) {
+    for (const database of this.every()) {
       if (database.live && !database.state.untrusted) database.saveClean();
       database.close();
     }
@@ -167,6 +176,7 @@ export class ReplicaDatabases implements ReplicaSink {
     const { database } = replica;
     try {
       await replica.drop(undefined);
+      this.release(replica);
     } catch (error) {
       database.fail(error, 'SET_ASIDE_FAILED', 'The primary has no such database; it is tried again');
       this.options.warn(database.name, 'it could not be set aside', error);
@@ -199,21 +209,39 @@ export class ReplicaDatabases implements ReplicaSink {
 
   private add(name: string): ReplicaDatabase {
     const { applier, onApplied, maxDatabases = MAX_SLOTS } = this.options;
-    if (this.databases.length >= maxDatabases) {
+    if (this.byName.size >= maxDatabases) {
       const text = `${name}: this node has ${maxDatabases} databases, as many as it can hold`;
       throw new SluiceError('DATABASE_LIMIT', text, 'It is not replicated here; the others are');
     }
     const database = this.open(name);
     const replica = new ReplicaDatabase(database, this.asides, applier, onApplied);
-    this.databases.push(database);
+    this.taken[database.slot] = name;
     this.byName.set(name, replica);
     return replica;
+  }
+
+  /** After a drop its slot may be another's. Its last position stays on disk, for its name may come back. */
+  private release(replica: ReplicaDatabase): void {
+    const { database } = replica;
+    const { name, slot } = database;
+    if (database.live || !replica.isIdle || this.byName.get(name) !== replica) return;
+    replica.end();
+    database.close();
+    this.byName.delete(name);
+    this.taken[slot] = undefined;
+    this.options.shared.forget(slot);
+    this.options.send({ kind: 'slot', slot: undefined, name });
+  }
+
+  private freeSlot(): number {
+    const slot = this.taken.indexOf(undefined);
+    return slot < 0 ? this.taken.length : slot;
   }
 
   private open(name: string): Database {
     const { folder, shared } = this.options;
     try {
-      return new Database(name, this.databases.length, folder, shared, () =>
+      return new Database(name, this.freeSlot(), folder, shared, () =>
         Promise.reject(new Error('a replica gives no snapshots')),
       );
     } catch (cause) {

@@ -104,7 +104,9 @@ export class ReplicaWatcher implements Watcher {
   private takeMessages(): void {
     for (let message = this.options.receive(); message !== undefined; message = this.options.receive()) {
       if (message.kind === 'primary') this.virtualFiles.primary = message.address;
-      else if (message.kind === 'slot') this.slots.set(message.name, message.slot);
+      else if (message.kind !== 'slot') continue;
+      else if (message.slot === undefined) this.slots.delete(message.name);
+      else this.slots.set(message.name, message.slot);
     }
   }
 }

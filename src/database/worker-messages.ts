@@ -57,7 +57,7 @@ export type FromWorker =
 export type ToWorker =
   | { readonly kind: 'pin'; readonly slot: number; readonly pin: number; readonly path: string }
   | { readonly kind: 'unpin'; readonly slot: number; readonly pin: number }
-  /** On a replica main gives the slots. */
-  | { readonly kind: 'slot'; readonly slot: number; readonly name: string }
+  /** On a replica main gives the slots; undefined: it has none any more. */
+  | { readonly kind: 'slot'; readonly slot: number | undefined; readonly name: string }
   /** What `.primary` says; undefined: the file does not exist. */
   | { readonly kind: 'primary'; readonly address: string | undefined };

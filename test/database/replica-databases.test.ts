@@ -46,6 +46,14 @@ class Source {
     return encodeLtx({ pageSize: 512, commit, ...txid, timestampMs: 1, preApply, postApply: this.checksum }, list);
   }
 
+  /** All pages, as the next transaction has them. */
+  snapshot(pages: Record<number, number>, commit: number): Uint8Array {
+    this.change(pages, commit);
+    const txid = { minTxid: 1, maxTxid: this.txid };
+    const list = Object.entries(pages).map(([pgno, fill]) => ({ pgno: Number(pgno), data: Buffer.alloc(512, fill) }));
+    return encodeLtx({ pageSize: 512, commit, ...txid, timestampMs: 1, preApply: 0n, postApply: this.checksum }, list);
+  }
+
   get checksum(): bigint {
     return this.sums.checksum();
   }
@@ -76,11 +84,13 @@ let applier: FakeApplier;
 let sink: ReplicaDatabases;
 let folder: DataFolder;
 let shared: SharedState;
+let sent: Extract<ToWorker, { kind: 'slot' }>[];
 test.before.each(() => {
   root = mkdtempSync(join(tmpdir(), 'sluice-replica-'));
   applier = new FakeApplier();
   folder = new DataFolder(root);
   shared = new SharedState();
+  sent = [];
   sink = make();
 });
 test.after.each(() => {
@@ -95,7 +105,9 @@ function make(maxDatabases?: number): ReplicaDatabases {
     ...(maxDatabases === undefined ? {} : { maxDatabases }),
     shared,
     applier,
-    send: () => undefined,
+    send: (message) => {
+      if (message.kind === 'slot') sent.push(message);
+    },
     onApplied: () => undefined,
     warn: () => undefined,
   });
@@ -485,6 +497,50 @@ test('more databases than a node can hold are refused, each for itself', async (
   assert.is(recovered?.outcome, 'clean');
   assert.equal(others, []);
   assert.is([...sink.problems()].length, 1);
+});
+
+test('a dropped database leaves its slot to others, and comes back where it was', async () => {
+  sink = make(2);
+  const kept = new Source();
+  await sink.receive('kept.db', kept.change({ 1: 1 }, 1));
+  const source = new Source();
+  await sink.receive('a.db', source.change({ 1: 1, 2: 1 }, 2));
+  putDatabase('a.db');
+  for (let i = 0; i < 5; i++) {
+    await sink.drop('a.db', sink.positions().get('a.db')!);
+    assert.equal(
+      sink.every().map(({ name, slot }) => `${name} ${slot}`),
+      ['kept.db 0'],
+    );
+    assert.is(shared.position(1).txid, 0);
+    const other = new Source();
+    await sink.receive(`b-${i}.db`, other.change({ 1: 2 }, 1));
+    assert.is(shared.position(1).txid, 1);
+    assert.is(await codeOf(sink.receive('c.db', new Source().change({ 1: 3 }, 1))), 'DATABASE_LIMIT');
+    await sink.drop(`b-${i}.db`, sink.positions().get(`b-${i}.db`)!);
+    // Its TXIDs go on, at the primary and here.
+    const image = source.snapshot({ 1: 4 + i, 2: 1 }, 2);
+    const receiver = sink.receiveSnapshot('a.db', 'new');
+    await receiver.write(image);
+    assert.equal(await receiver.finish(), { txid: source.txid, checksum: source.checksum });
+  }
+  await sink.receive('kept.db', kept.change({ 1: 7 }, 1));
+  assert.equal([...sink.positions().keys()], ['kept.db', 'a.db']);
+  assert.equal(
+    sent.filter(({ name }) => name === 'a.db').map(({ slot }) => slot),
+    [1, undefined, 1, undefined, 1, undefined, 1, undefined, 1, undefined, 1],
+  );
+});
+
+test('what is received while a database is being dropped keeps it', async () => {
+  const source = new Source();
+  await sink.receive('a.db', source.change({ 1: 1 }, 1));
+  const position = sink.positions().get('a.db')!;
+  const dropped = sink.drop('a.db', position);
+  const receiver = sink.receiveSnapshot('a.db', 'new');
+  await receiver.write(source.snapshot({ 1: 2 }, 1));
+  await Promise.all([dropped, receiver.finish()]);
+  assert.equal(sink.positions().get('a.db'), { txid: source.txid, checksum: source.checksum });
 });
 
 test('a folder under meta/ whose name was not written is nobody’s', async () => {
