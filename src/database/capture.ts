@@ -254,7 +254,8 @@ export class Capture {
     }
     const { pageSize } = facts.header;
     const inWal = pages === undefined && this.shared.walFrames(database.slot) > 0;
-    if (this.database.needsWholeRead || inWal || pageSize !== database.pageSize) return this.captureWhole();
+    if (database.needsWholeRead || pageSize !== database.pageSize) return this.captureWhole();
+    if (inWal) return this.captureBesideWal();
     const numbers =
       pages === undefined
         ? allPages(facts.pageCount, lockPage(pageSize))
@@ -278,6 +279,12 @@ export class Capture {
     } finally {
       images.close();
     }
+  }
+
+  /** The WAL first: what it has beyond the log would look like a change that nobody knows, and cost the log. */
+  private async captureBesideWal(): Promise<void> {
+    await this.captureWal();
+    await this.captureWhole(this.wal.loggedFrames);
   }
 
   /** Emptied, which drops it; or overwritten with something else, which is damage, and must not cost the others their copies. */

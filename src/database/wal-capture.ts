@@ -38,6 +38,11 @@ export class WalCapture {
     private readonly cache: (path: string, bytes: number) => void,
   ) {}
 
+  /** Frames of the WAL that are in the log. */
+  get loggedFrames(): number {
+    return this.logged;
+  }
+
   /**
    * Logs what is committed in the WAL and not logged yet; small transactions in this turn of the event loop. A promise
    * only if something is large, or if the database has to be read whole first.

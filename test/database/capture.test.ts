@@ -240,6 +240,34 @@ test('a database is read whole while its application goes on, checkpoints too', 
   assert.equal(on.warnings, []);
 });
 
+test('a database whose changes are not known is compared with what its WAL was logged to: the log goes on', async () => {
+  const on = await bench();
+  const db = shadow(on, 'a.db', 'wal');
+  await db.run('CREATE TABLE t (p)');
+  for (let i = 0; i < 30; i++) await db.run('INSERT INTO t VALUES (randomblob(900))');
+  await db.run('PRAGMA wal_checkpoint(PASSIVE)');
+  await on.quiet();
+  const { log } = on.databases.get('a.db')!;
+  // A checkpoint cuts the file to a commit that another connection's is behind by then: its pages are in the WAL.
+  await db.run('DELETE FROM t WHERE rowid > 3');
+  db.db.exec('VACUUM');
+  const size = 1024 * (db.db.pragma('page_count', { simple: true }) as number);
+  for (let i = 0; i < 5; i++) db.db.exec('INSERT INTO t VALUES (randomblob(900))');
+  await db.follow();
+  await on.resize('a.db', size);
+  const { first, last } = log;
+  // Main hears of the change before it looks at the next commit, as when a node takes over.
+  on.shared.takeAttention = () => -1;
+  await db.run('INSERT INTO t VALUES (1)');
+  on.release('a.db');
+  await on.quiet();
+  assert.is(log.last, last + 1);
+  assert.is(log.first, first, 'the log was not cut');
+  assert.is(replayLog(on, 'a.db'), db.content());
+  assert.is(on.position('a.db')?.split('/')[1], db.content());
+  assert.equal(on.warnings, []);
+});
+
 test('commits that are found together are one write to the log, and a transaction each', async () => {
   const on = await bench();
   const db = shadow(on, 'a.db', 'wal');
