@@ -6,12 +6,14 @@ import * as assert from 'uvu/assert';
 import { parseWalIndexHeader } from '../../src/sqlite/index.js';
 import {
   type ClusterNode,
-  cleanUp,
   contentChecksum,
-  startPrimary,
+  startPair,
   startReplica,
+  stopAll,
+  txidOf,
   waitFor,
   waitForReplica,
+  waitUntilSame,
 } from '../support/cluster.js';
 import { type Application, startLoad } from './support/applications.js';
 import { Load, type Mode } from './support/load.js';
@@ -31,25 +33,20 @@ let replica: ClusterNode;
 const lastTxid = new Map<string, number>();
 
 test.before(async () => {
-  primary = await startPrimary();
-  replica = await startReplica(primary);
+  ({ primary, replica } = await startPair());
   for (const [i, name] of NAMES.entries()) {
     const load = new Load(primary.path(name), MODES[i]!, random);
     load.step();
     load.db.close();
   }
 });
-test.after(async () => {
-  await replica?.stop();
-  await primary?.stop();
-  cleanUp();
-});
+test.after(stopAll);
 
 async function noneWentBack(): Promise<void> {
   for (const name of NAMES) {
     const position = await primary.position(name);
     if (position === undefined) continue;
-    const txid = Number.parseInt(position.split('/')[0]!, 16);
+    const txid = txidOf(position);
     assert.ok(txid >= (lastTxid.get(name) ?? 0), `${name}: from ${lastTxid.get(name)} back to ${txid}`);
     lastTxid.set(name, txid);
   }
@@ -68,18 +65,7 @@ function readOnce(name: string): void {
 async function allAreSame(names: readonly string[] = NAMES): Promise<void> {
   for (const name of names) {
     readOnce(name);
-    const content = contentChecksum(primary.backing(name));
-    let position: string | undefined;
-    await waitFor(
-      async () => {
-        position = await primary.position(name);
-        return position?.split('/')[1] === content;
-      },
-      15_000,
-      () => `${name}: ${position} to be the position of ${content}\n${primary.log.slice(-3000)}`,
-    );
-    await waitForReplica(primary, replica, name);
-    assert.is(contentChecksum(replica.backing(name)), content, `${name} on the replica`);
+    await waitUntilSame(primary, replica, name);
   }
 }
 
@@ -210,18 +196,18 @@ test('a commit that its writer never published is undone when the next one overw
   db.exec("INSERT INTO t VALUES ('before')");
   await allAreSame(['unpublished.db']);
   const position = (await primary.position('unpublished.db'))!;
-  const txid = Number.parseInt(position.split('/')[0]!, 16);
+  const txid = txidOf(position);
 
   const { frames, pageCount } = parseWalIndexHeader(readFileSync(primary.path('unpublished.db-shm')))!;
   writeUnpublishedCommit(primary.path('unpublished.db-wal'), frames, 3, Buffer.alloc(4096, 7), pageCount);
   await waitFor(
-    async () => Number.parseInt((await primary.position('unpublished.db'))!.split('/')[0]!, 16) === txid + 1,
+    async () => txidOf((await primary.position('unpublished.db'))!) === txid + 1,
     10_000,
     'the unpublished commit to be a transaction',
   );
   db.exec("INSERT INTO t VALUES ('after')");
   await allAreSame(['unpublished.db']);
-  const now = Number.parseInt((await primary.position('unpublished.db'))!.split('/')[0]!, 16);
+  const now = txidOf((await primary.position('unpublished.db'))!);
   assert.is(now, txid + 3, 'the commit, its undoing, and the next one');
   assert.is((db.prepare('SELECT count(*) AS n FROM t').get() as { n: number }).n, 2);
   const { problems } = await primary.status();

@@ -5,13 +5,13 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import {
   type ClusterNode,
-  cleanUp,
-  contentChecksum,
   freshFolder,
-  startPrimary,
+  startPair,
   startReplica,
+  stopAll,
+  txidOf,
   waitFor,
-  waitForReplica,
+  waitUntilSame,
 } from '../support/cluster.js';
 import { startLoad } from './support/applications.js';
 import type { Mode } from './support/load.js';
@@ -24,26 +24,12 @@ let primary: ClusterNode;
 let replica: ClusterNode;
 
 test.before(async () => {
-  primary = await startPrimary();
-  replica = await startReplica(primary);
+  ({ primary, replica } = await startPair());
 });
-test.after(async () => {
-  await replica?.stop();
-  await primary?.stop();
-  cleanUp();
-});
+test.after(stopAll);
 
-/** The position comes to that of the content, the replica to it, and its content is the same. The database must be quiet. */
-async function same(name: string): Promise<string> {
-  const content = contentChecksum(primary.backing(name));
-  const reached = async () => (await primary.position(name))?.split('/')[1] === content;
-  await waitFor(reached, 10_000, `${name}: the position to be that of the content, ${content}`);
-  const position = await waitForReplica(primary, replica, name);
-  assert.is(contentChecksum(replica.backing(name)), content, `${name}: content of the replica at ${position}`);
-  return position;
-}
-
-const txidOf = (position: string): number => Number.parseInt(position.split('/')[0]!, 16);
+/** The position and the replica come to what the file holds. Returns the position. */
+const same = (name: string): Promise<string> => waitUntilSame(primary, replica, name);
 
 function open(name: string): Sqlite.Database {
   return new Sqlite(primary.path(name), { timeout: 10_000 });

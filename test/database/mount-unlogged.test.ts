@@ -3,16 +3,7 @@ import { join } from 'node:path';
 import Sqlite from 'better-sqlite3';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import {
-  type ClusterNode,
-  cleanUp,
-  contentChecksum,
-  freshFolder,
-  startPrimary,
-  startReplica,
-  waitFor,
-  waitForReplica,
-} from '../support/cluster.js';
+import { type ClusterNode, freshFolder, startPair, stopAll, waitUntilSame } from '../support/cluster.js';
 
 /* Changes that no journal and no WAL tells of, and a node that dies in the middle of them. */
 
@@ -23,31 +14,13 @@ let replica: ClusterNode;
 let folder: string;
 
 test.before(async () => {
-  primary = await startPrimary();
-  replica = await startReplica(primary);
+  ({ primary, replica } = await startPair());
   folder = freshFolder('copies');
 });
-test.after(async () => {
-  await replica?.stop();
-  await primary?.stop();
-  cleanUp();
-});
+test.after(stopAll);
 
-async function isSame(name: string): Promise<void> {
-  let position: string | undefined;
-  let content = '';
-  await waitFor(
-    async () => {
-      content = contentChecksum(primary.backing(name));
-      position = await primary.position(name);
-      return position?.split('/')[1] === content;
-    },
-    15_000,
-    () => `${name}: ${position} to be the position of ${content}\n${primary.log.slice(-3000)}`,
-  );
-  await waitForReplica(primary, replica, name);
-  assert.is(contentChecksum(replica.backing(name)), content, `${name} on the replica`);
-}
+/** The position and the replica come to what the file holds. Returns the position. */
+const same = (name: string): Promise<string> => waitUntilSame(primary, replica, name);
 
 /** A database file with rows of one value. */
 function made(path: string, value: string, count = 400): string {
@@ -65,7 +38,7 @@ for (const whole of [false, true]) {
   test(`a copy over a database is half done when the node${whole ? ' and its keeper die' : ' dies'}`, async () => {
     const name = `copied-${whole}.db`;
     made(primary.path(name), 'old');
-    await isSame(name);
+    await same(name);
     const copy = readFileSync(made(join(folder, name), 'new'));
     const half = Math.floor(copy.length / 8192) * 4096;
     let fd = openSync(primary.path(name), 'r+');
@@ -79,7 +52,7 @@ for (const whole of [false, true]) {
     } else await primary.killNode();
     writeSync(fd, copy, half, copy.length - half, half);
     closeSync(fd);
-    await isSame(name);
+    await same(name);
     const { problems } = await primary.status();
     assert.equal(problems, []);
     const db = new Sqlite(primary.path(name), { readonly: true });
@@ -91,25 +64,25 @@ for (const whole of [false, true]) {
 test('journal_mode MEMORY in a connection that lives longer than the node', async () => {
   const name = 'memory.db';
   made(primary.path(name), 'old');
-  await isSame(name);
+  await same(name);
   const db = new Sqlite(primary.path(name));
   db.pragma('journal_mode = MEMORY');
   db.exec("UPDATE t SET a = 'first' WHERE rowid <= 100");
   await primary.killNode();
   db.exec("UPDATE t SET a = 'second' WHERE rowid > 300");
   db.close();
-  await isSame(name);
+  await same(name);
 });
 
 test('a database moved over another', async () => {
   const name = 'moved.db';
   made(primary.path(name), 'old');
   made(primary.path('next.db'), 'new');
-  await isSame(name);
-  await isSame('next.db');
+  await same(name);
+  await same('next.db');
   renameSync(primary.path('next.db'), primary.path(name));
   await primary.killNode();
-  await isSame(name);
+  await same(name);
 });
 
 test('the last user of a removed database goes on while the name is another’s', async () => {
@@ -117,17 +90,17 @@ test('the last user of a removed database goes on while the name is another’s'
   const old = new Sqlite(primary.path(name));
   old.pragma('journal_mode = WAL');
   old.exec("CREATE TABLE t (a); INSERT INTO t VALUES ('old')");
-  await isSame(name);
+  await same(name);
   for (const suffix of ['', '-wal', '-shm']) rmSync(primary.path(name + suffix));
   const now = new Sqlite(primary.path(name));
   now.pragma('journal_mode = WAL');
   now.exec("CREATE TABLE t (a); INSERT INTO t VALUES ('new')");
-  await isSame(name);
+  await same(name);
   old.exec('CREATE TABLE later (a)');
   old.pragma('wal_checkpoint');
   old.close();
   now.exec("INSERT INTO t VALUES ('more')");
-  await isSame(name);
+  await same(name);
   assert.equal(now.prepare('SELECT a FROM t').pluck().all(), ['new', 'more']);
   now.close();
   const { problems, databases } = await primary.status();
@@ -137,7 +110,7 @@ test('the last user of a removed database goes on while the name is another’s'
 
 test('a copy by plain writes ends as a transaction, and leaves no mark', async () => {
   writeFileSync(primary.path('plain.db'), readFileSync(made(join(folder, 'plain.db'), 'x', 20)));
-  await isSame('plain.db');
+  await same('plain.db');
   await primary.killNode();
   assert.equal(
     primary

@@ -3,15 +3,7 @@ import Sqlite from 'better-sqlite3';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { parseWalIndexHeader } from '../../src/sqlite/index.js';
-import {
-  type ClusterNode,
-  cleanUp,
-  contentChecksum,
-  startPrimary,
-  startReplica,
-  waitFor,
-  waitForReplica,
-} from '../support/cluster.js';
+import { type ClusterNode, startPair, stopAll, txidOf, waitFor, waitUntilSame } from '../support/cluster.js';
 import { writeUnpublishedCommit, writeWalHeader } from './support/unpublished-commit.js';
 
 /*
@@ -26,35 +18,14 @@ let primary: ClusterNode;
 let replica: ClusterNode;
 
 test.before(async () => {
-  primary = await startPrimary();
-  replica = await startReplica(primary);
+  ({ primary, replica } = await startPair());
 });
-test.after(async () => {
-  await replica?.stop();
-  await primary?.stop();
-  cleanUp();
-});
+test.after(stopAll);
 
-async function txidOf(name: string): Promise<number> {
-  return Number.parseInt((await primary.position(name))!.split('/')[0]!, 16);
-}
+const txidNow = async (name: string): Promise<number> => txidOf((await primary.position(name))!);
 
-/** Waits until position and replica are what the files have. */
-async function isSame(name: string): Promise<void> {
-  let position: string | undefined;
-  let content = '';
-  await waitFor(
-    async () => {
-      content = contentChecksum(primary.backing(name));
-      position = await primary.position(name);
-      return position?.split('/')[1] === content;
-    },
-    15_000,
-    () => `${name}: ${position} to be the position of ${content}\n${primary.log.slice(-3000)}`,
-  );
-  await waitForReplica(primary, replica, name);
-  assert.is(contentChecksum(replica.backing(name)), content, `${name} on the replica`);
-}
+/** The position and the replica come to what the file holds. Returns the position. */
+const same = (name: string): Promise<string> => waitUntilSame(primary, replica, name);
 
 /** A WAL database with some rows, open. */
 function open(name: string): Sqlite.Database {
@@ -66,11 +37,11 @@ function open(name: string): Sqlite.Database {
 
 /** Behind the published frames; waits until it is logged. */
 async function commitUnpublished(name: string): Promise<void> {
-  await isSame(name);
-  const before = await txidOf(name);
+  await same(name);
+  const before = await txidNow(name);
   const { frames, pageCount } = parseWalIndexHeader(readFileSync(primary.path(`${name}-shm`)))!;
   writeUnpublishedCommit(primary.path(`${name}-wal`), frames, 3, Buffer.alloc(4096, 7), pageCount);
-  await waitFor(async () => (await txidOf(name)) === before + 1, 10_000, 'the unpublished commit to be a transaction');
+  await waitFor(async () => (await txidNow(name)) === before + 1, 10_000, 'the unpublished commit to be a transaction');
 }
 
 function rows(name: string): unknown[] {
@@ -86,10 +57,10 @@ function rows(name: string): unknown[] {
 test('the last connection closes: its checkpoint does not have it', async () => {
   const db = open('close.db');
   await commitUnpublished('close.db');
-  const txid = await txidOf('close.db');
+  const txid = await txidNow('close.db');
   db.close();
-  await isSame('close.db');
-  assert.is(await txidOf('close.db'), txid + 1);
+  await same('close.db');
+  assert.is(await txidNow('close.db'), txid + 1);
   assert.equal(rows('close.db'), ['before']);
 });
 
@@ -100,9 +71,9 @@ for (const mode of ['RESTART', 'TRUNCATE']) {
     await commitUnpublished(name);
     db.pragma(`wal_checkpoint(${mode})`);
     db.exec("INSERT INTO t VALUES ('after')");
-    await isSame(name);
+    await same(name);
     db.exec("INSERT INTO t VALUES ('later')");
-    await isSame(name);
+    await same(name);
     assert.equal(rows(name), ['before', 'after', 'later']);
     db.close();
   });
@@ -111,22 +82,22 @@ for (const mode of ['RESTART', 'TRUNCATE']) {
 test('the first transaction of a WAL that began afresh, and a header with the same salts over it', async () => {
   const name = 'afresh.db';
   const db = open(name);
-  await isSame(name);
+  await same(name);
   assert.is(db.pragma('wal_checkpoint(TRUNCATE)', { simple: true }), 0);
-  await isSame(name);
-  const before = await txidOf(name);
+  await same(name);
+  const before = await txidNow(name);
   const index = parseWalIndexHeader(readFileSync(primary.path(`${name}-shm`)))!;
   assert.is(index.frames, 0);
   writeWalHeader(primary.path(`${name}-wal`), 4096, index.salt1, index.salt2);
   for (let frame = 0; frame < 4; frame++) {
     writeUnpublishedCommit(primary.path(`${name}-wal`), frame, 3, Buffer.alloc(4096, 7 + frame), index.pageCount);
   }
-  await waitFor(async () => (await txidOf(name)) === before + 4, 10_000, 'unpublished commits to be transactions');
+  await waitFor(async () => (await txidNow(name)) === before + 4, 10_000, 'unpublished commits to be transactions');
   for (let i = 0; i < 8; i++) db.exec(`INSERT INTO t VALUES ('after ${i}')`);
-  await isSame(name);
+  await same(name);
   assert.is(rows(name).length, 9);
   db.close();
-  await isSame(name);
+  await same(name);
 });
 
 test('a WAL that somebody removes takes its transactions with it', async () => {
@@ -136,9 +107,9 @@ test('a WAL that somebody removes takes its transactions with it', async () => {
   db.pragma('wal_checkpoint(TRUNCATE)');
   db.exec("INSERT INTO t VALUES ('lost')");
   db.exec('INSERT INTO u VALUES (1)');
-  await isSame(name);
+  await same(name);
   rmSync(primary.path(`${name}-wal`));
-  await isSame(name);
+  await same(name);
   const { problems } = await primary.status();
   assert.equal(problems, []);
   db.close();

@@ -1,15 +1,14 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import Sqlite from 'better-sqlite3';
-import { DatabaseSums, pageChecksum } from '../../src/ltx/index.js';
 import type { NodeStatus } from '../../src/status.js';
+import { contentChecksum } from './content-checksum.js';
 import { freePort } from './port.js';
 
-export { freePort };
+export { contentChecksum, freePort };
 
 /**
  * Real nodes on real mounts for tests: `sluice mount` processes in folders of their own. Whatever a test does, `cleanUp`
@@ -20,6 +19,8 @@ const SLUICE = fileURLToPath(new URL('../../cmd/sluice.js', import.meta.url));
 const START_LIMIT_MS = 30_000;
 const STOP_LIMIT_MS = 45_000;
 const READ_LIMIT_MS = 10_000;
+/** For a position to come to that of a file that is quiet. */
+const SAME_LIMIT_MS = 15_000;
 const POLL_MS = 15;
 const MAX_LOG_CHARS = 400_000;
 /** Its database went away between the open and the read; Node.js has no name for it. */
@@ -64,6 +65,12 @@ export async function startReplica(primary: ClusterNode | string, options: NodeO
   const node = await makeNode('replica', options, own, '');
   await node.start();
   return node;
+}
+
+/** Starts a primary and a replica of it. `stopAll` ends them. */
+export async function startPair(): Promise<{ primary: ClusterNode; replica: ClusterNode }> {
+  const primary = await startPrimary();
+  return { primary, replica: await startReplica(primary) };
 }
 
 async function makeNode(name: string, options: NodeOptions, own: object, url: string): Promise<ClusterNode> {
@@ -264,6 +271,12 @@ export function cleanUp(): void {
   for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
 }
 
+/** Stops the nodes that were started here, replicas before their primaries, then `cleanUp`. */
+export async function stopAll(): Promise<void> {
+  for (const node of [...started].reverse()) await node.stop();
+  cleanUp();
+}
+
 process.once('exit', cleanUp);
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.once(signal, () => process.exit(1));
@@ -305,35 +318,38 @@ export async function waitForReplica(
 }
 
 /**
- * The checksum of what a database holds, 16 hex digits as in `<db>-pos`, from copies of its file and of its -wal or
- * -journal, which SQLite itself puts together. The database must be quiet. Throws if PRAGMA integrity_check complains.
+ * Waits until `primary` shows the position of what the database's file holds, and `replica` that position and the same
+ * content. Returns the position. The database must be quiet: its content may not change while this waits.
  */
-export function contentChecksum(backingPath: string): string {
-  const folder = mkdtempSync(join(tmpdir(), 'sluice-content-'));
-  try {
-    const copy = join(folder, 'copy');
-    for (const suffix of ['', '-wal', '-journal']) {
-      if (existsSync(backingPath + suffix)) copyFileSync(backingPath + suffix, copy + suffix);
-    }
-    const db = new Sqlite(copy);
-    db.pragma('wal_checkpoint(TRUNCATE)');
-    const pageSize = db.pragma('page_size', { simple: true }) as number;
-    // Not the file's size: a writer that died after its commit has not cut off the pages that it freed.
-    const pageCount = db.pragma('page_count', { simple: true }) as number;
-    const integrity = db.pragma('integrity_check', { simple: true });
-    db.close();
-    if (integrity !== 'ok') throw new Error(`${backingPath}: ${String(integrity)}`);
-    const bytes = readFileSync(copy);
-    const sums = new DatabaseSums(pageSize);
-    const sum = { high: 0, low: 0 };
-    for (let page = 1; page <= pageCount; page++) {
-      pageChecksum(page, bytes, (page - 1) * pageSize, pageSize, sum);
-      sums.set(page, sum.high, sum.low);
-    }
-    return sums.checksum().toString(16).padStart(16, '0');
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
+export async function waitUntilSame(primary: ClusterNode, replica: ClusterNode, db: string): Promise<string> {
+  let first: string | undefined;
+  let content = '';
+  let position: string | undefined;
+  await waitFor(
+    async () => {
+      content = contentChecksum(primary.backing(db));
+      first ??= content;
+      if (content !== first)
+        throw new Error(`${db}: the content was ${first} and is ${content}\n${primary.log.slice(-3000)}`);
+      position = await primary.position(db);
+      return position?.endsWith(`/${content}`) === true;
+    },
+    SAME_LIMIT_MS,
+    () => `${db}: ${position} to be the position of ${content}\n${primary.log.slice(-3000)}`,
+  );
+  const reached = await waitForReplica(primary, replica, db);
+  const copied = contentChecksum(replica.backing(db));
+  if (copied !== content || !reached.endsWith(`/${content}`)) {
+    throw new Error(
+      `${db}: ${content} on the primary, ${copied} on the replica at ${reached}\n${replica.log.slice(-3000)}`,
+    );
   }
+  return reached;
+}
+
+/** The TXID of a position. */
+export function txidOf(position: string): number {
+  return Number.parseInt(position.split('/')[0]!, 16);
 }
 
 function isSection(value: unknown): value is Record<string, unknown> {
