@@ -9,8 +9,8 @@ import { type Backup, openStore } from '../../src/backup/index.js';
 import { readAll } from '../../src/backup/store.js';
 import { until } from '../support/until.js';
 import type { Fault } from './fault-proxy.js';
-import { faultyBucket } from './faulty-bucket.js';
-import { CREATE, expectRestored, insert, newSet, type Place, startBackup, untilStored } from './scenario.js';
+import { withAppAndFaultyBucket, withFaultyBucket } from './faulty-bucket.js';
+import { expectRestored, insert, newApp, type Place, startBackup, untilStored } from './scenario.js';
 import { filesBelow, withWorkbench } from './workbench.js';
 
 function isPut(request: IncomingMessage): boolean {
@@ -35,13 +35,7 @@ const FAULTS: [Fault, RegExp][] = [
 
 for (const [fault, message] of FAULTS) {
   test(`a bucket with the fault "${fault}": status shows it, then nothing is missing`, () =>
-    withWorkbench(async (bench) => {
-      const bucket = await faultyBucket(bench);
-      if (bucket === undefined) return;
-      const { place, proxy } = bucket;
-      const set = newSet(bench);
-      const app = set.create('app.db');
-      app.write(CREATE);
+    withAppAndFaultyBucket(async ({ bench, set, app, place, proxy }) => {
       const backup = startBackup(bench, set, place);
       await untilStored(backup, 'app.db', 1);
       assert.is(backup.status().lastError, null);
@@ -62,14 +56,8 @@ for (const [fault, message] of FAULTS) {
 }
 
 test('a bucket that is out of reach from the start', () =>
-  withWorkbench(async (bench) => {
-    const bucket = await faultyBucket(bench);
-    if (bucket === undefined) return;
-    const { place, proxy } = bucket;
+  withAppAndFaultyBucket(async ({ bench, set, app, place, proxy }) => {
     proxy.set('reset');
-    const set = newSet(bench);
-    const app = set.create('app.db');
-    app.write(CREATE);
     const backup = startBackup(bench, set, place);
     await untilFailing(backup, /cannot list s3:/);
     app.write(insert(10));
@@ -79,23 +67,17 @@ test('a bucket that is out of reach from the start', () =>
   }));
 
 test('a bucket that does not exist', () =>
-  withWorkbench(async (bench) => {
-    const bucket = await faultyBucket(bench);
-    if (bucket === undefined) return;
-    const url = bucket.place.url.replace('backups', 'no-such-bucket');
+  withAppAndFaultyBucket(async ({ bench, set, place }) => {
+    const url = place.url.replace('backups', 'no-such-bucket');
     const credentials = { accessKeyId: 'tester', secretAccessKey: 'testing-secret' };
-    const set = newSet(bench);
-    set.create('app.db').write(CREATE);
-    const backup = startBackup(bench, set, { ...bucket.place, url, open: () => openStore(url, { credentials }) });
+    const backup = startBackup(bench, set, { ...place, url, open: () => openStore(url, { credentials }) });
     await untilFailing(backup, /no such bucket\. Create the bucket, or correct the address/);
   }));
 
 test('wrong credentials', () =>
-  withWorkbench(async (bench) => {
-    const bucket = await faultyBucket(bench);
-    if (bucket === undefined) return;
+  withFaultyBucket(async ({ place }) => {
     const credentials = { accessKeyId: 'tester', secretAccessKey: 'another-secret' };
-    const store = openStore(bucket.place.url, { credentials }).database('app.db');
+    const store = openStore(place.url, { credentials }).database('app.db');
     try {
       await store.listAll();
       assert.unreachable();
@@ -107,13 +89,7 @@ test('wrong credentials', () =>
   }));
 
 test('a snapshot in parts: a part fails, nothing half is published, then it is there', () =>
-  withWorkbench(async (bench) => {
-    const bucket = await faultyBucket(bench);
-    if (bucket === undefined) return;
-    const { place, proxy } = bucket;
-    const set = newSet(bench);
-    const app = set.create('app.db');
-    app.write(CREATE);
+  withAppAndFaultyBucket(async ({ bench, set, app, place, proxy }) => {
     app.write(insert(250_000));
     proxy.set('error', Number.POSITIVE_INFINITY, (request) => /partNumber=2/.test(request.url ?? ''));
     const backup = startBackup(bench, set, place);
@@ -129,13 +105,7 @@ test('a snapshot in parts: a part fails, nothing half is published, then it is t
   }));
 
 test('a large transaction that cannot be uploaded is not kept open', () =>
-  withWorkbench(async (bench) => {
-    const bucket = await faultyBucket(bench);
-    if (bucket === undefined) return;
-    const { place, proxy } = bucket;
-    const set = newSet(bench);
-    const app = set.create('app.db');
-    app.write(CREATE);
+  withAppAndFaultyBucket(async ({ bench, set, app, place, proxy }) => {
     const backup = startBackup(bench, set, place);
     await untilStored(backup, 'app.db', 1);
     let open = 0;
@@ -159,10 +129,7 @@ test('a large transaction that cannot be uploaded is not kept open', () =>
   }));
 
 test('a download that always breaks off ends with an error', () =>
-  withWorkbench(async (bench) => {
-    const bucket = await faultyBucket(bench);
-    if (bucket === undefined) return;
-    const { place, proxy } = bucket;
+  withFaultyBucket(async ({ place, proxy }) => {
     const store = place.open().database('app.db');
     const file = { level: 0, minTxid: 2, maxTxid: 2 };
     await store.put({ ...file, timestampMs: 0 }, new Uint8Array(1000));
@@ -189,9 +156,7 @@ test('a folder on a full disk: status shows it, and it goes on when there is roo
     bench.onEnd(() => execFileSync('umount', ['-l', folder]));
     const url = pathToFileURL(folder).href;
     const place: Place = { url, folder, env: {}, open: () => openStore(url) };
-    const set = newSet(bench);
-    const app = set.create('app.db');
-    app.write(CREATE);
+    const { set, app } = newApp(bench);
     const backup = startBackup(bench, set, place);
     await untilStored(backup, 'app.db', 1);
     writeFileSync(join(folder, 'filler'), Buffer.alloc(200 * 1024));

@@ -5,18 +5,8 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { formatFileName } from '../../src/backup/index.js';
 import { until } from '../support/until.js';
-import { faultyBucket } from './faulty-bucket.js';
-import {
-  CREATE,
-  expectRestored,
-  filledStore,
-  folderPlace,
-  insert,
-  newSet,
-  startBackup,
-  untilStored,
-  withApp,
-} from './scenario.js';
+import { withAppAndFaultyBucket, withFaultyBucket } from './faulty-bucket.js';
+import { expectRestored, filledStore, folderPlace, insert, startBackup, untilStored, withApp } from './scenario.js';
 import { filesBelow, withWorkbench } from './workbench.js';
 
 /** What a backup finds in a store when it begins, and after an error. */
@@ -91,13 +81,7 @@ test('a store that is moved away while it is written to gets a new snapshot', ()
   }));
 
 test('an upload whose answer was lost is found, and not made again', () =>
-  withWorkbench(async (bench) => {
-    const bucket = await faultyBucket(bench);
-    if (bucket === undefined) return;
-    const { place, proxy } = bucket;
-    const set = newSet(bench);
-    const app = set.create('app.db');
-    app.write(CREATE);
+  withAppAndFaultyBucket(async ({ bench, set, app, place, proxy }) => {
     proxy.set('lost-answer', 1, (request) => request.method === 'PUT');
     const backup = startBackup(bench, set, place);
     await untilStored(backup, 'app.db', 1);
@@ -120,13 +104,7 @@ test('an upload whose answer was lost is found, and not made again', () =>
   }));
 
 test('a snapshot in parts whose last answer was lost is found, and not made again', () =>
-  withWorkbench(async (bench) => {
-    const bucket = await faultyBucket(bench);
-    if (bucket === undefined) return;
-    const { place, proxy } = bucket;
-    const set = newSet(bench);
-    const app = set.create('app.db');
-    app.write(CREATE);
+  withAppAndFaultyBucket(async ({ bench, set, app, place, proxy }) => {
     app.write(insert(150_000));
     const completes = (request: IncomingMessage): boolean =>
       request.method === 'POST' && /uploadId=/.test(request.url ?? '');
@@ -139,10 +117,7 @@ test('a snapshot in parts whose last answer was lost is found, and not made agai
   }));
 
 test('after an error only what may have come since is listed', () =>
-  withWorkbench(async (bench) => {
-    const bucket = await faultyBucket(bench);
-    if (bucket === undefined) return;
-    const { place, proxy } = bucket;
+  withFaultyBucket(async ({ bench, place, proxy }) => {
     const { app, set } = await filledStore(bench, place);
     const lists = (): string[] =>
       proxy.requests.splice(0).flatMap((request) => {

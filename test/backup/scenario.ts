@@ -89,6 +89,14 @@ export function expectLitestreamRestores(bench: Workbench, place: Place, app: Fa
   assert.ok(readFileSync(output).equals(app.image), 'what Litestream restores is the database as it is');
 }
 
+/** Databases of which `app.db` is the only one, with its first transaction. */
+export function newApp(bench: Workbench): { set: FakeDatabaseSet; app: FakeDatabase } {
+  const set = newSet(bench);
+  const app = set.create('app.db');
+  app.write(CREATE);
+  return { set, app };
+}
+
 /** What most tests begin with: `app.db` with its first transaction, and a folder to back it up to. */
 export interface Scene {
   readonly bench: Workbench;
@@ -99,10 +107,7 @@ export interface Scene {
 
 export function withApp(body: (scene: Scene) => Promise<void>): Promise<void> {
   return withWorkbench(async (bench) => {
-    const set = newSet(bench);
-    const app = set.create('app.db');
-    app.write(CREATE);
-    await body({ bench, set, app, place: folderPlace(bench) });
+    await body({ bench, ...newApp(bench), place: folderPlace(bench) });
   });
 }
 
@@ -122,10 +127,8 @@ export async function filledStore(
   bench: Workbench,
   place: Place,
 ): Promise<{ set: FakeDatabaseSet; app: FakeDatabase; images: Map<number, Buffer> }> {
-  const set = newSet(bench);
-  const app = set.create('app.db');
+  const { set, app } = newApp(bench);
   const images = new Map<number, Buffer>();
-  app.write(CREATE);
   const backup = startBackup(bench, set, place, { intervalMs: 60_000 });
   for (const transactions of [0, 1, 3, 3]) {
     for (let i = 0; i < transactions; i++) app.write(insert(200));

@@ -16,13 +16,14 @@ import { fileURLToPath } from 'node:url';
 import Database from 'better-sqlite3';
 import type { DatabaseStatus, NodeStatus } from '../../src/status.js';
 import { freePort } from '../support/port.js';
+import { type Ran, runProgram } from '../support/run-program.js';
 import { until } from '../support/until.js';
 
+export type { Ran };
 export { freePort, until };
 
 export const SLUICE = fileURLToPath(new URL('../../cmd/sluice.js', import.meta.url));
 const LIMIT_MS = 30_000;
-const RUN_LIMIT_MS = 30_000;
 
 /** Ends the test file where mounting is not possible. */
 export function requireMounts(what: string): void {
@@ -31,33 +32,9 @@ export function requireMounts(what: string): void {
   process.exit(0);
 }
 
-export interface Ran {
-  readonly code: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-/** Runs a program to its end; killed after half a minute. */
+/** Runs a program to its end, away from any mount; killed after half a minute. */
 export function run(program: string, args: readonly string[], env: object): Promise<Ran> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(program, [...args], {
-      cwd: '/',
-      env: { ...process.env, SLUICE_DEBUG: '', NO_COLOR: '1', ...env },
-      stdio: ['ignore', 'pipe', 'pipe'],
-      timeout: RUN_LIMIT_MS,
-      killSignal: 'SIGKILL',
-    });
-    let stdout = '';
-    let stderr = '';
-    child.stdout.setEncoding('utf8').on('data', (chunk) => {
-      stdout += chunk;
-    });
-    child.stderr.setEncoding('utf8').on('data', (chunk) => {
-      stderr += chunk;
-    });
-    child.once('error', reject);
-    child.once('close', (code) => resolve({ code, stdout, stderr }));
-  });
+  return runProgram(program, args, '/', { NO_COLOR: '1', ...env });
 }
 
 export function isMounted(path: string): boolean {

@@ -47,6 +47,15 @@ function killed(
   }
 }
 
+/** Two open files with data: one that is to be renamed to `new`, and the one that has this name. */
+function oldAndNew(kernel: SyntheticKernel): { id: number; replaced: number } {
+  const replaced = kernel.create('new');
+  kernel.write(replaced, 0, 'replaced');
+  const id = kernel.create('old');
+  kernel.write(id, 0, 'data');
+  return { id, replaced };
+}
+
 const resend = (k: SyntheticKernel, opcode: number, body: Buffer): number | undefined =>
   k.send(opcode, 1, body, RESENT | 77n)?.errno;
 
@@ -81,10 +90,7 @@ for (const lost of [0, 1, 2]) {
     let id = 0;
     killed(
       (k) => {
-        replaced = k.create('new');
-        k.write(replaced, 0, 'replaced');
-        id = k.create('old');
-        k.write(id, 0, 'data');
+        ({ id, replaced } = oldAndNew(k));
       },
       (k) => k.ok(p.FUSE_RENAME2, 1, renameBody(1, 'old', 'new')),
       lost,
@@ -107,10 +113,7 @@ test('a rename that was only written down is made when it is sent again', () => 
   let id = 0;
   killed(
     (k) => {
-      replaced = k.create('new');
-      k.write(replaced, 0, 'replaced');
-      id = k.create('old');
-      k.write(id, 0, 'data');
+      ({ id, replaced } = oldAndNew(k));
     },
     (k) => {
       const node = k.table.get(id)!;

@@ -1,0 +1,34 @@
+import { spawn } from 'node:child_process';
+
+const LIMIT_MS = 30_000;
+
+/** How a program ended, and what it said. */
+export interface Ran {
+  /** Null if a signal ended it. */
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs a program to its end in `cwd`, with `env` over this process's own; killed after half a minute. */
+export function runProgram(program: string, args: readonly string[], cwd: string, env: object): Promise<Ran> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, [...args], {
+      cwd,
+      env: { ...process.env, SLUICE_DEBUG: '', ...env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+      timeout: LIMIT_MS,
+      killSignal: 'SIGKILL',
+    });
+    let stdout = '';
+    let stderr = '';
+    child.stdout.setEncoding('utf8').on('data', (chunk) => {
+      stdout += chunk;
+    });
+    child.stderr.setEncoding('utf8').on('data', (chunk) => {
+      stderr += chunk;
+    });
+    child.once('error', reject);
+    child.once('close', (code) => resolve({ code, stdout, stderr }));
+  });
+}
