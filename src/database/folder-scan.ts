@@ -1,6 +1,7 @@
-import { closeSync, fstatSync, openSync, readdirSync, readSync } from 'node:fs';
+import { closeSync, fstatSync, readdirSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { companionOf, HEADER_SIZE, hasDatabaseMagic } from '../sqlite/index.js';
+import { openToRead } from './readable-file.js';
 
 /** Folders below folders are looked into this deep. */
 export const MAX_DEPTH = 32;
@@ -39,12 +40,8 @@ export function isKept(path: string): boolean {
 
 /** Whether a file has a database's first bytes; undefined for one that is gone, or may not be read. */
 export function startsLikeDatabase(path: string, head = Buffer.alloc(16)): boolean | undefined {
-  let fd: number;
-  try {
-    fd = openSync(path, 'r');
-  } catch {
-    return undefined;
-  }
+  const fd = openToRead(path);
+  if (fd === undefined) return undefined;
   try {
     return fstatSync(fd).size >= HEADER_SIZE && readSync(fd, head, 0, 16, 0) === 16 && hasDatabaseMagic(head);
   } finally {

@@ -6,6 +6,7 @@ import {
   hasJournalMagic,
   parseDatabaseHeader,
 } from '../sqlite/index.js';
+import { openToRead } from './readable-file.js';
 import type { WalFile } from './wal-file.js';
 
 /** The pages of a database as they are now: its file, with the newest frames of a WAL laid over it. */
@@ -50,12 +51,8 @@ export interface FileFacts {
 
 /** What the database file itself says; undefined if there is none, or it is not a database. */
 export function databaseFileFacts(path: string): FileFacts | undefined {
-  let fd: number;
-  try {
-    fd = openSync(path, 'r');
-  } catch {
-    return undefined;
-  }
+  const fd = openToRead(path);
+  if (fd === undefined) return undefined;
   try {
     const stat = fstatSync(fd);
     const head = Buffer.alloc(HEADER_SIZE);
@@ -70,12 +67,8 @@ export function databaseFileFacts(path: string): FileFacts | undefined {
 
 /** Whether there is a journal that the next opener plays back. */
 export function hasHotJournal(path: string): boolean {
-  let fd: number;
-  try {
-    fd = openSync(`${path}-journal`, 'r');
-  } catch {
-    return false;
-  }
+  const fd = openToRead(`${path}-journal`);
+  if (fd === undefined) return false;
   try {
     const head = Buffer.alloc(8);
     return fstatSync(fd).isFile() && readSync(fd, head, 0, 8, 0) === 8 && hasJournalMagic(head);

@@ -1,9 +1,10 @@
-import { closeSync, openSync, statSync } from 'node:fs';
+import { closeSync, statSync } from 'node:fs';
 import { SluiceError } from '../errors.js';
 import { type DatabaseSums, fileSource, LtxReader, type Position, pageChecksum, samePosition } from '../ltx/index.js';
 import type { Database } from './database.js';
 import { endHotJournal, type MountPlace } from './hot-journal.js';
 import { databaseFileFacts, hasHotJournal } from './page-images.js';
+import { openToRead } from './readable-file.js';
 import { redo, redoUnderWay } from './redo.js';
 import type { DatabaseState } from './state-file.js';
 import { WalFile } from './wal-file.js';
@@ -246,12 +247,8 @@ async function readFiles(
 }
 
 function scanWal(path: string): WalOnDisk | undefined {
-  let fd: number;
-  try {
-    fd = openSync(path, 'r');
-  } catch {
-    return undefined;
-  }
+  const fd = openToRead(path);
+  if (fd === undefined) return undefined;
   try {
     const source = fileSource(fd, 0, Number.MAX_SAFE_INTEGER);
     const tracker = new WalTracker((target, length, position) => source.read(target, 0, length, position));

@@ -1,7 +1,8 @@
-import { closeSync, existsSync, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, existsSync, fstatSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import type { FileNode } from '../fuse/index.js';
 import { HEADER_SIZE, hasJournalMagic } from '../sqlite/index.js';
+import { openToRead } from './readable-file.js';
 import { NO_SLOT, type SharedState } from './shared.js';
 import { TrackedDatabase } from './tracked-database.js';
 
@@ -122,12 +123,8 @@ export class TrackedDatabases {
 
 /** Fills `head` from the start of the file; 0 if there is none. */
 function readHead(path: string, head: Buffer): number {
-  let fd: number;
-  try {
-    fd = openSync(path, 'r');
-  } catch {
-    return 0;
-  }
+  const fd = openToRead(path);
+  if (fd === undefined) return 0;
   try {
     const stat = fstatSync(fd);
     return stat.isFile() && stat.size > 0 ? readSync(fd, head, 0, head.length, 0) : 0;

@@ -1,4 +1,4 @@
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, fstatSync, readSync } from 'node:fs';
 import {
   frameCommitSize,
   framePageNumber,
@@ -7,6 +7,7 @@ import {
   WAL_HEADER_SIZE,
   type WalHeader,
 } from '../sqlite/index.js';
+import { openToRead } from './readable-file.js';
 
 /** Frame headers between two turns of the event loop when many are read. */
 const SCAN_SLICE = 2048;
@@ -25,12 +26,8 @@ export class WalFile {
 
   /** Undefined if there is no file, or no valid header in it. */
   static open(path: string): WalFile | undefined {
-    let fd: number;
-    try {
-      fd = openSync(path, 'r');
-    } catch {
-      return undefined;
-    }
+    const fd = openToRead(path);
+    if (fd === undefined) return undefined;
     const bytes = Buffer.alloc(WAL_HEADER_SIZE);
     const header = readSync(fd, bytes, 0, WAL_HEADER_SIZE, 0) < WAL_HEADER_SIZE ? undefined : parseWalHeader(bytes);
     if (header === undefined) {
