@@ -1,4 +1,14 @@
-import { mkdirSync, readFileSync, readSync, renameSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { errorCode, SluiceError } from '../errors.js';
 import type { Backing } from './backing.js';
 import { Descriptors } from './descriptors.js';
@@ -70,7 +80,7 @@ export function serveMount(options: ServeOptions): void {
   if (saved === undefined) {
     rmSync(orphans, { recursive: true, force: true });
     rmSync(sessionPath, { force: true });
-  } else writeSaved(sessionPath, { negotiated: saved.negotiated, incarnation });
+  } else overwriteSaved(sessionPath, { negotiated: saved.negotiated, incarnation });
   mkdirSync(orphans, { recursive: true, mode: 0o700 });
 
   const syncer = new Syncer({
@@ -222,4 +232,15 @@ function readSaved(path: string): SavedSession {
 function writeSaved(path: string, saved: SavedSession): void {
   writeFileSync(`${path}.new`, JSON.stringify(saved));
   renameSync(`${path}.new`, path);
+}
+
+/** Where it stands, with a later incarnation: a full disk, which has no room for another file, must not cost the mount. */
+function overwriteSaved(path: string, saved: SavedSession): void {
+  const fd = openSync(path, 'r+');
+  try {
+    // Never shorter than what was there, and too short for a kill to come in between.
+    writeSync(fd, JSON.stringify(saved), 0);
+  } finally {
+    closeSync(fd);
+  }
 }

@@ -1,15 +1,16 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { closeSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { readFile, statfs, writeFile } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { mountKernel, openDevice, prepareMountPoint } from '../../src/fuse/mount.js';
+import { abortMount, mountKernel, openDevice, prepareMountPoint, unmount } from '../../src/fuse/mount.js';
 import { canMount, client, TestFolders, TestServer } from './support/mounted.js';
 
 const KILLS = 5;
 const ROWS = 300;
+const READ_LIMIT_MS = 5000;
 
 /**
  * Whoever holds the device must have no file open on the mount: a fork closes its copy in the child before the new
@@ -80,6 +81,42 @@ for (const locks of canMount ? (['kernel', 'sluice'] as const) : []) {
       assert.is(saved.incarnation, 1 + KILLS);
       await server.stop();
     } finally {
+      await folders.remove();
+      closeSync(deviceFd);
+    }
+  });
+}
+
+if (canMount) {
+  test('a disk that is full is no obstacle for who takes over', async () => {
+    const folders = new TestFolders();
+    const deviceFd = openDevice();
+    try {
+      const disk = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'sluice-test', folders.run]);
+      assert.is(disk.status, 0, `${disk.stderr}`);
+      mountKernel({ deviceFd, path: prepareMountPoint(folders.path), name: 'sluice-test' });
+      let server = await TestServer.start([folders.mount()], deviceFd);
+      await writeFile(`${folders.path}/file`, 'kept');
+      await writeFile(`${folders.run}/fill`, Buffer.alloc(64 * 1024)).catch(() => undefined);
+      assert.is((await statfs(folders.run)).bavail, 0);
+      for (let kill = 0; kill < 2; kill++) {
+        server.kill();
+        await server.exited;
+        server = await TestServer.start([folders.mount({ takeover: true })], deviceFd);
+      }
+      // By a program that can be given up: this process could not end while it waits for a mount that nobody serves.
+      const read = spawnSync('cat', [`${folders.path}/file`], {
+        timeout: READ_LIMIT_MS,
+        killSignal: 'SIGKILL',
+        cwd: '/',
+      });
+      if (`${read.stdout}` !== 'kept') server.kill();
+      assert.is(`${read.stdout}`, 'kept', server.logged.join('; '));
+      await server.stop();
+    } finally {
+      abortMount(folders.path);
+      await unmount(folders.path, 200);
+      spawnSync('umount', ['-l', folders.run]);
       await folders.remove();
       closeSync(deviceFd);
     }

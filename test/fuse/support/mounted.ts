@@ -42,7 +42,10 @@ export class TestServer {
     const child = fork(program, [JSON.stringify(given)], { stdio, cwd: '/' });
     const server = new TestServer(child);
     await new Promise<void>((resolve, reject) => {
-      const timer = setTimeout(() => reject(new Error('the server did not start')), START_TIMEOUT_MS);
+      const timer = setTimeout(() => {
+        child.kill('SIGKILL');
+        reject(new Error(`the server did not start: ${server.logged.join('; ')}`));
+      }, START_TIMEOUT_MS);
       child.on('message', (message: { ready?: boolean; log?: string; status?: ServerStatus }) => {
         if (message.log !== undefined) server.logged.push(message.log);
         if (message.status !== undefined) server.#onStatus?.(message.status);
