@@ -42,7 +42,7 @@ export class PrimaryRole implements NodeRole {
       mountPath: options.config.mount.path,
       send: (message) => this.worker?.send(message),
       wakeWorker: () => this.worker?.waker.wake(),
-      cache: (path, bytes) => this.worker?.warmer.read(path, bytes),
+      cache: (path, bytes) => this.worker?.warmer.read(path, bytes) ?? false,
       onLogged: (db, pages, bytes) => {
         this.awake();
         metrics.transaction(db.name, pages, bytes);

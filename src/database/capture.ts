@@ -19,8 +19,8 @@ const IDLE_POLL_MS = 1;
 export interface CaptureHooks {
   /** Lets the worker look again at what it holds back. */
   wakeWorker(): void;
-  /** Has the kernel cache the start of a file of the mount. */
-  cache(path: string, bytes: number): void;
+  /** Has the kernel cache the start of a file of the mount; false if it cannot now. */
+  cache(path: string, bytes: number): boolean;
   /** A transaction was logged: for metrics. */
   logged(db: Database, pages: number, bytes: number): void;
   warn(db: Database, message: string, error: unknown): void;

@@ -27,8 +27,8 @@ export interface PrimaryOptions {
   /** Messages to the fuse worker, with a wake-up. */
   readonly send: (message: ToWorker) => void;
   readonly wakeWorker: () => void;
-  /** Has the kernel cache the start of a file of the mount. */
-  readonly cache: (path: string, bytes: number) => void;
+  /** Has the kernel cache the start of a file of the mount; false if it cannot now. */
+  readonly cache: (path: string, bytes: number) => boolean;
   readonly onLogged: (db: ReplicatedDatabase, pages: number, bytes: number) => void;
   readonly warn: (name: string, message: string, error: unknown) => void;
 }

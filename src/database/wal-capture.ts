@@ -35,7 +35,7 @@ export class WalCapture {
     private readonly shared: SharedState,
     private readonly writer: TransactionWriter,
     private readonly buffer: FrameBuffer,
-    private readonly cache: (path: string, bytes: number) => void,
+    private readonly cache: (path: string, bytes: number) => boolean,
   ) {}
 
   /** Frames of the WAL that are in the log. */
@@ -262,8 +262,8 @@ export class WalCapture {
    */
   private cacheOld(): void {
     const bytes = Math.min(this.wal?.size ?? 0, CACHED_BYTES);
-    if (bytes > this.cachedBytes + CACHE_STEP_BYTES) this.cache(`${this.database.name}-wal`, bytes);
-    else if (bytes >= this.cachedBytes) return;
-    this.cachedBytes = bytes;
+    const grown = bytes > this.cachedBytes + CACHE_STEP_BYTES;
+    const cut = bytes < this.cachedBytes;
+    if (cut || (grown && this.cache(`${this.database.name}-wal`, bytes))) this.cachedBytes = bytes;
   }
 }

@@ -1,4 +1,4 @@
-import { closeSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { F_RDLCK, F_WRLCK, type HeldLock, type LockRecorder, type LockTable } from './lock-table.js';
 
 /**
@@ -15,6 +15,8 @@ export class LockFile implements LockRecorder {
   readonly #slot = Buffer.alloc(SLOT_BYTES);
   readonly #free: number[] = [];
   #slots = 0;
+  /** While the locks of an earlier process are taken over: what the file is to be, and nothing goes to the disk. */
+  #gathered: Buffer | undefined;
 
   private constructor(fd: number) {
     this.#fd = fd;
@@ -28,11 +30,12 @@ export class LockFile implements LockRecorder {
   /**
    * Puts the locks that an earlier process wrote into `table`, and goes on with the file. A process that died while
    * it changed a lock may have left the old and the new one: the stronger holds, until its request, which the kernel
-   * sends again, settles it.
+   * sends again, settles it. The file is overwritten where it stands and in one go: a full disk has no room for another.
    */
   static resume(path: string, table: LockTable): LockFile {
     const bytes = readFileSync(path);
-    const file = new LockFile(openSync(`${path}.new`, 'w+'));
+    const file = new LockFile(openSync(path, 'r+'));
+    file.#gathered = Buffer.alloc(bytes.length - (bytes.length % SLOT_BYTES));
     table.record(file);
     for (const type of [F_RDLCK, F_WRLCK]) {
       for (let at = 0; at + SLOT_BYTES <= bytes.length; at += SLOT_BYTES) {
@@ -50,7 +53,9 @@ export class LockFile implements LockRecorder {
         );
       }
     }
-    renameSync(`${path}.new`, path);
+    const gathered = file.#gathered;
+    file.#gathered = undefined;
+    if (gathered.length > 0) writeSync(file.#fd, gathered, 0, gathered.length, 0);
     return file;
   }
 
@@ -65,13 +70,23 @@ export class LockFile implements LockRecorder {
     slot.writeUInt32LE(lock.type, 32);
     slot.writeUInt32LE(lock.pid, 36);
     putU64(slot, 40, lock.handle);
-    writeSync(this.#fd, slot, 0, SLOT_BYTES, lock.slot * SLOT_BYTES);
+    this.#put(lock.slot);
   }
 
   clear(slot: number): void {
     this.#slot.fill(0);
-    writeSync(this.#fd, this.#slot, 0, SLOT_BYTES, slot * SLOT_BYTES);
+    this.#put(slot);
     this.#free.push(slot);
+  }
+
+  #put(slot: number): void {
+    const at = slot * SLOT_BYTES;
+    if (this.#gathered === undefined) {
+      writeSync(this.#fd, this.#slot, 0, SLOT_BYTES, at);
+      return;
+    }
+    if (at === this.#gathered.length) this.#gathered = Buffer.concat([this.#gathered, this.#slot]);
+    else this.#slot.copy(this.#gathered, at);
   }
 
   close(): void {

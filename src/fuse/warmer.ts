@@ -21,9 +21,9 @@ export class Warmer {
     return this.running !== undefined;
   }
 
-  /** The first `bytes` of the file; nothing if another is being read. Never throws. */
-  read(path: string, bytes: number): void {
-    if (this.closed || this.running !== undefined) return;
+  /** The first `bytes` of the file. False if another is being read: try again later. Never throws. */
+  read(path: string, bytes: number): boolean {
+    if (this.closed || this.running !== undefined) return false;
     try {
       const child = spawn('head', ['-c', `${bytes}`, '--', join(this.mountPath, path)], {
         stdio: 'ignore',
@@ -37,8 +37,10 @@ export class Warmer {
       };
       child.once('exit', ended).once('error', ended);
       child.unref();
+      return true;
     } catch {
       // No memory for a process: writes stay as slow as they are.
+      return false;
     }
   }
 

@@ -69,6 +69,7 @@ export class MountBench {
   outcomes: readonly Recovered[] = [];
   /** What the kernel would have been told to cache. */
   readonly cached: { readonly path: string; readonly bytes: number }[] = [];
+  canCache = true;
   private readonly inbox: ToWorker[] = [];
   private readonly files = new Map<string, BenchFile>();
   private wakers: (() => void)[] = [];
@@ -87,7 +88,7 @@ export class MountBench {
         this.wake();
       },
       wakeWorker: () => this.wake(),
-      cache: (path, bytes) => this.cached.push({ path, bytes }),
+      cache: (path, bytes) => this.canCache && this.cached.push({ path, bytes }) > 0,
       onLogged: () => undefined,
       warn: (name, text, error) => this.warnings.push(`${name}: ${text}: ${String(error)}`),
     });
