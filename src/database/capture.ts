@@ -239,8 +239,13 @@ export class Capture {
 
   private async captureUndo(generation: number, frames: number): Promise<void> {
     await this.captureWal();
-    if (this.database.needsWholeRead) await this.captureWhole(frames);
-    else await this.wal.undo(generation, frames);
+    try {
+      if (this.database.needsWholeRead) await this.captureWhole(frames);
+      else await this.wal.undo(generation, frames);
+    } finally {
+      // The worker says so itself when it is woken: until then they would be found, and logged once more.
+      this.shared.takeBackWal(this.database.slot, generation, frames);
+    }
   }
 
   // --- rollback journal, and files that came in -------------------------------------------------------------------

@@ -102,6 +102,12 @@ export class SharedState {
     this.ringBell(slot);
   }
 
+  /** Main, which was asked to, while the worker waits: the frames behind `frames` are not committed any more. */
+  takeBackWal(slot: number, generation: number, frames: number): void {
+    if (this.walGeneration(slot) !== generation || this.walFrames(slot) <= frames) return;
+    Atomics.store(this.words, this.at(slot, Slot.WalFrames), frames);
+  }
+
   /** Worker: a new WAL begins. Only after all of the old one is logged, so main cannot mix them up. */
   beginWal(slot: number, generation: number): void {
     Atomics.store(this.words, this.at(slot, Slot.WalFrames), 0);
