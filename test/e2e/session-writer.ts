@@ -5,6 +5,7 @@ import Database from 'better-sqlite3';
  * transactions it committed; ends with an error when SQLite gives one.
  */
 const [seed = '1', seconds = '1', ...paths] = process.argv.slice(2);
+const BUSY_MS = 30_000;
 const MODES = ['wal', 'delete', 'truncate', 'persist'];
 
 /** Numerical Recipes' generator: good enough to choose by, and the same for the same seed. */
@@ -14,9 +15,21 @@ function below(limit: number): number {
   return Math.floor((state / 2 ** 32) * limit);
 }
 
+/** Of several that change a database to WAL at once SQLite refuses some without waiting, on any file system. */
+function setMode(db: Database.Database, mode: string): void {
+  for (const endMs = performance.now() + BUSY_MS; ; ) {
+    try {
+      db.pragma(`journal_mode = ${mode}`);
+      return;
+    } catch (error) {
+      if ((error as { code?: string }).code !== 'SQLITE_BUSY' || performance.now() > endMs) throw error;
+    }
+  }
+}
+
 const databases = paths.map((path, i) => {
-  const db = new Database(path, { timeout: 30_000 });
-  db.pragma(`journal_mode = ${MODES[i % MODES.length]}`);
+  const db = new Database(path, { timeout: BUSY_MS });
+  setMode(db, MODES[i % MODES.length]!);
   db.exec('create table if not exists t(id integer primary key, by int, x blob)');
   return db;
 });
