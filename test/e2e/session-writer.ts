@@ -53,4 +53,4 @@ for (const endMs = performance.now() + Number(seconds) * 1000; performance.now()
   work(databases[below(databases.length)]!);
 }
 for (const db of databases) db.close();
-console.log(transactions);
+console.log(`${transactions}`);
