@@ -1,5 +1,5 @@
-import { mkdirSync, rmSync } from 'node:fs';
 import { DataFolder, MountWorker, SharedState } from './database/index.js';
+import { mkdirSync, rmSync } from './disk/index.js';
 import { SluiceError } from './errors.js';
 import { createShared, measureWakeup, WakeupsTimer, whenServing } from './fuse/index.js';
 import { LocalFiles } from './local-files.js';

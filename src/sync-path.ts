@@ -1,8 +1,8 @@
-import { open } from 'node:fs/promises';
+import { later } from './disk/index.js';
 
 /** Makes a file's content, or the names in a folder, durable. Throws the system's error. */
 export async function syncPath(path: string): Promise<void> {
-  const handle = await open(path, 'r');
+  const handle = await later.open(path, 'r');
   try {
     await handle.sync();
   } finally {

@@ -1,4 +1,4 @@
-import { readSync } from 'node:fs';
+import { readSync } from '../disk/index.js';
 import { DEFER, type FileNode, PROCEED, type Verdict, type Watcher } from '../fuse/index.js';
 import { companionOf, HEADER_SIZE, hasDatabaseMagic, hasJournalMagic, JOURNAL_HEADER_SIZE } from '../sqlite/index.js';
 import { DatabaseGate } from './database-gate.js';

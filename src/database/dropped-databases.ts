@@ -1,5 +1,6 @@
-import { existsSync, rmSync, statSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { rmSync } from '../disk/index.js';
 import type { DataFolder } from './data-folder.js';
 import { type DatabaseState, StateFile } from './state-file.js';
 import { nextTurn } from './wal-file.js';

@@ -1,5 +1,5 @@
-import { closeSync, fsyncSync, openSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { closeSync, fsyncSync, openSync, renameSync, writeFileSync } from '../disk/index.js';
 
 /** Writes a small file so that after a crash it is there with all of its content, or as it was before. */
 export function writeDurably(path: string, content: string): void {

@@ -1,5 +1,6 @@
-import { closeSync, fstatSync, readdirSync, readSync } from 'node:fs';
+import { fstatSync } from 'node:fs';
 import { join } from 'node:path';
+import { closeSync, readdirSync, readSync } from '../disk/index.js';
 import { companionOf, HEADER_SIZE, hasDatabaseMagic } from '../sqlite/index.js';
 import { openToRead } from './readable-file.js';
 

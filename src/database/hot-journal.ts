@@ -1,16 +1,16 @@
+import { fstatSync, realpathSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import {
+  bySqlite,
   closeSync,
-  fstatSync,
   fsyncSync,
   ftruncateSync,
   openSync,
   readdirSync,
   readFileSync,
   readSync,
-  realpathSync,
   unlinkSync,
-} from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+} from '../disk/index.js';
 import { SUPER_NOTE_MAX, type SuperJournalNote, superJournalNote } from '../sqlite/index.js';
 import { syncFolder } from './durable-file.js';
 import { hasHotJournal } from './page-images.js';
@@ -61,12 +61,14 @@ export async function endHotJournal(path: string, place: MountPlace): Promise<Jo
 /** Lets SQLite roll back: it does so before it reads anything. */
 async function rollBack(path: string): Promise<void> {
   const { default: Sqlite } = await import('better-sqlite3');
-  const db = new Sqlite(path);
-  try {
-    db.pragma('schema_version');
-  } finally {
-    db.close();
-  }
+  bySqlite(path, () => {
+    const db = new Sqlite(path);
+    try {
+      db.pragma('schema_version');
+    } finally {
+      db.close();
+    }
+  });
 }
 
 function readNote(journal: string): SuperJournalNote | undefined {

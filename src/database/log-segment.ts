@@ -1,4 +1,5 @@
-import { closeSync, fdatasyncSync, fstatSync, ftruncateSync, openSync, readSync, unlinkSync, writeSync } from 'node:fs';
+import { fstatSync } from 'node:fs';
+import { closeSync, fdatasyncSync, ftruncateSync, openSync, readSync, unlinkSync, writeSync } from '../disk/index.js';
 import { SluiceError } from '../errors.js';
 import { fileSource, verifyLtx } from '../ltx/index.js';
 

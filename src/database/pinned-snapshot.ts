@@ -1,5 +1,4 @@
-import { closeSync, openSync, readSync } from 'node:fs';
-import { copyFile } from 'node:fs/promises';
+import { closeSync, later, openSync, readSync } from '../disk/index.js';
 import { SluiceError } from '../errors.js';
 import { DatabaseSums, LtxEncoder, lockPage, type Position, pageChecksum } from '../ltx/index.js';
 import { readFilePage } from './page-images.js';
@@ -75,7 +74,7 @@ export class PinnedSnapshot implements Snapshot {
     const { flags, frames, walPath, savedPath } = this.facts;
     if (frames === 0 || flags.walCopied || this.closed) return;
     try {
-      await copyFile(walPath, `${savedPath}-wal`);
+      await later.copyFile(walPath, `${savedPath}-wal`);
       flags.setWalCopied();
     } catch {
       flags.setFailed();

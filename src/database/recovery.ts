@@ -1,4 +1,5 @@
-import { closeSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
+import { closeSync } from '../disk/index.js';
 import { SluiceError } from '../errors.js';
 import { type DatabaseSums, fileSource, LtxReader, type Position, pageChecksum, samePosition } from '../ltx/index.js';
 import type { Database } from './database.js';

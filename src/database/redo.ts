@@ -1,4 +1,4 @@
-import { closeSync, fsyncSync, ftruncateSync, openSync } from 'node:fs';
+import { bySqlite, closeSync, fsyncSync, ftruncateSync, openSync } from '../disk/index.js';
 import { SluiceError } from '../errors.js';
 import { type ByteSource, LtxReader, verifyLtx } from '../ltx/index.js';
 import type { Database } from './database.js';
@@ -65,10 +65,12 @@ function writePages(fd: number, source: ByteSource): void {
 
 async function checkpointOffline(path: string): Promise<void> {
   const { default: Sqlite } = await import('better-sqlite3');
-  const db = new Sqlite(path);
-  try {
-    db.pragma('wal_checkpoint(TRUNCATE)');
-  } finally {
-    db.close();
-  }
+  bySqlite(path, () => {
+    const db = new Sqlite(path);
+    try {
+      db.pragma('wal_checkpoint(TRUNCATE)');
+    } finally {
+      db.close();
+    }
+  });
 }

@@ -1,5 +1,6 @@
-import { closeSync, fstatSync, openSync, statSync } from 'node:fs';
+import { fstatSync, statSync } from 'node:fs';
 import type { Applier, LtxLocation } from '../apply/index.js';
+import { closeSync, openSync } from '../disk/index.js';
 import { describeError, errorCode, SluiceError } from '../errors.js';
 import {
   type ByteSource,

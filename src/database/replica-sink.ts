@@ -1,6 +1,6 @@
-import { closeSync, openSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Applier } from '../apply/index.js';
+import { closeSync, openSync, rmSync } from '../disk/index.js';
 import { describeError, SluiceError } from '../errors.js';
 import type { Position } from '../ltx/index.js';
 import type { DataFolder } from './data-folder.js';

@@ -1,6 +1,6 @@
 import { constants, statSync } from 'node:fs';
-import { copyFile, mkdir, open, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { later } from '../disk/index.js';
 import { describeError, errorCode, SluiceError } from '../errors.js';
 import { formatPosition } from '../ltx/index.js';
 import { syncPath } from '../sync-path.js';
@@ -37,18 +37,18 @@ export class SetAsides {
     const { finished, unfinished } = this.folder.newSetAside(reason);
     try {
       const target = join(unfinished, database.name);
-      await mkdir(dirname(target), { recursive: true });
+      await later.mkdir(dirname(target), { recursive: true });
       for (let copies = 1; !(await this.copyAll(database, target)); copies++) {
         if (copies === MAX_COPIES) throw new Error('its WAL changes while it is copied');
       }
       const text = `${basename(target)} at position ${formatPosition(database.position)}, set aside: ${reason}\n`;
-      await writeFile(`${target}.txt`, text);
+      await later.writeFile(`${target}.txt`, text);
       await syncPath(`${target}.txt`);
       for (let path = dirname(target); path !== this.folder.setAside; path = dirname(path)) await syncPath(path);
-      await rename(unfinished, finished);
+      await later.rename(unfinished, finished);
       await syncPath(this.folder.setAside);
     } catch (error) {
-      await rm(unfinished, { recursive: true, force: true }).catch(() => undefined);
+      await later.rm(unfinished, { recursive: true, force: true }).catch(() => undefined);
       throw new SluiceError(
         'SET_ASIDE_FAILED',
         `${database.name} is to give way to what the primary has, but could not be set aside: ${describeError(error)}`,
@@ -63,7 +63,7 @@ export class SetAsides {
   private async copyAll({ path, walPath }: Database, target: string): Promise<boolean> {
     const before = fileFacts(walPath);
     for (const suffix of SUFFIXES) {
-      await rm(target + suffix, { force: true });
+      await later.rm(target + suffix, { force: true });
       try {
         await this.copyOne(path + suffix, target + suffix);
       } catch (error) {
@@ -78,14 +78,14 @@ export class SetAsides {
   /** As a clone where the disk can do that; else in pieces, since a copy of 10 GB in one go would hold up a stop. */
   private async copyOne(from: string, to: string): Promise<void> {
     try {
-      await copyFile(from, to, constants.COPYFILE_FICLONE_FORCE);
+      await later.copyFile(from, to, constants.COPYFILE_FICLONE_FORCE);
       return;
     } catch (error) {
       if (errorCode(error) === 'ENOENT') throw error;
     }
-    const source = await open(from, 'r');
+    const source = await later.open(from, 'r');
     try {
-      const target = await open(to, 'w');
+      const target = await later.open(to, 'w');
       try {
         const piece = Buffer.allocUnsafeSlow(PIECE_BYTES);
         for (;;) {

@@ -1,4 +1,4 @@
-import { closeSync, fdatasyncSync, openSync, readFileSync, readSync, writeSync } from 'node:fs';
+import { closeSync, fdatasyncSync, openSync, readFileSync, readSync, writeSync } from '../disk/index.js';
 import { Crc64 } from '../ltx/index.js';
 
 /**

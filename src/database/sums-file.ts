@@ -1,4 +1,4 @@
-import { closeSync, fdatasyncSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs';
+import { closeSync, fdatasyncSync, ftruncateSync, openSync, readSync, writeSync } from '../disk/index.js';
 import { DatabaseSums, PAGE_SUM_SIZE } from '../ltx/index.js';
 
 /** Pages whose checksums one read or write takes. */

@@ -1,4 +1,4 @@
-import { closeSync, openSync, readSync } from 'node:fs';
+import { closeSync, openSync, readSync } from '../disk/index.js';
 import type { FileNode } from '../fuse/index.js';
 import { parseDatabaseHeader } from '../sqlite/index.js';
 import { PageSet } from './page-set.js';

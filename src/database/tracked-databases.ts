@@ -1,5 +1,6 @@
-import { closeSync, existsSync, fstatSync, readSync } from 'node:fs';
+import { existsSync, fstatSync } from 'node:fs';
 import { join } from 'node:path';
+import { closeSync, readSync } from '../disk/index.js';
 import type { FileNode } from '../fuse/index.js';
 import { HEADER_SIZE, hasJournalMagic } from '../sqlite/index.js';
 import { openToRead } from './readable-file.js';

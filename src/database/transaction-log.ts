@@ -1,5 +1,5 @@
-import { fdatasync, readdirSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
+import { fdatasync, readdirSync, unlinkSync } from '../disk/index.js';
 import { SluiceError } from '../errors.js';
 import {
   decodeHeader,

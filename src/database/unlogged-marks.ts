@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
-import { closeSync, existsSync, mkdirSync, openSync, rmSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { closeSync, mkdirSync, openSync, rmSync } from '../disk/index.js';
 
 /**
  * Which databases have changes in their file that are neither in a journal, nor in a WAL, nor in the log: made by `cp`,

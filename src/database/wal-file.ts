@@ -1,4 +1,5 @@
-import { closeSync, fstatSync, readSync } from 'node:fs';
+import { fstatSync } from 'node:fs';
+import { closeSync, readSync } from '../disk/index.js';
 import {
   frameCommitSize,
   framePageNumber,

@@ -1,4 +1,4 @@
-import { readSync } from 'node:fs';
+import { readSync } from '../disk/index.js';
 import { DEFER, type FileNode, PROCEED, type Verdict } from '../fuse/index.js';
 import { WAL_HEADER_SIZE } from '../sqlite/index.js';
 import type { MainLink } from './main-link.js';

@@ -1,4 +1,5 @@
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { fstatSync } from 'node:fs';
+import { closeSync, openSync, readSync } from '../disk/index.js';
 import { DatabaseSums, pageChecksum } from '../ltx/index.js';
 import { nextTurn, type WalFile } from './wal-file.js';
 

@@ -1,4 +1,5 @@
-import { closeSync, copyFileSync, fstatSync, openSync, readSync, writeSync } from 'node:fs';
+import { fstatSync } from 'node:fs';
+import { closeSync, copyFileSync, openSync, readSync, writeSync } from '../disk/index.js';
 import type { PinFlags } from './pin-flags.js';
 
 /** Bytes before each saved page: its number, big-endian. */

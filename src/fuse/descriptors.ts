@@ -1,4 +1,5 @@
-import { closeSync, constants, openSync } from 'node:fs';
+import { constants } from 'node:fs';
+import { closeSync, openSync } from '../disk/index.js';
 import { EMFILE, ENFILE, EROFS, errnoOf, Stale } from './errno.js';
 import type { FileOpener, RegularFile } from './nodes.js';
 

@@ -1,17 +1,16 @@
+import { fstatSync, readlinkSync } from 'node:fs';
 import {
   chmodSync,
   fchmodSync,
   fchownSync,
-  fstatSync,
   ftruncateSync,
   futimesSync,
   lchownSync,
   lutimesSync,
-  readlinkSync,
   readSync,
   unlinkSync,
   writeSync,
-} from 'node:fs';
+} from '../disk/index.js';
 import {
   type Backing,
   backingPath,

@@ -1,4 +1,4 @@
-import { readdirSync } from 'node:fs';
+import { readdirSync } from '../disk/index.js';
 import { type Backing, backingPath } from './backing.js';
 import type { Folder } from './nodes.js';
 import { writeDirent } from './reply.js';

@@ -1,4 +1,4 @@
-import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, writeSync } from '../disk/index.js';
 import { F_RDLCK, F_WRLCK, type HeldLock, type LockRecorder, type LockTable } from './lock-table.js';
 
 /**

@@ -1,20 +1,17 @@
+import { constants, fstatSync, type Stats, statfsSync } from 'node:fs';
 import {
   chmodSync,
   closeSync,
-  constants,
   fchmodSync,
   fchownSync,
-  fstatSync,
   lchownSync,
   linkSync,
   mkdirSync,
   openSync,
   renameSync,
   rmdirSync,
-  type Stats,
-  statfsSync,
   unlinkSync,
-} from 'node:fs';
+} from '../disk/index.js';
 import {
   announce,
   type Backing,

@@ -1,4 +1,4 @@
-import { closeSync, ftruncateSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, ftruncateSync, openSync, readFileSync, renameSync, rmSync, writeSync } from '../disk/index.js';
 
 /**
  * The append-only file `<run>/nodes`: which node id has which name, readable by the next process on the same kernel

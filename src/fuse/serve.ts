@@ -1,14 +1,14 @@
+import { readSync as readDevice, writeSync as writeDevice } from 'node:fs';
 import {
   closeSync,
   mkdirSync,
   openSync,
   readFileSync,
-  readSync,
   renameSync,
   rmSync,
   writeFileSync,
   writeSync,
-} from 'node:fs';
+} from '../disk/index.js';
 import { errorCode, SluiceError } from '../errors.js';
 import type { Backing } from './backing.js';
 import { Descriptors } from './descriptors.js';
@@ -180,7 +180,7 @@ class Device {
   read(into: Buffer): number {
     for (;;) {
       try {
-        return readSync(this.#fd, into, 0, into.length, null);
+        return readDevice(this.#fd, into, 0, into.length, null);
       } catch (error) {
         const code = errorCode(error);
         // ENODEV: unmounted. ECONNABORTED, EPERM: the connection was aborted, or never mounted.
@@ -193,7 +193,7 @@ class Device {
 
   send(reply: Buffer, bytes: number): void {
     try {
-      writeSync(this.#fd, reply, 0, bytes);
+      writeDevice(this.#fd, reply, 0, bytes);
     } catch (error) {
       const code = errorCode(error);
       // ENOENT: whoever asked was killed. ENODEV: unmounted.

@@ -1,5 +1,6 @@
-import { fdatasyncSync, fsyncSync, writeSync } from 'node:fs';
+import { writeSync as writeDevice } from 'node:fs';
 import { workerData } from 'node:worker_threads';
+import { fdatasyncSync, fsyncSync } from '../disk/index.js';
 import { errnoOf } from './errno.js';
 import { runFirst } from './priority.js';
 import { OUT_HEADER } from './protocol.js';
@@ -57,7 +58,7 @@ function sync(fd: number, dataOnly: boolean): number {
 
 function answer(device: number, reply: Buffer): void {
   try {
-    writeSync(device, reply);
+    writeDevice(device, reply);
   } catch {
     // ENOENT: the caller was killed. ENODEV: unmounted. Nobody waits.
   }

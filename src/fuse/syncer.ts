@@ -1,5 +1,6 @@
-import { closeSync, constants, fdatasyncSync, fsyncSync, openSync } from 'node:fs';
+import { constants } from 'node:fs';
 import { Worker } from 'node:worker_threads';
+import { closeSync, fdatasyncSync, fsyncSync, openSync } from '../disk/index.js';
 import { errnoOf } from './errno.js';
 import type { Sync } from './file-requests.js';
 import type { RegularFile } from './nodes.js';

@@ -1,4 +1,4 @@
-import { readdirSync, rmSync } from 'node:fs';
+import { readdirSync, rmSync } from '../disk/index.js';
 import { announce, type Backing, backingPath, childBackingPath, statPath } from './backing.js';
 import type { RegularFile } from './nodes.js';
 

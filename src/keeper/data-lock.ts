@@ -1,6 +1,6 @@
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
+import { mkdirSync, readFileSync, writeFileSync } from '../disk/index.js';
 import { errorCode, SluiceError } from '../errors.js';
 
 /** A node that is just ending may hold the folder for so long. */
