@@ -139,7 +139,7 @@ export class DatabaseOperations {
     return this.client;
   }
 
-  /** Undefined if there is no file, or one that is no database: a new one takes its name. */
+  /** Undefined if there is no file, or one that SQLite takes for no database or a malformed one: a new one takes its name. */
   private async openedForReplace(): Promise<DatabaseClient | undefined> {
     if (statSync(this.path, { throwIfNoEntry: false }) === undefined) {
       await this.close();
@@ -150,7 +150,8 @@ export class DatabaseOperations {
       if (client.fileSize() === 0) await this.beginEmpty(client);
       return client;
     } catch (error) {
-      if (errorCode(error) !== 'SQLITE_NOTADB') throw error;
+      if (!isUnsound(error)) throw error;
+      await this.close();
       return undefined;
     }
   }
@@ -181,4 +182,10 @@ export class DatabaseOperations {
       await turn.wait(pauseMs);
     }
   }
+}
+
+/** What the file holds can only be replaced. */
+function isUnsound(error: unknown): boolean {
+  const code = errorCode(error);
+  return code === 'SQLITE_NOTADB' || code?.startsWith('SQLITE_CORRUPT') === true;
 }

@@ -60,9 +60,12 @@ export class TrackedDatabase {
     return this.wal.header !== undefined && !this.journalOpen;
   }
 
-  /** Whether a crash leaves a journal or a WAL that tells of writes to the database file. */
+  /**
+   * Whether a crash leaves a journal or a WAL that tells of writes to the database file. A WAL that came before the file
+   * did, as in a copy of both, does not.
+   */
   get journaled(): boolean {
-    return this.journalOpen || this.checkpointing;
+    return this.journalOpen || (this.checkpointing && !this.dirtyUnknown);
   }
 
   clearChanges(): void {

@@ -72,6 +72,8 @@ export class TrackedDatabases {
     database.main = node;
     if (!database.dropped) return;
     database.dropped = false;
+    // A WAL that is there already, as in a copy of both, says nothing of the file that comes.
+    database.dirtyUnknown = true;
     this.found(database.slot, database.name);
   }
 

@@ -131,16 +131,17 @@ test('a file that is no database fails, others go on, and a whole image heals it
     const src = source('a.db', { mode: 'delete' });
     src.insert(5);
     const whole = src.capture();
+    writeFileSync(path('short.db'), src.file().subarray(0, 4096));
     src.insert(1);
     const part = src.capture();
-    for (const name of ['empty.db', 'text.db', 'missing.db']) {
+    for (const name of ['empty.db', 'text.db', 'short.db', 'missing.db']) {
       for (const call of [() => applier.open(name), () => applier.apply(name, bytes(part))]) {
         const failure = await call().catch((error: unknown) => error);
         assert.is((failure as { code?: string }).code, 'APPLY_FAILED', `${name}: ${String(failure)}`);
       }
     }
     assert.not(existsSync(path('missing.db')));
-    for (const name of ['empty.db', 'text.db', 'missing.db']) {
+    for (const name of ['empty.db', 'text.db', 'short.db', 'missing.db']) {
       await applier.replace(name, bytes(whole));
       await applier.apply(name, bytes(part));
       assert.ok(readFileSync(path(name)).equals(src.file()), name);

@@ -411,6 +411,32 @@ test('removed and made again: the drop first, then the new one, in order', () =>
   );
 });
 
+for (const again of [false, true]) {
+  test(`a file copied ${again ? 'over a dropped one’s name' : 'to a new name'} after its WAL is taken whole when it is there`, () => {
+    if (again) {
+      rig.unlink(rollbackDatabase().main);
+      settle(rig.take()[0]);
+    }
+    const made = walBytes(2);
+    const wal = rig.file('a.db-wal');
+    rig.write(wal, 0, made.wal);
+    const main = rig.file('a.db');
+    const marks = new UnloggedMarks(join(rig.folder, 'unlogged'));
+    for (let at = 0; at < made.main.length; at += PAGE) {
+      assert.is(rig.write(main, at, made.main.subarray(at, at + PAGE)), PROCEED);
+      assert.is(marks.has('a.db'), true, 'the WAL does not tell of it');
+    }
+    main.writers = 0;
+    rig.watcher.released(main, true);
+    const [found, changed, ...more] = rig.take();
+    assert.is(found?.kind, 'found');
+    if (changed?.kind !== 'changed') throw new Error('nothing to log');
+    assert.is(changed.pages, undefined);
+    assert.is(changed.marked, true);
+    assert.equal(more, []);
+  });
+}
+
 test('renamed away, to, and over another', () => {
   const { main, bytes } = rollbackDatabase();
   const other = rig.file('incoming');
