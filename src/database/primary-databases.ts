@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { SluiceError } from '../errors.js';
+import { describeError, SluiceError } from '../errors.js';
 import { Capture } from './capture.js';
 import type { DataFolder } from './data-folder.js';
 import { Database } from './database.js';
@@ -7,6 +7,7 @@ import { DroppedDatabases, isLongGone } from './dropped-databases.js';
 import { DatabaseEvents } from './events.js';
 import { type FolderScan, scanFolder } from './folder-scan.js';
 import { FrameBuffer } from './frame-buffer.js';
+import { nameProblem } from './names.js';
 import { type Recovered, recoverPrimary } from './recovery.js';
 import { type Refusal, RefusedDatabases } from './refused-databases.js';
 import { NO_SLOT, type SharedState } from './shared.js';
@@ -63,8 +64,8 @@ export class PrimaryDatabases implements DatabaseSet {
     let slot = 0;
     // Those that are gone keep no slot: the others find it free.
     for (const name of new Set([...withoutThose(known, present), ...present])) {
-      if (slot >= shared.slots) {
-        this.overLimit(name);
+      if (slot >= shared.slots || nameProblem(name) !== undefined) {
+        this.refuse(name);
         continue;
       }
       const outcome = await this.recoverOne(name, slot, live);
@@ -129,7 +130,7 @@ export class PrimaryDatabases implements DatabaseSet {
     }
     switch (message.kind) {
       case 'found':
-        if (message.slot === NO_SLOT) this.overLimit(message.name);
+        if (message.slot === NO_SLOT) this.refuse(message.name);
         else this.found(message.slot, message.name);
         return;
       case 'changed': {
@@ -223,10 +224,9 @@ export class PrimaryDatabases implements DatabaseSet {
     return recovered;
   }
 
-  private overLimit(name: string): void {
-    if (!this.refused.overLimit(name)) return;
-    const { shared, warn } = this.options;
-    warn(name, `it is not replicated: this node has ${shared.slots} databases, and no room for more`, undefined);
+  private refuse(name: string): void {
+    const reason = this.refused.refuse(name);
+    if (reason !== undefined) this.options.warn(name, describeError(reason), undefined);
   }
 
   private found(slot: number, name: string): void {

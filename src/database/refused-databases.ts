@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
 import { describeError, SluiceError } from '../errors.js';
+import { onDisk } from '../fuse/index.js';
+import { nameProblem } from './names.js';
 
 /** Between two tries to open what is kept of a database. */
 const RETRY_MS = 5000;
@@ -63,11 +64,11 @@ export class RefusedDatabases {
     );
   }
 
-  /** There is no slot for it. Whether that is news. */
-  overLimit(name: string): boolean {
-    if (this.withoutSlot.has(name) || this.withoutSlot.size >= MAX_NAMED) return false;
+  /** It cannot have a slot. Returns why, if that is news. */
+  refuse(name: string): SluiceError | undefined {
+    if (this.withoutSlot.has(name) || this.withoutSlot.size >= MAX_NAMED) return undefined;
     this.withoutSlot.set(name, Date.now());
-    return true;
+    return this.reason(name);
   }
 
   names(): { name: string; slot: number }[] {
@@ -79,12 +80,16 @@ export class RefusedDatabases {
       if (error !== undefined) yield { name, error, sinceMs };
     }
     for (const [name, sinceMs] of this.withoutSlot) {
-      if (existsSync(join(this.files, name))) yield { name, error: this.limitError(name), sinceMs };
+      if (existsSync(onDisk(`${this.files}/${name}`))) yield { name, error: this.reason(name), sinceMs };
       else this.withoutSlot.delete(name);
     }
   }
 
-  private limitError(name: string): SluiceError {
+  private reason(name: string): SluiceError {
+    const problem = nameProblem(name);
+    if (problem !== undefined) {
+      return new SluiceError(problem.code, `it is not replicated: ${problem.message}`, 'Give it another name');
+    }
     return new SluiceError(
       'DATABASE_LIMIT',
       `${name}: it is not replicated: this node has ${this.limit} databases already`,

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { closeSync, readSync } from '../disk/index.js';
 import type { FileNode } from '../fuse/index.js';
 import { HEADER_SIZE, hasJournalMagic } from '../sqlite/index.js';
+import { nameProblem } from './names.js';
 import { openToRead } from './readable-file.js';
 import { NO_SLOT, type SharedState } from './shared.js';
 import { TrackedDatabase } from './tracked-database.js';
@@ -19,7 +20,7 @@ export class TrackedDatabases {
   /** Where the last search for a slot ended. */
   private searched = 0;
 
-  /** `found`: a new one, with `NO_SLOT` if this node holds as many as it can. */
+  /** `found`: a new one, with `NO_SLOT` if this node cannot hold it. */
   constructor(
     private readonly backing: string,
     private readonly shared: SharedState,
@@ -47,8 +48,15 @@ export class TrackedDatabases {
     return this.bySlot[slot];
   }
 
-  /** A new one, in the slot of a dropped one if there is one; undefined when this node holds as many as it can. */
+  /**
+   * A new one, in the slot of a dropped one if there is one. Undefined when this node holds as many as it can, or other
+   * nodes could have none of that name.
+   */
   create(name: string): TrackedDatabase | undefined {
+    if (nameProblem(name) !== undefined) {
+      this.refuse(name);
+      return undefined;
+    }
     const dropped = this.nextDropped();
     if (dropped === undefined && this.bySlot.length >= this.shared.slots) {
       this.refuse(name);

@@ -3,7 +3,7 @@
 export type FromWorker =
   /**
    * A file became a database, perhaps again after it was dropped; from now on, until it is, `slot` stands for it. With
-   * `NO_SLOT`: this node holds as many as it can, and cannot take it.
+   * `NO_SLOT`: this node cannot take it: it holds as many as it can, or the name is none that others could have.
    */
   | { readonly kind: 'found'; readonly slot: number; readonly name: string }
   /**

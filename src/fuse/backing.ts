@@ -1,8 +1,10 @@
 import { lstatSync, type Stats } from 'node:fs';
 import type { Descriptors } from './descriptors.js';
+import { type DiskPath, onDisk } from './file-name.js';
 import type { Folder, Node, NodeTable, RegularFile } from './nodes.js';
-import { S_IFDIR, S_IFMT, S_IFREG } from './protocol.js';
+import { S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from './protocol.js';
 import type { Attributes } from './reply.js';
+import { linkTarget } from './symbolic-link.js';
 import { UNWATCHED } from './unwatched.js';
 import { DEFER, PROCEED, type Verdict, type Watcher } from './watcher.js';
 
@@ -26,21 +28,23 @@ export function refusal(verdict: Verdict): Result {
 
 export const proceeds = (verdict: Verdict): boolean => verdict === PROCEED;
 
-export function backingPath(backing: Backing, node: Node): string {
+export function backingPath(backing: Backing, node: Node): DiskPath {
   if (node.kind === 'file') return backing.descriptors.path(node);
-  return node.path === '' ? backing.folder : `${backing.folder}/${node.path}`;
+  return onDisk(node.path === '' ? backing.folder : `${backing.folder}/${node.path}`);
 }
 
-export function childBackingPath(backing: Backing, folder: Folder, name: string): string {
-  return `${backingPath(backing, folder)}/${name}`;
+export function childBackingPath(backing: Backing, folder: Folder, name: string): DiskPath {
+  return onDisk(`${backing.folder}/${relativePath(folder, name)}`);
 }
 
 export const relativePath = (folder: Folder, name: string): string =>
   folder.path === '' ? name : `${folder.path}/${name}`;
 
-/** lstat without an exception for a name that does not exist. */
-export function statPath(path: string): Stats | undefined {
-  return lstatSync(path, { throwIfNoEntry: false });
+/** lstat without an exception for a name that does not exist. A link is as long as its target. */
+export function statPath(path: DiskPath): Stats | undefined {
+  const stat = lstatSync(path, { throwIfNoEntry: false });
+  if (stat !== undefined && (stat.mode & S_IFMT) === S_IFLNK) stat.size = linkTarget(path).length;
+  return stat;
 }
 
 export function kindOfMode(mode: number): 'file' | 'folder' | 'other' {

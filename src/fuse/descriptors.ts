@@ -1,6 +1,7 @@
 import { constants } from 'node:fs';
 import { closeSync, openSync } from '../disk/index.js';
 import { EMFILE, ENFILE, EROFS, errnoOf, Stale } from './errno.js';
+import { type DiskPath, onDisk } from './file-name.js';
 import type { FileOpener, RegularFile } from './nodes.js';
 
 /**
@@ -56,8 +57,8 @@ export class Descriptors implements FileOpener {
   }
 
   /** Where the data of `file` is. */
-  path(file: RegularFile): string {
-    return file.orphan ? this.orphanPath(file) : `${this.#backing}/${file.path}`;
+  path(file: RegularFile): DiskPath {
+    return file.orphan ? this.orphanPath(file) : onDisk(`${this.#backing}/${file.path}`);
   }
 
   orphanPath(file: RegularFile): string {
@@ -81,7 +82,7 @@ export class Descriptors implements FileOpener {
     return fd;
   }
 
-  #openRetrying(path: string, access: number): number {
+  #openRetrying(path: DiskPath, access: number): number {
     const flags = access | constants.O_NOFOLLOW;
     try {
       return openSync(path, flags);

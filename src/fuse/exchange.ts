@@ -1,5 +1,6 @@
 import type { Backing, Result } from './backing.js';
 import { EINVAL } from './errno.js';
+import { nameOf } from './file-name.js';
 import type { Negotiated } from './negotiation.js';
 import type { Folder, Node } from './nodes.js';
 import * as p from './protocol.js';
@@ -47,7 +48,7 @@ export class Exchange {
     const end = r.nameEnd(request, start, this.length);
     if (end < 0) return -EINVAL;
     const errno = r.checkName(request, start, end);
-    return errno !== 0 ? -errno : request.toString('utf8', start, end);
+    return errno !== 0 ? -errno : nameOf(request, start, end);
   }
 
   /** The kernel sent this request before, to a process that died. */

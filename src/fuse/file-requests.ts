@@ -1,6 +1,7 @@
-import { type Result, watcherOf } from './backing.js';
+import { backingPath, type Result, watcherOf } from './backing.js';
 import { EINVAL, ENOTDIR, ESTALE } from './errno.js';
 import { type Exchange, LONG_S, NEVER_CACHED_S } from './exchange.js';
+import type { DiskPath } from './file-name.js';
 import type { AttributeChange, FileOperations } from './files.js';
 import type { Node, RegularFile } from './nodes.js';
 import * as p from './protocol.js';
@@ -10,7 +11,7 @@ import * as r from './request.js';
 /** Syncs descriptors and answers the request itself, now or from another thread. Must not throw. See syncer.ts. */
 export interface Sync {
   file(uniqueLow: number, uniqueHigh: number, file: RegularFile, also: readonly number[], dataOnly: boolean): void;
-  folder(uniqueLow: number, uniqueHigh: number, path: string, also: readonly number[]): void;
+  folder(uniqueLow: number, uniqueHigh: number, path: DiskPath, also: readonly number[]): void;
 }
 
 /** Decodes requests about one node, and writes the bodies of their replies. WRITE is the session's own. */
@@ -43,7 +44,7 @@ export class FileRequests {
   open(request: Buffer): Result {
     const node = this.#x.node(request);
     if (node === undefined) return -ESTALE;
-    const result = this.#files.open(node, r.openFlags(request), r.headerPid(request));
+    const result = this.#files.open(node, r.openFlags(request), r.headerUid(request), r.headerPid(request));
     return result < 0 ? result : w.writeOpen(this.#x.out, 0, this.#x.newHandle(), this.#x.openFlags(node));
   }
 
@@ -94,8 +95,7 @@ export class FileRequests {
     const folder = this.#x.folder(request);
     if (folder === undefined) return this.#x.node(request) === undefined ? -ESTALE : -ENOTDIR;
     const also = this.#x.backing.watcher.alsoSyncFolder(folder.path);
-    const path = folder.path === '' ? this.#x.backing.folder : `${this.#x.backing.folder}/${folder.path}`;
-    this.#sync.folder(this.#x.uniqueLow, this.#x.uniqueHigh, path, also);
+    this.#sync.folder(this.#x.uniqueLow, this.#x.uniqueHigh, backingPath(this.#x.backing, folder), also);
     return 0;
   }
 
@@ -115,6 +115,6 @@ export class FileRequests {
   readLink(request: Buffer): Result {
     const node = this.#x.node(request);
     if (node === undefined) return -ESTALE;
-    return node.kind === 'other' ? this.#x.out.write(this.#files.readLink(node), p.OUT_HEADER) : -EINVAL;
+    return node.kind === 'other' ? this.#files.readLink(node).copy(this.#x.out, p.OUT_HEADER) : -EINVAL;
   }
 }

@@ -1,4 +1,4 @@
-import { fstatSync, readlinkSync } from 'node:fs';
+import { fstatSync } from 'node:fs';
 import {
   chmodSync,
   fchmodSync,
@@ -22,9 +22,11 @@ import {
   watcherOf,
 } from './backing.js';
 import { EACCES, EFBIG, EINVAL, EISDIR, EOPNOTSUPP, EPERM, ESTALE } from './errno.js';
+import type { DiskPath } from './file-name.js';
 import { type Node, type RegularFile, type VirtualFile, WAKE_NAME } from './nodes.js';
-import { O_ACCMODE, O_TRUNC } from './protocol.js';
+import { O_ACCMODE, O_TRUNC, S_IXGRP } from './protocol.js';
 import type { Attributes } from './reply.js';
+import { linkTarget } from './symbolic-link.js';
 
 /** What SETATTR asks for. Times in seconds with a fraction, `now` for the current time; undefined leaves a field. */
 export interface AttributeChange {
@@ -61,6 +63,7 @@ export class FileOperations {
   }
 
   #stat(node: Exclude<Node, VirtualFile>): Attributes | undefined {
+    if (node.kind === 'folder' && node.removed !== undefined) return node.removed;
     if (node.kind !== 'file') return statPath(backingPath(this.#backing, node));
     if (node.openFd >= 0) return fstatSync(node.openFd);
     return node.nameless && !node.orphan ? undefined : statPath(backingPath(this.#backing, node));
@@ -73,7 +76,7 @@ export class FileOperations {
       : this.#backing.watcher.virtual(node.path);
   }
 
-  open(node: Node, flags: number, pid: number): Result {
+  open(node: Node, flags: number, uid: number, pid: number): Result {
     if (node.kind === 'virtual') return (flags & O_ACCMODE) === 0 && (flags & O_TRUNC) === 0 ? 0 : -EACCES;
     if (node.kind === 'folder') return -EISDIR;
     if (node.kind === 'other') return -EINVAL;
@@ -84,6 +87,7 @@ export class FileOperations {
     if ((flags & O_TRUNC) !== 0) {
       const result = this.resize(node, 0, pid);
       if (result < 0) return result;
+      if (uid !== 0) dropSetId(node.fd());
     } else {
       // Now, so that a file that cannot be opened fails here rather than at its first read.
       node.fd();
@@ -171,8 +175,8 @@ export class FileOperations {
     return 0;
   }
 
-  readLink(node: Node): string {
-    return readlinkSync(backingPath(this.#backing, node));
+  readLink(node: Node): Buffer {
+    return linkTarget(backingPath(this.#backing, node));
   }
 
   #readVirtual(node: VirtualFile, out: Buffer, at: number, size: number, position: number): Result {
@@ -188,6 +192,13 @@ function touchesMore(change: AttributeChange): boolean {
   return change.size === undefined && (change.atime !== undefined || change.mtime !== undefined);
 }
 
+/** As with any write by another than root. The kernel sees to that itself, but not where an open truncates. */
+function dropSetId(fd: number): void {
+  const { mode } = fstatSync(fd);
+  const kept = mode & ((mode & S_IXGRP) !== 0 ? 0o1777 : 0o3777);
+  if (kept !== (mode & 0o7777)) fchmodSync(fd, kept);
+}
+
 function changeFile(fd: number, change: AttributeChange): void {
   if (change.uid !== undefined || change.gid !== undefined) {
     const stat = fstatSync(fd);
@@ -200,7 +211,7 @@ function changeFile(fd: number, change: AttributeChange): void {
   }
 }
 
-function changePath(path: string, change: AttributeChange, followMode: boolean): void {
+function changePath(path: DiskPath, change: AttributeChange, followMode: boolean): void {
   const stat = statPath(path);
   if (stat === undefined) return;
   if (change.uid !== undefined || change.gid !== undefined) {
@@ -212,6 +223,8 @@ function changePath(path: string, change: AttributeChange, followMode: boolean):
   }
 }
 
-function timeOf(wanted: number | 'now' | undefined, beforeMs: number): number {
-  return wanted === undefined ? beforeMs / 1000 : wanted === 'now' ? Date.now() / 1000 : wanted;
+/** For Node.js, which takes a number below 0 for now, and a date for what it says. */
+function timeOf(wanted: number | 'now' | undefined, beforeMs: number): number | Date {
+  const seconds = wanted === undefined ? beforeMs / 1000 : wanted === 'now' ? Date.now() / 1000 : wanted;
+  return seconds < 0 ? new Date(seconds * 1000) : seconds;
 }

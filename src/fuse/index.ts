@@ -9,6 +9,7 @@
 
 export type { AttachedMount, Driver } from './driver.js';
 export { errnoOf } from './errno.js';
+export { isUnicode, onDisk } from './file-name.js';
 export { F_RDLCK, F_UNLCK, F_WRLCK, type MayLock } from './lock-table.js';
 export { WAKE_NAME } from './nodes.js';
 export { rawDriver } from './raw-driver.js';

@@ -1,5 +1,6 @@
 import { readdirSync } from '../disk/index.js';
 import { type Backing, backingPath } from './backing.js';
+import { nameOf } from './file-name.js';
 import type { Folder } from './nodes.js';
 import { writeDirent } from './reply.js';
 
@@ -11,8 +12,12 @@ const DT_REG = 8;
 const DT_LNK = 10;
 const DT_UNKNOWN = 0;
 
+const SELF = Buffer.from('.');
+const PARENT = Buffer.from('..');
+
 interface Entry {
   readonly name: string;
+  readonly bytes: Buffer;
   readonly type: number;
   /** Where the next READDIR goes on: a hash of the name. */
   readonly offset: number;
@@ -36,22 +41,23 @@ export class Listing {
 
   /** Writes entries after `offset` into the body of a reply, up to `limit` bytes. Returns the bytes. */
   write(out: Buffer, folder: Folder, offset: number, limit: number): number {
+    if (folder.removed !== undefined) return 0;
     let at = 0;
     if (offset < 1) {
-      const next = writeDirent(out, at, limit, folder.id, 1, DT_DIR, '.');
+      const next = writeDirent(out, at, limit, folder.id, 1, DT_DIR, SELF);
       if (next < 0) return at;
       at = next;
     }
     if (offset < 2) {
-      const next = writeDirent(out, at, limit, folder.parent?.id ?? folder.id, 2, DT_DIR, '..');
+      const next = writeDirent(out, at, limit, folder.parent?.id ?? folder.id, 2, DT_DIR, PARENT);
       if (next < 0) return at;
       at = next;
     }
     const entries = this.#read(folder, offset <= 2);
     for (let i = firstAfter(entries, offset); i < entries.length; i++) {
-      const { name, type, offset: next } = entries[i]!;
+      const { name, bytes, type, offset: next } = entries[i]!;
       const id = folder.children.get(name)?.id ?? UNKNOWN_INO;
-      const end = writeDirent(out, at, limit, id, next, type, name);
+      const end = writeDirent(out, at, limit, id, next, type, bytes);
       if (end < 0) break;
       at = end;
     }
@@ -62,8 +68,10 @@ export class Listing {
     if (!fresh && folder === this.#folder && folder.changes === this.#changes) return this.#entries;
     const { watcher } = this.#backing;
     const entries: Entry[] = [];
-    for (const entry of readdirSync(backingPath(this.#backing, folder), { withFileTypes: true })) {
-      if (watcher.hidden(entry.name)) continue;
+    const path = backingPath(this.#backing, folder);
+    for (const entry of readdirSync(path, { encoding: 'buffer', withFileTypes: true })) {
+      const name = nameOf(entry.name);
+      if (watcher.hidden(name)) continue;
       const type = entry.isFile()
         ? DT_REG
         : entry.isDirectory()
@@ -71,7 +79,7 @@ export class Listing {
           : entry.isSymbolicLink()
             ? DT_LNK
             : DT_UNKNOWN;
-      entries.push({ name: entry.name, type, offset: offsetOf(entry.name) });
+      entries.push({ name, bytes: entry.name, type, offset: offsetOf(name) });
     }
     entries.sort((a, b) => a.offset - b.offset || (a.name < b.name ? -1 : 1));
     this.#folder = folder;

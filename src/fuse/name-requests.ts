@@ -1,5 +1,5 @@
 import type { Result } from './backing.js';
-import { EEXIST, ENOENT, ENOTDIR, EPERM, ESTALE } from './errno.js';
+import { EEXIST, EINVAL, ENOENT, ENOTDIR, EPERM, ESTALE } from './errno.js';
 import { type Exchange, LONG_S, NEVER_CACHED_S } from './exchange.js';
 import type { FileOperations } from './files.js';
 import { Listing } from './listing.js';
@@ -42,7 +42,7 @@ export class NameRequests {
     let result = this.#names.createFile(folder, name, r.createMode(request), this.#from(request));
     const { node } = this.#names;
     if (result === -EEXIST && ((flags & p.O_EXCL) === 0 || this.#x.again)) {
-      result = this.#files.open(node, flags, r.headerPid(request));
+      result = this.#files.open(node, flags, r.headerUid(request), r.headerPid(request));
       if (result === 0) result = this.#files.attributes(node);
       if (result === 0) this.#names.attributes = this.#files.found;
     } else if (result === 0 && node.kind === 'file') this.#files.opened(node, flags);
@@ -67,6 +67,19 @@ export class NameRequests {
       result = this.#names.createFile(folder, name, mode, caller);
       if (result === -EEXIST && this.#x.again) result = 0;
     }
+    return result < 0 ? result : this.#entry();
+  }
+
+  symlink(request: Buffer): Result {
+    const folder = this.#x.folder(request);
+    if (folder === undefined) return this.#noFolder(request);
+    const name = this.#x.name(request, r.ONLY_NAME);
+    if (typeof name === 'number') return name;
+    const start = r.nameEnd(request, r.ONLY_NAME, this.#x.length) + 1;
+    const end = r.nameEnd(request, start, this.#x.length);
+    if (end <= start) return -EINVAL;
+    const target = request.subarray(start, end);
+    const result = this.#names.createLink(folder, name, target, this.#from(request), this.#x.again);
     return result < 0 ? result : this.#entry();
   }
 

@@ -26,9 +26,11 @@ import {
   virtualAttributes,
 } from './backing.js';
 import { EEXIST, EINVAL, EISDIR, ENOENT, ENOTDIR, EPERM, errnoOf } from './errno.js';
+import type { DiskPath } from './file-name.js';
 import type { Folder, Node, RegularFile, VirtualFile } from './nodes.js';
 import { RENAME_NOREPLACE, S_ISGID } from './protocol.js';
 import type { Attributes, FileSystemAttributes } from './reply.js';
+import { makeLink } from './symbolic-link.js';
 
 /** Who asks, for new files. */
 export interface Caller {
@@ -129,6 +131,22 @@ export class NameOperations {
     return 0;
   }
 
+  createLink(folder: Folder, name: string, target: Buffer, caller: Caller, again: boolean): Result {
+    const refused = this.#mayCreate(folder, name, caller.pid);
+    if (refused < 0) return refused;
+    const path = childBackingPath(this.#backing, folder, name);
+    const result = makeLink(target, path, again);
+    if (result < 0) return result;
+    try {
+      lchownSync(path, caller.uid, this.#groupOfNew(statPath(path)!, folder, caller));
+      this.#found(folder, name, this.#backing.table.child(folder, name), statPath(path)!, true);
+    } catch (error) {
+      unlinkSync(path);
+      throw error;
+    }
+    return 0;
+  }
+
   unlink(folder: Folder, name: string, pid: number, again: boolean): Result {
     const { table, watcher } = this.#backing;
     const result = this.#existing(folder, name);
@@ -157,6 +175,7 @@ export class NameOperations {
     rmdirSync(backingPath(this.#backing, node));
     for (const child of [...node.children.values()]) table.unbind(child);
     table.unbind(node);
+    node.removed = { ...this.attributes, nlink: 0 };
     return 0;
   }
 
@@ -219,15 +238,15 @@ export class NameOperations {
   #takeAway(file: RegularFile): void {
     const { descriptors } = this.#backing;
     const keep = mustKeep(file);
-    if (keep) renameSync(`${this.#backing.folder}/${file.path}`, descriptors.orphanPath(file));
-    else unlinkSync(`${this.#backing.folder}/${file.path}`);
+    if (keep) renameSync(backingPath(this.#backing, file), descriptors.orphanPath(file));
+    else unlinkSync(backingPath(this.#backing, file));
     this.#removed(file, keep);
   }
 
   /** Gives the data of a file that is about to be replaced a second name. */
   #keep(file: RegularFile): boolean {
     if (!mustKeep(file)) return false;
-    const path = `${this.#backing.folder}/${file.path}`;
+    const path = backingPath(this.#backing, file);
     const orphanPath = this.#backing.descriptors.orphanPath(file);
     try {
       linkSync(path, orphanPath);
@@ -241,7 +260,7 @@ export class NameOperations {
   }
 
   /** Undoes `#keep`. */
-  #giveBack(file: RegularFile, path: string): void {
+  #giveBack(file: RegularFile, path: DiskPath): void {
     const orphanPath = this.#backing.descriptors.orphanPath(file);
     if (statPath(path) === undefined) renameSync(orphanPath, path);
     else unlinkSync(orphanPath);
@@ -300,14 +319,18 @@ export class NameOperations {
     return this.#backing.table.add(folder, name, 'virtual') as VirtualFile;
   }
 
-  /** Gives a new file its owner and mode where the process's own differ. A set-group-id folder hands down its group. */
+  /** A set-group-id folder hands down its group, which the new file has already. */
+  #groupOfNew(stat: Stats, folder: Folder, caller: Caller): number {
+    const parent = statPath(backingPath(this.#backing, folder));
+    return parent !== undefined && (parent.mode & S_ISGID) !== 0 ? stat.gid : caller.gid;
+  }
+
+  /** Gives a new file its owner and mode where the process's own differ. */
   #own(fd: number, folder: Folder, mode: number, caller: Caller): Stats {
     const stat = fstatSync(fd);
     let changed = false;
     if (stat.uid !== caller.uid || stat.gid !== caller.gid) {
-      const parent = statPath(backingPath(this.#backing, folder));
-      const gid = parent !== undefined && (parent.mode & S_ISGID) !== 0 ? stat.gid : caller.gid;
-      fchownSync(fd, caller.uid, gid);
+      fchownSync(fd, caller.uid, this.#groupOfNew(stat, folder, caller));
       changed = true;
     }
     if ((stat.mode & 0o7777) !== (mode & 0o7777)) {

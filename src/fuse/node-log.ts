@@ -1,9 +1,10 @@
 import { closeSync, ftruncateSync, openSync, readFileSync, renameSync, rmSync, writeSync } from '../disk/index.js';
+import { bytesOf, nameOf } from './file-name.js';
 
 /**
  * The append-only file `<run>/nodes`: which node id has which name, readable by the next process on the same kernel
  * mount. It need not survive a power failure (the mount does not either), so it is never synced. One record a line,
- * tab-separated, names with \\, \t and \n escaped:
+ * tab-separated, names with \\, \t, \n and bytes that are no UTF-8 (\xHH) escaped:
  *
  *   n ID                    all ids below ID may have been given out
  *   b ID KIND PARENT NAME   ID is now NAME in folder PARENT (a new node, or a renamed one); what was there lost its name
@@ -134,11 +135,15 @@ function isKind(text: string | undefined): text is NodeKind {
 }
 
 function escapeName(name: string): string {
-  if (!/[\\\t\n]/.test(name)) return name;
-  return name.replaceAll('\\', '\\\\').replaceAll('\t', '\\t').replaceAll('\n', '\\n');
+  if (!/[\\\t\n\p{Surrogate}]/u.test(name)) return name;
+  const escaped = name.replaceAll('\\', '\\\\').replaceAll('\t', '\\t').replaceAll('\n', '\\n');
+  return escaped.replace(/\p{Surrogate}/gu, (part) => `\\x${bytesOf(part).toString('hex')}`);
 }
 
 function unescapeName(text: string): string {
   if (!text.includes('\\')) return text;
-  return text.replace(/\\(.)/g, (_, letter: string) => (letter === 't' ? '\t' : letter === 'n' ? '\n' : letter));
+  return text.replace(/\\(x..|.)/g, (_, code: string) => {
+    if (code.length > 1) return nameOf(Buffer.from(code.slice(1), 'hex'));
+    return code === 't' ? '\t' : code === 'n' ? '\n' : code;
+  });
 }

@@ -189,4 +189,5 @@ export const S_IFREG = 0o100000;
 export const S_IFDIR = 0o040000;
 export const S_IFLNK = 0o120000;
 export const S_ISGID = 0o2000;
+export const S_IXGRP = 0o10;
 export const RENAME_NOREPLACE = 1;

@@ -189,9 +189,9 @@ export function writeDirent(
   id: number,
   offset: number,
   type: number,
-  name: string,
+  name: Buffer,
 ): number {
-  const nameBytes = Buffer.byteLength(name);
+  const nameBytes = name.length;
   const bytes = (24 + nameBytes + 7) & ~7;
   if (at + bytes > limit) return -1;
   const start = OUT_HEADER + at;
@@ -199,7 +199,7 @@ export function writeDirent(
   putU64(out, start + 8, offset);
   out.writeUInt32LE(nameBytes, start + 16);
   out.writeUInt32LE(type, start + 20);
-  out.write(name, start + 24);
+  name.copy(out, start + 24);
   out.fill(0, start + 24 + nameBytes, start + bytes);
   return at + bytes;
 }

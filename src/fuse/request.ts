@@ -1,5 +1,4 @@
-import { isUtf8 } from 'node:buffer';
-import { EILSEQ, EINVAL, ENAMETOOLONG } from './errno.js';
+import { EINVAL, ENAMETOOLONG } from './errno.js';
 import { IN_HEADER, MAX_NAME_BYTES } from './protocol.js';
 
 /** Fields of a request, read where they stand. All functions trust that the session checked `minBody` first. */
@@ -40,7 +39,7 @@ export const MKNOD_NAME = 56;
 /** MKDIR: 40 u32 mode  44 u32 umask; name at 48 */
 export const mkdirMode = (request: Buffer): number => request.readUInt32LE(40);
 export const MKDIR_NAME = 48;
-/** LOOKUP, UNLINK, RMDIR: name at 40 */
+/** LOOKUP, UNLINK, RMDIR: name at 40; SYMLINK: name at 40, then the target */
 export const ONLY_NAME = 40;
 /** RENAME: 40 u64 newdir; two names from 48 */
 export const renameFolder = (request: Buffer): number => u64(request, 40);
@@ -106,22 +105,14 @@ export function nameEnd(request: Buffer, start: number, end: number): number {
   return at < 0 || at >= end ? -1 : at;
 }
 
-/**
- * Whether the name from `start` to its NUL at `end` may be a file's here: 0, or the errno to answer. Names must be
- * UTF-8, because Node.js strings cannot carry others without loss.
- */
+/** Whether the name from `start` to its NUL at `end` may be a file's here: 0, or the errno to answer. */
 export function checkName(request: Buffer, start: number, end: number): number {
   const length = end - start;
   if (length <= 0) return EINVAL;
   if (length > MAX_NAME_BYTES) return ENAMETOOLONG;
   if (request[start] === DOT && (length === 1 || (length === 2 && request[start + 1] === DOT))) return EINVAL;
-  let ascii = true;
-  for (let at = start; at < end; at++) {
-    const byte = request[at]!;
-    if (byte === SLASH) return EINVAL;
-    if (byte >= 0x80) ascii = false;
-  }
-  return ascii || isUtf8(request.subarray(start, end)) ? 0 : EILSEQ;
+  for (let at = start; at < end; at++) if (request[at] === SLASH) return EINVAL;
+  return 0;
 }
 
 const DOT = 0x2e;

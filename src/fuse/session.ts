@@ -202,7 +202,9 @@ export class Session {
       case p.FUSE_INTERRUPT:
         return this.#interrupt(request);
       case p.FUSE_SYMLINK:
+        return this.#names.symlink(request);
       case p.FUSE_LINK:
+        // A file has one name here, by which it is replicated if it is a database.
         return -EPERM;
       case p.FUSE_RELEASEDIR:
       case p.FUSE_DESTROY:

@@ -2,6 +2,7 @@ import { constants } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { closeSync, fdatasyncSync, fsyncSync, openSync } from '../disk/index.js';
 import { errnoOf } from './errno.js';
+import type { DiskPath } from './file-name.js';
 import type { Sync } from './file-requests.js';
 import type { RegularFile } from './nodes.js';
 import * as ring from './sync-ring.js';
@@ -49,7 +50,7 @@ export class Syncer implements Sync {
     if (!this.#submit(uniqueLow, uniqueHigh, fd, also, flags)) this.#here(uniqueLow, uniqueHigh, fd, also, flags);
   }
 
-  folder(uniqueLow: number, uniqueHigh: number, path: string, also: readonly number[]): void {
+  folder(uniqueLow: number, uniqueHigh: number, path: DiskPath, also: readonly number[]): void {
     let fd: number;
     try {
       fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);

@@ -1,5 +1,6 @@
 import { readdirSync, rmSync } from '../disk/index.js';
 import { announce, type Backing, backingPath, childBackingPath, statPath } from './backing.js';
+import type { DiskPath } from './file-name.js';
 import type { RegularFile } from './nodes.js';
 
 /**
@@ -52,4 +53,4 @@ function adoptOrphans({ table, descriptors }: Backing, orphans: string): void {
 }
 
 /** A rename was about to replace the file, and did not: it has a second name. */
-const isSame = (path: string, orphan: string): boolean => statPath(path)?.ino === statPath(orphan)?.ino;
+const isSame = (path: DiskPath, orphan: string): boolean => statPath(path)?.ino === statPath(orphan)?.ino;

@@ -1,4 +1,5 @@
 import type { NodeKind } from './node-log.js';
+import type { Attributes } from './reply.js';
 import type { FileNode } from './watcher.js';
 
 /** What every node has. */
@@ -28,6 +29,8 @@ export class Folder extends TreeNode {
   readonly children = new Map<string, Node>();
   /** Counts names that came or went, for listings that are read in pieces. */
   changes = 0;
+  /** What it was like when it was removed: somebody may still be in it. */
+  removed: Attributes | undefined;
 }
 
 /** Opens backing files on demand; see descriptors.ts. */

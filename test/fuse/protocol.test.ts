@@ -102,7 +102,7 @@ test('names', () => {
   assert.is(check('..'), 22);
   assert.is(check('..a'), 0);
   assert.is(check('a/b'), 22);
-  assert.is(check(Buffer.from([0x61, 0xff])), 84);
+  assert.is(check(Buffer.from([0x61, 0xff])), 0, 'any bytes are');
   assert.is(r.nameEnd(Buffer.from('abc'), 0, 3), -1);
 });
 
@@ -190,11 +190,11 @@ test('negative entry, lock, init, statfs', () => {
 
 test('directory entries are padded to eight bytes and stop at the limit', () => {
   const out = Buffer.alloc(128, 0xee);
-  const end = w.writeDirent(out, 0, 100, 0x0102, 0x0304, 8, 'abc');
+  const end = w.writeDirent(out, 0, 100, 0x0102, 0x0304, 8, Buffer.from('abc'));
   assert.is(end, 32);
   assert.is(out.toString('hex', 16, 48), '0201000000000000040300000000000003000000080000006162630000000000');
-  assert.is(w.writeDirent(out, end, 60, 1, 1, 8, 'abcdefgh'), -1);
-  assert.is(w.writeDirent(out, end, 64, 1, 1, 8, 'abcdefgh'), 64);
+  assert.is(w.writeDirent(out, end, 60, 1, 1, 8, Buffer.from('abcdefgh')), -1);
+  assert.is(w.writeDirent(out, end, 64, 1, 1, 8, Buffer.from('abcdefgh')), 64);
 });
 
 test('every opcode that carries a body asks for it', () => {

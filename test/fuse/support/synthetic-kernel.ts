@@ -62,7 +62,7 @@ export class SyntheticKernel {
     this.table.record(log, resumed !== undefined);
     const sync: Sync = {
       file: (low, high, file: RegularFile) => this.#synced(low, high, file.path),
-      folder: (low, high, path) => this.#synced(low, high, path),
+      folder: (low, high, path) => this.#synced(low, high, path.toString()),
     };
     this.session = new Session({
       backing,
