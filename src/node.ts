@@ -1,7 +1,7 @@
 import { DataFolder, MountWorker, SharedState } from './database/index.js';
 import { mkdirSync, rmSync } from './disk/index.js';
 import { SluiceError } from './errors.js';
-import { createShared, measureWakeup, WakeupsTimer, whenServing } from './fuse/index.js';
+import { connectionAt, createShared, measureWakeup, WakeupsTimer, whenServing } from './fuse/index.js';
 import { LocalFiles } from './local-files.js';
 import type { NodeRole } from './node-role.js';
 import { databaseStatus, listedFiles, nodeProblems } from './node-status.js';
@@ -40,6 +40,7 @@ export async function startNode(options: StartNodeOptions): Promise<RunningNode>
     run: folder.run,
     marks: folder.marks.folder,
     locks,
+    connection: connectionAt(config.mount.path),
     takeover,
     role: role.role,
     fuseShared,

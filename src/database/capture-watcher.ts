@@ -1,5 +1,5 @@
 import { readSync } from '../disk/index.js';
-import { DEFER, type FileNode, PROCEED, type Verdict, type Watcher } from '../fuse/index.js';
+import { DEFER, type FileNode, type HeldLocks, PROCEED, type Verdict, type Watcher } from '../fuse/index.js';
 import { companionOf, HEADER_SIZE, hasDatabaseMagic, hasJournalMagic, JOURNAL_HEADER_SIZE } from '../sqlite/index.js';
 import { DatabaseGate } from './database-gate.js';
 import { MainLink } from './main-link.js';
@@ -76,6 +76,10 @@ export class CaptureWatcher implements Watcher {
     }
   }
 
+  serving(locks: HeldLocks): void {
+    this.files.locks = locks;
+  }
+
   // --- names ----------------------------------------------------------------------------------------------------
 
   added(node: FileNode, created: boolean): void {
@@ -142,7 +146,7 @@ export class CaptureWatcher implements Watcher {
     return PROCEED;
   }
 
-  mayWrite(node: FileNode, position: number, data: Buffer, start: number, length: number): Verdict {
+  mayWrite(node: FileNode, position: number, data: Buffer, start: number, length: number, pid: number): Verdict {
     const tag = node.tag as Tag;
     const database = tag.database;
     if (database === undefined) return PROCEED;
@@ -152,7 +156,7 @@ export class CaptureWatcher implements Watcher {
       case 'journal':
         return isJournalCommit(position, data, start, length) ? this.files.settle(database) : PROCEED;
       case 'main':
-        return this.files.mayWrite(database, node, position, length);
+        return this.files.mayWrite(database, node, position, length, pid);
       default:
         return PROCEED;
     }
@@ -192,7 +196,7 @@ export class CaptureWatcher implements Watcher {
 
   // --- it happened ----------------------------------------------------------------------------------------------
 
-  wrote(node: FileNode, position: number, data: Buffer, start: number, length: number): void {
+  wrote(node: FileNode, position: number, data: Buffer, start: number, length: number, pid: number): void {
     const tag = node.tag as Tag;
     const database = tag.database;
     switch (tag.kind) {
@@ -206,7 +210,7 @@ export class CaptureWatcher implements Watcher {
         else if (position === 0 && length >= MAGIC_SIZE && hasJournalMagic(data, start)) database.journalOpen = true;
         return;
       case 'main':
-        this.wroteMain(node, tag, position, data, start, length);
+        this.wroteMain(node, tag, position, data, start, length, pid);
         return;
       default:
     }
@@ -248,11 +252,16 @@ export class CaptureWatcher implements Watcher {
   /**
    * A checkpoint makes the database file the durable copy of transactions instead of the WAL, so the log has to be
    * durable too. In rollback modes the commit is durable before it is logged, and main syncs the log now and then.
+   * Without a journal, this is the end of a transaction.
    */
   alsoSync(node: FileNode): readonly number[] {
     const tag = node.tag as Tag;
     const database = tag.database;
-    if (database === undefined || tag.kind !== 'main' || !database.checkpointing) return NOTHING;
+    if (database === undefined || tag.kind !== 'main') return NOTHING;
+    if (!database.checkpointing) {
+      this.files.settleSynced(database);
+      return NOTHING;
+    }
     if (!this.shared.takeLogDirty(database.slot)) return NOTHING;
     const fd = this.shared.logFd(database.slot);
     if (fd < 0) return NOTHING;
@@ -304,13 +313,22 @@ export class CaptureWatcher implements Watcher {
 
   // --- database file --------------------------------------------------------------------------------------------
 
-  private wroteMain(node: FileNode, tag: Tag, position: number, data: Buffer, start: number, length: number): void {
+  private wroteMain(
+    node: FileNode,
+    tag: Tag,
+    position: number,
+    data: Buffer,
+    start: number,
+    length: number,
+    pid: number,
+  ): void {
     let database = tag.database;
     if (database === undefined) {
       // Without a name it is nobody's database, though its last user may go on with it.
       if (node.orphan || position !== 0 || length < HEADER_SIZE || !hasDatabaseMagic(data, start)) return;
       database = this.create(node, tag);
       if (database === undefined) return;
+      if (!database.journaled) this.files.unjournaled(database, pid);
     }
     this.shared.countFileWrite(database.slot);
     if (position === 0) database.notePageSize(data, start, length);
@@ -361,6 +379,7 @@ export class CaptureWatcher implements Watcher {
     database.main = undefined;
     database.pageSize = 0;
     database.journalOpen = false;
+    database.watched = false;
     database.clearChanges();
     for (const pin of database.pins.splice(0)) pin.close();
     this.main.tellDropped(database);
@@ -375,6 +394,16 @@ export class CaptureWatcher implements Watcher {
     }
   }
 
+  /** What was written without a journal is, or was, taken for a transaction. */
+  private isSettled(database: TrackedDatabase | undefined): boolean {
+    try {
+      return database === undefined || this.files.settleUnlocked(database);
+    } catch {
+      // The file cannot be read now: main asks again.
+      return false;
+    }
+  }
+
   // --- pins -----------------------------------------------------------------------------------------------------
 
   private takeMessages(): void {
@@ -385,7 +414,9 @@ export class CaptureWatcher implements Watcher {
       }
       if (message.kind === 'slot') continue;
       const database = this.databases.at(message.slot);
-      if (message.kind === 'unpin') {
+      if (message.kind === 'settle') {
+        this.options.send({ kind: 'settled', slot: message.slot, ended: this.isSettled(database) });
+      } else if (message.kind === 'unpin') {
         if (database !== undefined) this.pins.end(database, message.pin);
       } else if (database === undefined) this.pins.refuse(message.slot, message.pin, 'no such database');
       else this.pins.ask(database, message);

@@ -1,4 +1,7 @@
-import { DEFER, errnoOf, type FileNode, PROCEED, type Verdict } from '../fuse/index.js';
+import { fstatSync } from 'node:fs';
+import { readSync } from '../disk/index.js';
+import { DEFER, errnoOf, type FileNode, type HeldLocks, PROCEED, type Verdict } from '../fuse/index.js';
+import { databasePageCount, HEADER_SIZE, parseDatabaseHeader, SHARED_FIRST, SHARED_SIZE } from '../sqlite/index.js';
 import type { MainLink } from './main-link.js';
 import type { SharedState } from './shared.js';
 import type { TrackedDatabase } from './tracked-database.js';
@@ -6,16 +9,28 @@ import type { UnloggedMarks } from './unlogged-marks.js';
 
 /** What may happen to a database file, and when; its changes that no WAL has become transactions here. On the worker. */
 export class DatabaseGate {
+  /** Who holds locks on the files; nobody knows before the mount answers. */
+  locks: HeldLocks | undefined;
+  private readonly head = Buffer.alloc(HEADER_SIZE);
+
   constructor(
     private readonly shared: SharedState,
     private readonly main: MainLink,
     private readonly marks: UnloggedMarks,
   ) {}
 
-  mayWrite(database: TrackedDatabase, node: FileNode, position: number, length: number): Verdict {
+  /** `pid`: see Watcher. */
+  mayWrite(database: TrackedDatabase, node: FileNode, position: number, length: number, pid: number): Verdict {
     if (!this.mayChange(database)) return DEFER;
     for (const pin of database.pins) pin.save(node.fd(), position, length);
-    return database.marked || database.journaled ? PROCEED : this.mark(database);
+    return database.journaled ? PROCEED : this.unjournaled(database, pid);
+  }
+
+  /** A write that neither a journal nor a WAL tells of. */
+  unjournaled(database: TrackedDatabase, pid: number): Verdict {
+    if (pid === 0) database.writtenUnseen = true;
+    this.main.tellUnjournaled(database);
+    return database.marked ? PROCEED : this.mark(database);
   }
 
   mayResize(database: TrackedDatabase, node: FileNode, size: number): Verdict {
@@ -46,6 +61,29 @@ export class DatabaseGate {
     if (changed && !journalOpen && (dirtyUnknown || !checkpointing)) this.settle(database);
   }
 
+  /**
+   * After a sync of the file: SQLite makes one, without a journal, only at the end of a transaction. Not of a file that is
+   * still being copied, piece by piece.
+   */
+  settleSynced(database: TrackedDatabase): void {
+    if (database.changed && !database.journaled && this.isWhole(database)) this.settle(database);
+  }
+
+  /**
+   * Makes a transaction of what was written without a journal, unless somebody may be in the middle of one: SQLite holds
+   * EXCLUSIVE from its first write to its last. Nothing is written while this looks, and until it is logged. False: ask
+   * again.
+   */
+  settleUnlocked(database: TrackedDatabase): boolean {
+    if (!this.main.resolve(database)) return false;
+    if (database.changed && !database.journaled) {
+      if (database.writtenUnseen || !this.isWhole(database) || this.isLocked(database)) return false;
+      this.settle(database);
+    }
+    database.watched = false;
+    return true;
+  }
+
   /** What changes from now on is only known here: the next process must know that something did. */
   mark(database: TrackedDatabase): Verdict {
     try {
@@ -60,6 +98,20 @@ export class DatabaseGate {
   private mayChange(database: TrackedDatabase): boolean {
     if (database.pending !== undefined && !this.main.resolve(database)) return false;
     return !this.main.isHeld(database);
+  }
+
+  /** The file is as long as its header says. */
+  private isWhole({ main }: TrackedDatabase): boolean {
+    if (main === undefined || readSync(main.fd(), this.head, 0, HEADER_SIZE, 0) < HEADER_SIZE) return false;
+    const header = parseDatabaseHeader(this.head);
+    if (header === undefined) return false;
+    const { size } = fstatSync(main.fd());
+    return databasePageCount(header, size) * header.pageSize <= size;
+  }
+
+  private isLocked({ main }: TrackedDatabase): boolean {
+    if (main === undefined || this.locks === undefined) return true;
+    return this.locks.isWriteLocked(main, SHARED_FIRST, SHARED_FIRST + SHARED_SIZE - 1);
   }
 
   private cutsContent(database: TrackedDatabase, size: number): boolean {

@@ -15,6 +15,7 @@ export interface FuseWorkerData {
   /** Folder of the UnloggedMarks. */
   readonly marks: string;
   readonly locks: 'kernel' | 'sluice';
+  readonly connection: number | undefined;
   readonly takeover: boolean;
   readonly role: 'primary' | 'replica';
   /** From src/fuse's `createShared`. */
@@ -40,6 +41,7 @@ function run(data: FuseWorkerData, send: (message: FromWorker) => void): void {
     backing,
     run: data.run,
     locks: data.locks,
+    connection: data.connection,
     takeover: data.takeover,
     watcher,
     shared: data.fuseShared,

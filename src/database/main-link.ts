@@ -65,6 +65,13 @@ export class MainLink {
     return this.verdict(database);
   }
 
+  /** Main is to look for the end of what is written without a journal. */
+  tellUnjournaled(database: TrackedDatabase): void {
+    if (database.watched) return;
+    database.watched = true;
+    this.send({ kind: 'unjournaled', slot: database.slot });
+  }
+
   tellDropped(database: TrackedDatabase): void {
     database.dropped = true;
     const sequence = this.next(database, { kind: 'dropped' });

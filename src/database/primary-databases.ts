@@ -10,6 +10,7 @@ import { FrameBuffer } from './frame-buffer.js';
 import { nameProblem } from './names.js';
 import { type Recovered, recoverPrimary } from './recovery.js';
 import { type Refusal, RefusedDatabases } from './refused-databases.js';
+import { Settler } from './settler.js';
 import { NO_SLOT, type SharedState } from './shared.js';
 import { SnapshotDesk } from './snapshot-desk.js';
 import type { Retention } from './transaction-log.js';
@@ -46,12 +47,17 @@ export class PrimaryDatabases implements DatabaseSet {
   /** By slot: messages behind a `dropped` that is still at work. */
   private readonly ending = new Map<number, FromWorker[]>();
   private readonly gone: DroppedDatabases;
+  private readonly settler: Settler;
   private stopped = false;
 
   constructor(private readonly options: PrimaryOptions) {
     this.events = new DatabaseEvents((error) => options.warn('', 'a listener failed', error));
     this.snapshots = new SnapshotDesk(options.folder, options.send, (slot) => options.shared.wal(slot).frames);
     this.gone = new DroppedDatabases(options.folder, (name) => this.byName.has(name), options.warn);
+    this.settler = new Settler(
+      (slot) => options.shared.fileWrites(slot),
+      (slot) => options.send({ kind: 'settle', slot }),
+    );
     this.refused = new RefusedDatabases(options.folder.files, options.shared.slots);
   }
 
@@ -154,6 +160,12 @@ export class PrimaryDatabases implements DatabaseSet {
       case 'dropped':
         this.dropped(message.slot, message.sequence);
         return;
+      case 'unjournaled':
+        this.settler.watch(message.slot);
+        return;
+      case 'settled':
+        this.settler.answered(message.slot, message.ended);
+        return;
       case 'pinned':
       case 'pin-failed':
         this.snapshots.handle(message);
@@ -176,6 +188,7 @@ export class PrimaryDatabases implements DatabaseSet {
   /** The mount is gone, its worker too, and all is logged: snapshots are granted without it. */
   workerEnded(): void {
     this.snapshots.workerEnded();
+    this.settler.close();
   }
 
   /** Resolves when everything committed so far is in the logs. */
@@ -236,6 +249,7 @@ export class PrimaryDatabases implements DatabaseSet {
 
   private dropped(slot: number, sequence: number): void {
     this.snapshots.removed(slot);
+    this.settler.forget(slot);
     this.refused.delete(slot);
     const capture = this.captures[slot];
     if (capture === undefined) {

@@ -39,6 +39,10 @@ export class TrackedDatabase {
   compared: { readonly generation: number; readonly frames: number } | undefined;
   /** The next process will see that the file has changes that are not logged. */
   marked = false;
+  /** Main looks for the end of a transaction without a journal. */
+  watched = false;
+  /** Somebody wrote without a journal whose locks cannot be seen. */
+  writtenUnseen = false;
   readonly pins: WorkerPin[] = [];
   readonly waitingPins: WaitingPin[] = [];
 
@@ -70,6 +74,7 @@ export class TrackedDatabase {
 
   clearChanges(): void {
     this.marked = false;
+    this.writtenUnseen = false;
     if (this.dirty.size > 0) this.dirty.clear();
     this.dirtyUnknown = false;
     this.resized = false;

@@ -7,8 +7,8 @@ export type FromWorker =
    */
   | { readonly kind: 'found'; readonly slot: number; readonly name: string }
   /**
-   * The database file changed, not through its WAL: a rollback transaction is about to commit, or a writer of a file
-   * without journal closed it. `pages` were written, or all may have been if undefined. Main settles `sequence`
+   * The database file changed, not through its WAL: a rollback transaction is about to commit, or one without a journal
+   * has ended. `pages` were written, or all may have been if undefined. Main settles `sequence`
    * when the transaction is logged; until then the file stays as it is.
    */
   | {
@@ -19,6 +19,13 @@ export type FromWorker =
       /** There is an UnloggedMark, which goes when it is logged. */
       readonly marked: boolean;
     }
+  /**
+   * The database file is written without a journal or WAL that would tell where the transaction ends: that is to be
+   * found by `settle`, unless a sync or the last close says it first.
+   */
+  | { readonly kind: 'unjournaled'; readonly slot: number }
+  /** The answer to `settle`. `ended`: what was written is a transaction now, or there is nothing of that kind. */
+  | { readonly kind: 'settled'; readonly slot: number; readonly ended: boolean }
   /** Commits behind `frames` of this WAL generation were never published and are being overwritten. */
   | {
       readonly kind: 'undo';
@@ -56,6 +63,8 @@ export type FromWorker =
 
 export type ToWorker =
   | { readonly kind: 'pin'; readonly slot: number; readonly pin: number; readonly path: string }
+  /** What was written without a journal is to be taken for a transaction, if nobody is in the middle of one. */
+  | { readonly kind: 'settle'; readonly slot: number }
   | { readonly kind: 'unpin'; readonly slot: number; readonly pin: number }
   /** On a replica main gives the slots; undefined: it has none any more. */
   | { readonly kind: 'slot'; readonly slot: number | undefined; readonly name: string }

@@ -155,6 +155,11 @@ export class LockTable {
     this.#files.delete(id);
   }
 
+  /** Whether anybody holds a write lock on a byte of `first..last`. */
+  isWriteLocked(id: number, first: number, last: number): boolean {
+    return this.conflict(id, NOBODY, NOBODY, F_RDLCK, first, last) !== undefined;
+  }
+
   /** All locks of a file, for tests. */
   held(id: number): readonly Readonly<HeldLock>[] {
     return this.#files.get(id) ?? NONE;
@@ -221,3 +226,5 @@ export class LockTable {
 }
 
 const NONE: readonly HeldLock[] = [];
+/** Half of an owner that is none. */
+const NOBODY = -1;

@@ -123,6 +123,12 @@ export function isMounted(path: string): boolean {
   return mountAt(path) !== undefined;
 }
 
+/** The kernel's number of the FUSE mount at `path`; undefined if there is none. */
+export function connectionAt(path: string): number | undefined {
+  const mounted = mountAt(realMountPoint(path));
+  return mounted?.type === 'fuse' && Number.isInteger(mounted.connection) ? mounted.connection : undefined;
+}
+
 export type UnmountResult = 'clean' | 'lazy' | 'aborted' | 'not-mounted';
 
 /**

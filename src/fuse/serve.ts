@@ -12,6 +12,7 @@ import {
 import { errorCode, SluiceError } from '../errors.js';
 import type { Backing } from './backing.js';
 import { Descriptors } from './descriptors.js';
+import { KernelLocks } from './kernel-locks.js';
 import { LockFile } from './lock-file.js';
 import { LockTable, type MayLock } from './lock-table.js';
 import type { Negotiated } from './negotiation.js';
@@ -38,6 +39,8 @@ export interface ServeOptions {
   readonly run: string;
   /** `kernel`: POSIX locks stay in the kernel. `sluice`: the worker keeps them. On a takeover the first node's choice holds. */
   readonly locks: 'kernel' | 'sluice';
+  /** Number of the kernel's FUSE connection (`connectionAt`); undefined if that is not known. */
+  readonly connection?: number | undefined;
   /** The kernel mount was served before by a process that died or handed over. */
   readonly takeover: boolean;
   readonly watcher: Watcher;
@@ -92,13 +95,20 @@ export function serveMount(options: ServeOptions): void {
   const descriptors = new Descriptors(options.backing, orphans, maxOpenFiles, (fd) => syncer.inUse(fd));
   const table = new NodeTable(descriptors);
   const backing: Backing = { folder: options.backing, table, descriptors, watcher: options.watcher };
+  const lockTable = new LockTable();
+  const kernelLocks = options.connection === undefined ? undefined : new KernelLocks(options.connection);
+  options.watcher.serving?.({
+    isWriteLocked: (node, first, last) =>
+      session.locks === 'sluice'
+        ? lockTable.isWriteLocked(node.id, first, last)
+        : (kernelLocks?.isWriteLocked(node.id, first, last) ?? true),
+  });
   const log =
     saved === undefined
       ? NodeLog.create(`${options.run}/nodes`)
       : NodeLog.resume(`${options.run}/nodes`, table.records);
   if (saved !== undefined) takeOver(backing, orphans);
   table.record(log, saved !== undefined);
-  const lockTable = new LockTable();
   const lockPath = `${options.run}/locks`;
   const lockFile = saved === undefined ? LockFile.create(lockPath) : LockFile.resume(lockPath, lockTable);
   lockTable.record(lockFile);

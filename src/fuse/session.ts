@@ -72,6 +72,11 @@ export class Session {
     return this.#deferrals.count + this.#locks.waiters.count;
   }
 
+  /** Who keeps the locks; undefined before INIT. */
+  get locks(): Negotiated['locks'] | undefined {
+    return this.#x.negotiated?.locks;
+  }
+
   /** No request may be handled before a wake-up has made room: it could not be kept. */
   get full(): boolean {
     return this.#deferrals.full;

@@ -33,8 +33,19 @@ export const DEFER = -1;
 /** PROCEED, DEFER, or a positive errno. */
 export type Verdict = number;
 
-/** `pid` is the caller's thread id as the kernel gives it. */
+/** Who holds locks on the files of a mount. On the worker thread. */
+export interface HeldLocks {
+  /**
+   * Whether a process holds a write lock on a byte of `first..last` of the file; true also where that cannot be known.
+   * In the kernel's keeping, locks of processes with pid 0 (see Watcher) are not seen.
+   */
+  isWriteLocked(node: FileNode, first: number, last: number): boolean;
+}
+
+/** `pid` is the caller's thread id as the kernel gives it: 0 if it is in a PID namespace that cannot be seen from here. */
 export interface Watcher {
+  /** Before the first request, and before `added`: what it may ask later. */
+  serving?(locks: HeldLocks): void;
   /** A regular file became known: looked up for the first time, or just created (`created`). */
   added(node: FileNode, created: boolean): void;
   /** It no longer exists under its path: unlinked, or replaced by a rename. Called after the change. */

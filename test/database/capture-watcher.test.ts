@@ -86,11 +86,11 @@ class Rig {
   }
 
   /** The write if it may happen now; its verdict. */
-  write(file: FakeFile, position: number, data: Buffer): number {
-    const verdict = this.watcher.mayWrite(file, position, data, 0, data.length);
+  write(file: FakeFile, position: number, data: Buffer, pid = 1): number {
+    const verdict = this.watcher.mayWrite(file, position, data, 0, data.length, pid);
     if (verdict !== PROCEED) return verdict;
     writeSync(file.fd(), data, 0, data.length, position);
-    this.watcher.wrote(file, position, data, 0, data.length);
+    this.watcher.wrote(file, position, data, 0, data.length, pid);
     return verdict;
   }
 
@@ -121,9 +121,20 @@ class Rig {
     return verdict;
   }
 
-  /** The messages since the last call. */
+  /** The messages since the last call, but that main is to look for the end of something; see `takeAll`. */
   take(): FromWorker[] {
+    return this.takeAll().filter(({ kind }) => kind !== 'unjournaled');
+  }
+
+  takeAll(): FromWorker[] {
     return this.sent.splice(0);
+  }
+
+  /** Main asks whether what was written without a journal has ended. */
+  askEnd(slot = 0): FromWorker[] {
+    this.inbox.push({ kind: 'settle', slot });
+    this.watcher.woken();
+    return this.takeAll();
   }
 
   /** Main logs all of the WAL. */
@@ -291,6 +302,92 @@ test('a writer without a journal whose close comes too late is taken at the end'
   assert.is(rig.take()[0]?.kind, 'changed');
 });
 
+/** Main has logged what it was last told of. */
+function changedPages(message: FromWorker | undefined): unknown {
+  if (message?.kind !== 'changed') throw new Error(`${message?.kind} instead of changed`);
+  return message.pages === undefined ? undefined : [...message.pages];
+}
+
+test('a writer without a journal that stays: a transaction as soon as nobody holds EXCLUSIVE, once for each', () => {
+  const { main, bytes } = rollbackDatabase();
+  assert.equal(rig.askEnd(), [{ kind: 'settled', slot: 0, ended: true }], 'the close has said it');
+  let locked = true;
+  let asked: unknown;
+  rig.watcher.serving({
+    isWriteLocked: (node, first, last) => {
+      asked = [node.path, first, last];
+      return locked;
+    },
+  });
+  for (let n = 0; n < 2; n++) {
+    locked = true;
+    rig.write(main, PAGE, page(bytes, 2));
+    rig.write(main, 2 * PAGE, page(bytes, 3));
+    assert.equal(rig.takeAll(), [{ kind: 'unjournaled', slot: 0 }], 'told once');
+    assert.equal(rig.askEnd(), [{ kind: 'settled', slot: 0, ended: false }]);
+    assert.equal(asked, ['a.db', 0x40000002, 0x400001ff]);
+    locked = false;
+    const [changed, ended, ...more] = rig.askEnd();
+    assert.equal(changedPages(changed), [2, 3]);
+    assert.equal([ended, ...more], [{ kind: 'settled', slot: 0, ended: true }]);
+    assert.is(rig.write(main, PAGE, page(bytes, 2)), DEFER, 'until it is logged');
+    settle(changed);
+    assert.equal(rig.askEnd(), [{ kind: 'settled', slot: 0, ended: true }], 'nothing to take any more');
+  }
+});
+
+test('a writer without a journal whose locks cannot be seen is taken when it syncs or closes, not before', () => {
+  const { main, bytes } = rollbackDatabase();
+  rig.watcher.serving({ isWriteLocked: () => false });
+  rig.write(main, PAGE, page(bytes, 2), 0);
+  rig.takeAll();
+  assert.equal(rig.askEnd(), [{ kind: 'settled', slot: 0, ended: false }]);
+  rig.watcher.alsoSync(main);
+  const [changed] = rig.takeAll();
+  assert.equal(changedPages(changed), [2]);
+  settle(changed);
+  rig.write(main, PAGE, page(bytes, 2));
+  rig.takeAll();
+  assert.is(rig.askEnd()[0]?.kind, 'changed', 'the next one may be seen');
+});
+
+test('a sync is the end of a transaction only where no journal and no WAL says it', () => {
+  const { main, bytes } = rollbackDatabase();
+  const journal = rig.file('a.db-journal');
+  rig.write(journal, 0, JOURNAL);
+  rig.write(main, PAGE, page(bytes, 2));
+  rig.watcher.alsoSync(main);
+  assert.equal(rig.takeAll(), []);
+  assert.is(rig.unlink(journal), DEFER);
+  const [changed] = rig.takeAll();
+  settle(changed);
+  assert.is(rig.unlink(journal), PROCEED);
+  rig.watcher.alsoSync(main);
+  assert.equal(rig.takeAll(), [], 'nothing has changed since');
+});
+
+test('a copy that is under way is no transaction, though it is synced, or pauses, without a lock', () => {
+  rig.watcher.serving({ isWriteLocked: () => false });
+  const bytes = databaseBytes(8);
+  const main = rig.file('copied.db');
+  rig.write(main, 0, bytes.subarray(0, 4 * PAGE));
+  rig.takeAll();
+  rig.watcher.alsoSync(main);
+  assert.equal(rig.askEnd(), [{ kind: 'settled', slot: 0, ended: false }]);
+  rig.write(main, 4 * PAGE, bytes.subarray(4 * PAGE));
+  const [changed, ended] = rig.askEnd();
+  assert.is(changedPages(changed), undefined);
+  assert.equal(ended, { kind: 'settled', slot: 0, ended: true });
+});
+
+test('before the mount answers, and of a database that is gone, nothing is taken', () => {
+  const { main, bytes } = rollbackDatabase();
+  rig.write(main, PAGE, page(bytes, 2));
+  rig.takeAll();
+  assert.equal(rig.askEnd(), [{ kind: 'settled', slot: 0, ended: false }]);
+  assert.equal(rig.askEnd(7), [{ kind: 'settled', slot: 7, ended: true }]);
+});
+
 test('a WAL may start afresh, be cut or removed only when all of it is logged', () => {
   const { wal, bytes } = walDatabase();
   const header = Buffer.from(bytes.subarray(0, WAL_HEADER_SIZE));
@@ -332,7 +429,7 @@ test('commits that were never published are taken back before they are overwritt
   const { wal, bytes } = walDatabase();
   writeUnpublishedCommit(join(rig.folder, 'a.db-wal'), 3, 2, Buffer.alloc(PAGE, 9), 2);
   const dead = readFileSync(join(rig.folder, 'a.db-wal')).subarray(bytes.length);
-  rig.watcher.wrote(wal, bytes.length, dead, 0, dead.length);
+  rig.watcher.wrote(wal, bytes.length, dead, 0, dead.length, 1);
   assert.is(rig.shared.walFrames(0), 4);
   writeUnpublishedCommit(join(rig.folder, 'a.db-wal'), 3, 2, Buffer.alloc(PAGE, 7), 2);
   const next = Buffer.from(readFileSync(join(rig.folder, 'a.db-wal')).subarray(bytes.length));

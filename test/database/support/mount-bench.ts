@@ -133,9 +133,9 @@ export class MountBench {
 
   async write(path: string, position: number, data: Buffer): Promise<void> {
     const file = this.file(path);
-    await this.allowed(() => this.watcher.mayWrite(file, position, data, 0, data.length));
+    await this.allowed(() => this.watcher.mayWrite(file, position, data, 0, data.length, 1));
     writeSync(file.fd(), data, 0, data.length, position);
-    this.watcher.wrote(file, position, data, 0, data.length);
+    this.watcher.wrote(file, position, data, 0, data.length, 1);
     if (++this.writes % WRITES_PER_TURN === 0) await new Promise((resolve) => setImmediate(resolve));
   }
 
