@@ -8,6 +8,7 @@ type Register = (program: Command) => void;
 /** Each sub-command is loaded only when it is used: the keeper has to stay small, and `status` quick. */
 const COMMANDS: Readonly<Record<string, () => Promise<Register>>> = {
   mount: async () => (await import('./mount.js')).registerMount,
+  upgrade: async () => (await import('./upgrade.js')).registerUpgrade,
   status: async () => (await import('./status.js')).registerStatus,
   restore: async () => (await import('./restore.js')).registerRestore,
   ltx: async () => (await import('./ltx.js')).registerLtx,

@@ -21,6 +21,10 @@ export interface NodeRole {
   drain(): Promise<void>;
   /** After the unmount. */
   finish(): Promise<void>;
+  /** Before a handover, while the mount still answers: others are left alone, nothing of ours stays open on the mount. */
+  leave(): Promise<void>;
+  /** Nobody answers the mount: all that was committed goes into the log, and the files are closed as they are. */
+  handOver(): Promise<void>;
 
   databases(): readonly Database[];
   lagMs(name?: string): number | null;

@@ -12,6 +12,8 @@ export interface StartNodeOptions {
   readonly takeover: boolean;
   readonly log: Logger;
   readonly metrics: Metrics;
+  /** Called once, when requests to the mount are answered. */
+  onAnswering(): void;
   /** Called once, when applications may start: mounted and, on a replica, caught up. */
   onReady(): void;
 }
@@ -25,6 +27,11 @@ export interface RunningNode {
   drain(): Promise<void>;
   /** After the unmount: saves the state of a clean stop. */
   finish(): Promise<void>;
+  /**
+   * Ends without a loss and without an unmount: another process goes on with the mount. `paused` is called when requests
+   * are answered no more. Instead of `drain` and `finish`.
+   */
+  handOver(paused: () => void): Promise<void>;
   /** Never resolves; rejects with the error that makes the node unable to go on. */
   readonly failed: Promise<never>;
 }

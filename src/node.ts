@@ -12,6 +12,8 @@ import type { NodeState } from './status.js';
 import { VERSION } from './version.js';
 
 const SERVING_LIMIT_MS = 30_000;
+/** How long the mount's thread may take to end between two requests. */
+const HAND_OVER_LIMIT_MS = 5_000;
 
 /** Starts a node on a mount whose device descriptor is open: recovers, serves, then joins the others. */
 export async function startNode(options: StartNodeOptions): Promise<RunningNode> {
@@ -55,6 +57,7 @@ export async function startNode(options: StartNodeOptions): Promise<RunningNode>
   if (!serving) {
     throw new SluiceError('MOUNT_FAILED', `${config.mount.path} is mounted but does not answer`, 'See sluice doctor');
   }
+  options.onAnswering();
   worker.waker.start();
   const wakeups = new WakeupsTimer(fuseShared);
   const hint = wakeups.start();
@@ -99,6 +102,16 @@ export async function startNode(options: StartNodeOptions): Promise<RunningNode>
       wakeups.close();
       await role.finish();
       worker.waker.close();
+    },
+    async handOver(paused) {
+      stopping = true;
+      worker.warmer.close();
+      await role.leave();
+      paused();
+      await worker.handOver(HAND_OVER_LIMIT_MS);
+      wakeups.close();
+      worker.waker.close();
+      await role.handOver();
     },
     failed,
   };

@@ -105,6 +105,17 @@ export class PrimaryRole implements NodeRole {
     await this.set.saveClean();
   }
 
+  async leave(): Promise<void> {
+    for (const timer of this.timers) clearInterval(timer);
+    // What is not stored or streamed yet, the next process sends from the log.
+    const stores = this.stores.splice(0);
+    await Promise.all([...stores.map((backup) => backup.stop()), this.server?.close()]);
+  }
+
+  async handOver(): Promise<void> {
+    await this.set.close();
+  }
+
   /** The worker's last messages come before its end. */
   private async workerEnded(): Promise<void> {
     let timer: NodeJS.Timeout | undefined;

@@ -117,6 +117,14 @@ export class ReplicaRole implements NodeRole {
     this.sink.saveClean();
   }
 
+  leave(): Promise<void> {
+    return this.drain();
+  }
+
+  async handOver(): Promise<void> {
+    this.sink.close();
+  }
+
   databases() {
     return this.sink.every();
   }

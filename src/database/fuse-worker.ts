@@ -36,7 +36,7 @@ function run(data: FuseWorkerData, send: (message: FromWorker) => void): void {
     data.role === 'primary' ? new CaptureWatcher({ shared, backing, marks, databases, send, receive }) : undefined;
   const watcher: Watcher = capture ?? new ReplicaWatcher({ shared, databases, receive });
   send({ kind: 'serving' });
-  serveMount({
+  const end = serveMount({
     deviceFd: data.deviceFd,
     backing,
     run: data.run,
@@ -47,7 +47,8 @@ function run(data: FuseWorkerData, send: (message: FromWorker) => void): void {
     shared: data.fuseShared,
     log: (message) => send({ kind: 'log', message }),
   });
-  capture?.ended();
+  // Where the mount goes on, so do the applications' transactions.
+  if (end === 'unmounted') capture?.ended();
 }
 
 if (parentPort !== null) {

@@ -1,6 +1,6 @@
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import { SluiceError } from '../errors.js';
-import { Waker, Warmer } from '../fuse/index.js';
+import { askForHandOver, Waker, Warmer } from '../fuse/index.js';
 import type { FuseWorkerData } from './fuse-worker.js';
 import type { FromWorker, ToWorker } from './worker-messages.js';
 
@@ -13,15 +13,17 @@ export interface MountWorkerOptions extends Omit<FuseWorkerData, 'port'> {
 export class MountWorker {
   private readonly worker: Worker;
   private readonly port: MessagePort;
+  private readonly fuseShared: SharedArrayBuffer;
   readonly waker: Waker;
   readonly warmer: Warmer;
-  /** Resolves when the loop ended because the mount is gone; rejects if it failed. */
+  /** Resolves when the loop ended because the mount is gone, or handed over; rejects if it failed. */
   readonly ended: Promise<void>;
 
   constructor(options: MountWorkerOptions) {
     const { mountPath, onMessage, ...data } = options;
     const { port1, port2 } = new MessageChannel();
     this.port = port1;
+    this.fuseShared = options.fuseShared;
     this.port.unref();
     this.worker = new Worker(new URL('./fuse-worker.js', import.meta.url), {
       workerData: { ...data, port: port2 } satisfies FuseWorkerData,
@@ -52,6 +54,19 @@ export class MountWorker {
   /** Without a wake-up: the worker looks when it next wakes. */
   post(message: ToWorker): void {
     this.port.postMessage(message);
+  }
+
+  /** Has it end between two requests, the mount staying as it is. Rejects if it has not after `limitMs`. */
+  async handOver(limitMs: number): Promise<void> {
+    askForHandOver(this.fuseShared);
+    this.waker.wake();
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_, reject) => {
+      const error = new SluiceError('HAND_OVER_LATE', `the thread of the mount did not end within ${limitMs} ms`);
+      timer = setTimeout(reject, limitMs, error);
+    });
+    await Promise.race([this.ended, late]);
+    clearTimeout(timer);
   }
 
   async close(): Promise<void> {

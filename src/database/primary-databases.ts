@@ -198,14 +198,24 @@ export class PrimaryDatabases implements DatabaseSet {
 
   /** After the unmount, at a clean stop. */
   async saveClean(): Promise<void> {
-    await this.idle();
-    this.stopped = true;
-    this.options.shared.wakeMain();
-    for (const capture of this.captures) capture?.close();
+    await this.endCaptures();
     for (const database of this.every()) {
       if (database.live && database.problem === undefined) database.saveClean();
       database.close();
     }
+  }
+
+  /** Logs what was committed and closes everything; nothing is made durable, since the machine goes on. */
+  async close(): Promise<void> {
+    await this.endCaptures();
+    for (const database of this.every()) database.close();
+  }
+
+  private async endCaptures(): Promise<void> {
+    await this.idle();
+    this.stopped = true;
+    this.options.shared.wakeMain();
+    for (const capture of this.captures) capture?.close();
   }
 
   /** Undefined if nothing of it can be opened. One that is gone is not open afterwards, and its slot free. */

@@ -163,12 +163,22 @@ export class ReplicaDatabases implements ReplicaSink {
 
   /** After the unmount, at a clean stop. */
   saveClean(): void {
-    this.asides.stop();
-    for (const replica of this.byName.values()) replica.end();
+    this.end();
     for (const database of this.every()) {
       if (database.live && !database.state.untrusted) database.saveClean();
       database.close();
     }
+  }
+
+  /** Closes everything as it is; nothing is made durable, since the machine goes on. */
+  close(): void {
+    this.end();
+    for (const database of this.every()) database.close();
+  }
+
+  private end(): void {
+    this.asides.stop();
+    for (const replica of this.byName.values()) replica.end();
   }
 
   /** Its trouble is its own: it is shown, and tried again after the next hello. */

@@ -14,8 +14,16 @@ export { F_RDLCK, F_UNLCK, F_WRLCK, type MayLock } from './lock-table.js';
 export { connectionAt } from './mount.js';
 export { WAKE_NAME } from './nodes.js';
 export { rawDriver } from './raw-driver.js';
-export { type ServeOptions, serveMount } from './serve.js';
-export { awakeBursts, createShared, deferredCount, opcodeCounts, type WakeupsMode, whenServing } from './shared.js';
+export { type ServeOptions, type ServingEnd, serveMount } from './serve.js';
+export {
+  askForHandOver,
+  awakeBursts,
+  createShared,
+  deferredCount,
+  opcodeCounts,
+  type WakeupsMode,
+  whenServing,
+} from './shared.js';
 export { UNWATCHED } from './unwatched.js';
 export { Waker } from './waker.js';
 export { measureWakeup, WakeupsTimer, type WakeupTimes } from './wakeups.js';

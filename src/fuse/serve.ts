@@ -23,7 +23,16 @@ import { NOTIFY_RESEND, OUT_HEADER, REQUEST_BUFFER_BYTES } from './protocol.js';
 import { writeHeader } from './reply.js';
 import { headerOpcode } from './request.js';
 import { Session } from './session.js';
-import { DEFERRED, OPCODE_COUNTERS, OPCODES, SERVING, SERVING_ENDED, SERVING_STATE, WAKE_PENDING } from './shared.js';
+import {
+  DEFERRED,
+  HAND_OVER,
+  OPCODE_COUNTERS,
+  OPCODES,
+  SERVING,
+  SERVING_ENDED,
+  SERVING_STATE,
+  WAKE_PENDING,
+} from './shared.js';
 import { Syncer } from './syncer.js';
 import { takeOver } from './takeover.js';
 import { Bursts } from './wakeups.js';
@@ -68,11 +77,14 @@ interface SavedSession {
   readonly incarnation: number;
 }
 
+/** `handed over`: the mount is as it was, and what is asked of it waits in the kernel for the next process. */
+export type ServingEnd = 'unmounted' | 'handed over';
+
 /**
- * Serves a mount until it is unmounted; blocks the thread (call it in a worker). Throws a SluiceError only for what
+ * Serves a mount until it is unmounted, or another process is to go on with it; blocks the thread (call it in a worker). Throws a SluiceError only for what
  * makes serving impossible at the start (`FUSE_TAKEOVER`).
  */
-export function serveMount(options: ServeOptions): void {
+export function serveMount(options: ServeOptions): ServingEnd {
   runFirst();
   const words = new Int32Array(options.shared);
   const device = new Device(options.deviceFd, options.log);
@@ -136,7 +148,7 @@ export function serveMount(options: ServeOptions): void {
     Atomics.store(words, SERVING_STATE, SERVING);
   }
   try {
-    loop(device, session, words, new Bursts(options.shared));
+    return loop(device, session, words, new Bursts(options.shared));
   } finally {
     Atomics.store(words, SERVING_STATE, SERVING_ENDED);
     syncer.close();
@@ -146,12 +158,12 @@ export function serveMount(options: ServeOptions): void {
   }
 }
 
-/** One request after the other until the mount is gone. */
-function loop(device: Device, session: Session, words: Int32Array, bursts: Bursts): void {
+/** One request after the other. A handover comes with a wake-up. */
+function loop(device: Device, session: Session, words: Int32Array, bursts: Bursts): ServingEnd {
   const request = Buffer.alloc(REQUEST_BUFFER_BYTES);
   for (;;) {
     const length = device.read(request);
-    if (length === 0) return;
+    if (length === 0) return 'unmounted';
     bursts.request();
     const opcode = headerOpcode(request);
     if (opcode < OPCODE_COUNTERS) words[OPCODES + opcode]!++;
@@ -160,6 +172,7 @@ function loop(device: Device, session: Session, words: Int32Array, bursts: Burst
     if (Atomics.load(words, WAKE_PENDING) === 1) session.wake();
     words[DEFERRED] = session.waiting;
     if (session.full) waitForRoom(session, words);
+    if (words[HAND_OVER] === 1) return 'handed over';
   }
 }
 
@@ -168,7 +181,7 @@ function loop(device: Device, session: Session, words: Int32Array, bursts: Burst
  * of getting an error. Main, for which the others wait, waits for no request; its wake-ups come by the shared word alone.
  */
 function waitForRoom(session: Session, words: Int32Array): void {
-  while (session.full) {
+  while (session.full && words[HAND_OVER] === 0) {
     if (Atomics.load(words, WAKE_PENDING) === 0) Atomics.wait(words, WAKE_PENDING, 0, ROOM_POLL_MS);
     else session.wake();
     words[DEFERRED] = session.waiting;

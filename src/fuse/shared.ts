@@ -22,6 +22,8 @@ export const LATENCY_BURSTS = 5;
 export const DEFERRED = 6;
 /** Descriptor of /dev/cpu_dma_latency, which the main thread opened; 0 if it is not open. */
 export const LATENCY_FD = 7;
+/** 1 when the worker is to end between two requests, since another process goes on with the mount. */
+export const HAND_OVER = 8;
 /** From here one counter for each opcode, 0..OPCODE_COUNTERS-1. */
 export const OPCODES = 64;
 export const OPCODE_COUNTERS = 64;
@@ -59,6 +61,11 @@ export async function whenServing(shared: SharedArrayBuffer, timeoutMs: number):
 }
 
 const SERVING_POLL_MS = 5;
+
+/** The worker ends when it is next woken. */
+export function askForHandOver(shared: SharedArrayBuffer): void {
+  Atomics.store(new Int32Array(shared), HAND_OVER, 1);
+}
 
 /** Requests served since the start by opcode name, for status pages and benchmarks. Only those that occurred. */
 export function opcodeCounts(shared: SharedArrayBuffer): Map<string, number> {

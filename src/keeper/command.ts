@@ -3,7 +3,7 @@ import { constants } from 'node:os';
 import { errorCode } from '../errors.js';
 
 /** Signals that an application under the keeper gets as if they had been sent to it. */
-export const PASSED_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const;
+export const PASSED_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1'] as const;
 export type PassedSignal = (typeof PASSED_SIGNALS)[number];
 
 const NOT_FOUND = 127;

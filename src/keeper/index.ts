@@ -1,1 +1,2 @@
 export { type KeeperOptions, runKeeper } from './keeper.js';
+export { isKeeperAlive, type KeeperState, readKeeperState, type UpgradeState } from './keeper-file.js';

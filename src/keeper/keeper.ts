@@ -1,19 +1,30 @@
 import { closeSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import type { Config } from '../config/index.js';
 import { describeError, SluiceError } from '../errors.js';
 import { cleanStaleMount, isMounted, mountKernel, openDevice, prepareMountPoint } from '../fuse/mount.js';
 import { Command, PASSED_SIGNALS, type PassedSignal } from './command.js';
-import { COMMAND_LIMIT_MS, DRAIN_LIMIT_MS, FINISH_LIMIT_MS, SAME_SIGNAL_MS } from './limits.js';
+import {
+  COMMAND_LIMIT_MS,
+  DRAIN_LIMIT_MS,
+  FINISH_LIMIT_MS,
+  HAND_OVER_LIMIT_MS,
+  LOAD_LIMIT_MS,
+  MAX_BACKOFF_MS,
+  SAME_SIGNAL_MS,
+} from './limits.js';
+import { nodeEntry } from './node-entry.js';
 import { NodeDied, NodeFailed, NodeProcess } from './node-process.js';
 import { readConfig } from './read-config.js';
 import { RestartPolicy } from './restart-policy.js';
 import { HASTEN, KILL, STOP, StopRequest } from './stop-request.js';
 import { takeAway, unmountGently } from './unmount.js';
+import { Upgrade } from './upgrade.js';
 import { within } from './wait.js';
 
 const MOUNT_NAME = 'sluice';
 const FAILURE = 1;
+/** Asks for a new node on the same mount; never passed on. */
+const UPGRADE_SIGNAL = 'SIGUSR2';
 
 /** V8 flags of the node process: its heap is small, and its memory is better given back than kept. */
 const NODE_FLAGS = ['--max-semi-space-size=4'];
@@ -25,6 +36,8 @@ export interface KeeperOptions {
   readonly command: readonly string[] | null;
   /** The program of the node process; for tests. */
   readonly nodeEntry?: string;
+  /** Other limits than those of limits.ts; for tests. */
+  readonly limits?: { readonly maxDeaths?: number; readonly handOverMs?: number };
 }
 
 /** Runs a keeper until its application ends or a signal asks for the end. Resolves with the exit code; rejects if it cannot start. */
@@ -40,7 +53,8 @@ class Keeper {
   readonly #config: Config;
   readonly #options: KeeperOptions;
   readonly #stop = new StopRequest();
-  readonly #policy = new RestartPolicy();
+  readonly #policy: RestartPolicy;
+  readonly #upgrade: Upgrade;
   #deviceFd: number | undefined;
   /** Where the mount is; undefined while there is none. */
   #mountedAt: string | undefined;
@@ -55,33 +69,85 @@ class Keeper {
   constructor(config: Config, options: KeeperOptions) {
     this.#config = config;
     this.#options = options;
+    this.#policy = new RestartPolicy(options.limits?.maxDeaths);
+    this.#upgrade = new Upgrade(config.data, (message) => this.#report(message));
   }
 
   async run(): Promise<number> {
     const listeners = PASSED_SIGNALS.map((signal) => [signal, () => this.#signalled(signal)] as const);
+    const upgrade = () => this.#upgrade.ask();
     for (const [signal, listener] of listeners) process.on(signal, listener);
+    process.on(UPGRADE_SIGNAL, upgrade);
     try {
       await this.#superviseNodes();
       return this.#exitCode;
     } finally {
       await this.#removeMount();
       if (this.#deviceFd !== undefined) closeSync(this.#deviceFd);
+      this.#upgrade.close();
+      process.off(UPGRADE_SIGNAL, upgrade);
       for (const [signal, listener] of listeners) process.off(signal, listener);
     }
   }
 
   async #superviseNodes(): Promise<void> {
-    const asked = this.#stop.reached(STOP);
-    while (this.#stop.level < STOP) {
-      const node = await this.#newNode();
+    let successor: NodeProcess | undefined;
+    while (successor !== undefined || this.#stop.level < STOP) {
+      const node = successor ?? (await this.#newNode());
+      successor = undefined;
       const death = await this.#startNode(node);
       if (death === undefined) {
-        this.#startCommandWhenReady(node);
-        await Promise.race([node.ended, asked]);
+        this.#whenReady(node);
+        successor = await this.#successorOf(node);
+        if (successor !== undefined) continue;
         if (this.#stop.level >= STOP) return this.#stopNode(node);
       }
       await this.#afterDeath(node, death ?? (await node.ended));
     }
+  }
+
+  /** The node that takes over when an upgrade is asked for; undefined when this one has died, or a stop is asked for. */
+  async #successorOf(node: NodeProcess): Promise<NodeProcess | undefined> {
+    const asked = this.#stop.reached(STOP);
+    for (;;) {
+      await Promise.race([node.ended, asked, this.#upgrade.wanted]);
+      if (!node.alive || this.#stop.level >= STOP) return undefined;
+      const successor = await this.#handOver(node);
+      if (successor !== undefined) return successor;
+    }
+  }
+
+  /**
+   * Has a node give the mount to a new one, whose program is loaded before the old one stops: what cannot be loaded costs
+   * no pause, and the old node goes on. Resolves with the new one when the old one has ended, in whatever way.
+   */
+  async #handOver(node: NodeProcess): Promise<NodeProcess | undefined> {
+    this.#upgrade.begin(node.facts);
+    const successor = await this.#newNode();
+    const loaded = successor.expect('loaded').then(
+      () => true,
+      () => false,
+    );
+    await within(LOAD_LIMIT_MS, loaded, node.ended, this.#stop.reached(STOP));
+    if (node.alive && (this.#stop.level >= STOP || !successor.loaded)) {
+      const reason = this.#stop.level >= STOP ? 'a stop was asked for' : await this.#notLoaded(successor);
+      await successor.kill();
+      this.#upgrade.failed(reason, 'the old node goes on');
+      return undefined;
+    }
+    const pause = () => this.#upgrade.paused(performance.now());
+    node.expect('paused').then(pause, pause);
+    node.send({ kind: 'handOver' });
+    const limitMs = this.#options.limits?.handOverMs ?? HAND_OVER_LIMIT_MS;
+    if (!(await within(limitMs, node.ended))) this.#report('the old node did not hand over in time');
+    await node.kill();
+    return successor;
+  }
+
+  async #notLoaded(node: NodeProcess): Promise<string> {
+    return node.alive
+      ? `${node.entry} is not loaded after ${LOAD_LIMIT_MS / 1000} s`
+      : `${node.entry}: ${await node.ended}`;
   }
 
   async #newNode(): Promise<NodeProcess> {
@@ -92,8 +158,7 @@ class Keeper {
       this.#deviceFd = undefined;
       this.#deviceFd = openDevice();
     }
-    const entry = this.#options.nodeEntry ?? fileURLToPath(new URL('./node-main.js', import.meta.url));
-    return new NodeProcess(entry, this.#deviceFd!, NODE_FLAGS);
+    return new NodeProcess(this.#options.nodeEntry ?? nodeEntry(), this.#deviceFd!, NODE_FLAGS);
   }
 
   /** Brings a node to the point where it serves the mount. The way it died if it did; throws if it may not be tried again. */
@@ -119,8 +184,11 @@ class Keeper {
   async #serve(node: NodeProcess): Promise<void> {
     await node.expect('locked');
     this.#locked = true;
+    this.#upgrade.announce();
     if (this.#mountedAt === undefined) await this.#mount(this.#config.mount.path);
     node.send({ kind: 'mounted', takeover: this.#served });
+    await node.expect('answering');
+    this.#upgrade.answered(node.facts, performance.now());
     await node.expect('serving');
     this.#served = true;
   }
@@ -138,7 +206,8 @@ class Keeper {
     if (this.#served && this.#mountedAt !== undefined && !isMounted(this.#mountedAt)) {
       return this.#giveUp(`${this.#mountedAt} was unmounted by somebody else; start again to mount it`);
     }
-    const delayMs = this.#policy.died(Date.now());
+    this.#upgrade.failed(death, 'it is tried again, until that or another version comes up');
+    const delayMs = this.#policy.died(Date.now()) ?? (this.#upgrade.unproven ? MAX_BACKOFF_MS : undefined);
     if (delayMs === undefined) {
       return this.#giveUp(`the node died too often (last: ${death}); giving up. Look at its log lines above`);
     }
@@ -186,9 +255,12 @@ class Keeper {
     if (path !== undefined) await takeAway(path);
   }
 
-  #startCommandWhenReady(node: NodeProcess): void {
+  #whenReady(node: NodeProcess): void {
     node.expect('ready').then(
-      () => this.#startCommand(),
+      () => {
+        this.#upgrade.ready();
+        this.#startCommand();
+      },
       () => undefined, // it died first: its successor will be ready
     );
   }
@@ -207,7 +279,7 @@ class Keeper {
 
   #signalled(signal: PassedSignal): void {
     if (this.#command !== undefined) this.#command.signal(signal);
-    else if (signal !== 'SIGUSR1' && signal !== 'SIGUSR2') this.#raiseStop(performance.now());
+    else if (signal !== 'SIGUSR1') this.#raiseStop(performance.now());
   }
 
   #raiseStop(nowMs: number): void {

@@ -8,6 +8,10 @@ export const BUSY_LIMIT_MS = 10_000;
 export const BUSY_RETRY_MS = 200;
 /** How long the node may take to save its state after the unmount. */
 export const FINISH_LIMIT_MS = 10_000;
+/** How long the program of a node may take to be loaded. */
+export const LOAD_LIMIT_MS = 30_000;
+/** How long a node may take to hand over to its successor before it is killed. */
+export const HAND_OVER_LIMIT_MS = 30_000;
 /** How long a killed process may take to disappear. */
 export const KILL_LIMIT_MS = 5_000;
 /** How long the last messages of a dead process may take. */

@@ -2,6 +2,7 @@ import { describeError, errorCode, SluiceError } from '../errors.js';
 import { Metrics, startHttp } from '../http/index.js';
 import { createLogger, type Logger } from '../log.js';
 import type { RunningNode, StartNode } from '../node-types.js';
+import { VERSION } from '../version.js';
 import { type DataLock, lockDataFolder } from './data-lock.js';
 import { Inbox } from './inbox.js';
 import type { FailureText, ToKeeper } from './messages.js';
@@ -26,6 +27,7 @@ export async function runNode(startNode: StartNode): Promise<never> {
 
 async function live(startNode: StartNode): Promise<never> {
   const inbox = new Inbox();
+  send({ kind: 'loaded', version: VERSION });
   const { config } = await inbox.require('start');
   const lock = lockDataFolder(config.data);
   const log = await createLogger(config.log);
@@ -47,11 +49,18 @@ async function live(startNode: StartNode): Promise<never> {
     takeover,
     log,
     metrics,
+    onAnswering: () => send({ kind: 'answering' }),
     onReady: () => send({ kind: 'ready' }),
   });
   send({ kind: 'serving' });
 
-  await Promise.race([node.failed, inbox.expect('stop'), inbox.closed]);
+  const asked = await Promise.race([node.failed, inbox.expect('stop'), inbox.expect('handOver'), inbox.closed]);
+  if (asked?.kind === 'handOver') {
+    await http.close();
+    await node.handOver(() => send({ kind: 'paused' }));
+    if (inbox.isClosed) await takeAway(config.mount.path);
+    return end(lock, log);
+  }
   await node.drain();
   await http.close();
   if (inbox.isClosed) await leaveOrphaned(config.mount.path, log);

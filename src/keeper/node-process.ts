@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { SluiceError } from '../errors.js';
+import type { NodeFacts } from './keeper-file.js';
 import { CHANNEL_LIMIT_MS, KILL_LIMIT_MS } from './limits.js';
 import type { FailureText, ToKeeper, ToKeeperKind, ToNode } from './messages.js';
 import { within } from './wait.js';
@@ -21,6 +22,8 @@ export class NodeDied extends Error {
 export class NodeProcess {
   /** Resolves with how it ended: its own last words, or e.g. `exit code 1`, `SIGKILL`. Never rejects. */
   readonly ended: Promise<string>;
+  /** Its program. */
+  readonly entry: string;
   readonly #child: ChildProcess;
   readonly #heard = new Map<ToKeeperKind, ToKeeper>();
   readonly #listeners = new Set<() => void>();
@@ -28,6 +31,7 @@ export class NodeProcess {
 
   /** Starts it, in a session of its own so that a terminal's Ctrl-C reaches only the keeper. */
   constructor(entry: string, deviceFd: number, nodeFlags: readonly string[]) {
+    this.entry = entry;
     this.#child = spawn(process.execPath, [...nodeFlags, entry], {
       stdio: ['ignore', 'inherit', 'inherit', deviceFd, 'ipc'],
       detached: true,
@@ -49,6 +53,16 @@ export class NodeProcess {
 
   get pid(): number | undefined {
     return this.#child.pid;
+  }
+
+  /** All its code is there. */
+  get loaded(): boolean {
+    return this.#heard.has('loaded');
+  }
+
+  get facts(): NodeFacts {
+    const message = this.#heard.get('loaded');
+    return { pid: this.pid ?? 0, version: message?.kind === 'loaded' ? message.version : 'unknown' };
   }
 
   get alive(): boolean {

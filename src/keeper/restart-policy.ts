@@ -3,6 +3,11 @@ import { DEATH_WINDOW_MS, MAX_BACKOFF_MS, MAX_DEATHS, MIN_BACKOFF_MS } from './l
 /** Decides when a dead node is started again. Has no clock: the caller says what time it is. */
 export class RestartPolicy {
   readonly #deathsMs: number[] = [];
+  readonly #maxDeaths: number;
+
+  constructor(maxDeaths = MAX_DEATHS) {
+    this.#maxDeaths = maxDeaths;
+  }
 
   /**
    * The node died. Milliseconds to wait before the next start: none after a first death, then a back-off that
@@ -12,7 +17,7 @@ export class RestartPolicy {
     while (this.#deathsMs.length > 0 && nowMs - this.#deathsMs[0]! > DEATH_WINDOW_MS) this.#deathsMs.shift();
     this.#deathsMs.push(nowMs);
     const deaths = this.#deathsMs.length;
-    if (deaths >= MAX_DEATHS) return undefined;
+    if (deaths >= this.#maxDeaths) return undefined;
     return deaths === 1 ? 0 : Math.min(MIN_BACKOFF_MS * 2 ** (deaths - 2), MAX_BACKOFF_MS);
   }
 }

@@ -24,7 +24,7 @@ function fakeNode(code: number, body: string, token?: string): Promise<string> {
   });
 }
 
-const SUB_COMMANDS = ['mount', 'status', 'restore', 'ltx', 'config', 'doctor', 'version'];
+const SUB_COMMANDS = ['mount', 'upgrade', 'status', 'restore', 'ltx', 'config', 'doctor', 'version'];
 
 const test = suite('cmd/sluice');
 
@@ -37,6 +37,7 @@ test('--help names every sub-command and has examples', async () => {
 
 for (const words of [
   ['mount'],
+  ['upgrade'],
   ['status'],
   ['restore'],
   ['ltx', 'dump'],

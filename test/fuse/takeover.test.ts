@@ -88,6 +88,34 @@ for (const locks of canMount ? (['kernel', 'sluice'] as const) : []) {
 }
 
 if (canMount) {
+  test('a server that hands over while a sync is under way: the application is told that it worked', async () => {
+    const folders = new TestFolders();
+    const deviceFd = openDevice();
+    try {
+      const slowSync = { suffix: 'slow', delayMs: 1500 };
+      mountKernel({ deviceFd, path: prepareMountPoint(folders.path), name: 'sluice-test' });
+      let server = await TestServer.start([folders.mount({ slowSync })], deviceFd);
+      const dd = ['if=/dev/zero', `of=${folders.path}/slow`, 'bs=4k', 'count=1', 'conv=fsync', 'status=none'];
+      const application = spawn('dd', dd, { stdio: ['ignore', 'ignore', 'pipe'], cwd: '/' });
+      let complaint = '';
+      application.stderr.setEncoding('utf8').on('data', (text: string) => {
+        complaint += text;
+      });
+      const ended = new Promise((resolve) => application.once('close', resolve));
+      while ((await server.status()).requests.FSYNC !== 1) await new Promise((resolve) => setTimeout(resolve, 10));
+      server.send({ mount: 0, handOver: true });
+      await server.exited;
+      server = await TestServer.start([folders.mount({ takeover: true })], deviceFd);
+      assert.is(await ended, 0, complaint);
+      assert.equal(server.logged, []);
+      await server.stop();
+    } finally {
+      abortMount(folders.path);
+      await folders.remove();
+      closeSync(deviceFd);
+    }
+  });
+
   test('a disk that is full is no obstacle for who takes over', async () => {
     const folders = new TestFolders();
     const deviceFd = openDevice();

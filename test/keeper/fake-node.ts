@@ -1,4 +1,4 @@
-import { appendFileSync } from 'node:fs';
+import { appendFileSync, existsSync, writeFileSync } from 'node:fs';
 import { SluiceError } from '../../src/errors.js';
 import { runNode } from '../../src/keeper/node-child.js';
 import { PRIMARY } from '../http/status-fixture.js';
@@ -6,11 +6,14 @@ import { PRIMARY } from '../http/status-fixture.js';
 /**
  * A node that serves nothing: it says what a real one says, writes down what is asked of it, and misbehaves as
  * FAKE_NODE tells it: `fail-start`, `crash-start`, `crash-start-once`, `die-once` (when ready), `die-always`, `hang`, `keeper-dies`
- * (as it is to mount).
+ * (as it is to mount), `hold-on` (to the mount when it is to hand over); and, while the file FAKE_ONCE is there, `bad-code`
+ * (cannot be loaded) and `bad-start`.
  */
 
 const behaviour = process.env.FAKE_NODE ?? '';
 const journal = process.env.FAKE_JOURNAL!;
+
+const once = process.env.FAKE_ONCE ?? '';
 
 function note(what: string): void {
   appendFileSync(journal, `${what}\n`);
@@ -21,6 +24,8 @@ function die(): never {
   throw new Error('not reached');
 }
 
+if (behaviour === 'bad-code' && existsSync(once)) throw new Error('this version has no code');
+
 if (behaviour === 'keeper-dies') {
   process.send = () => {
     process.kill(process.ppid, 'SIGKILL');
@@ -28,17 +33,16 @@ if (behaviour === 'keeper-dies') {
   };
 }
 
-await runNode(async ({ deviceFd, takeover, onReady }) => {
+await runNode(async ({ deviceFd, takeover, onAnswering, onReady }) => {
   note(`start ${process.pid} fd ${deviceFd} takeover ${takeover}`);
   if (behaviour === 'fail-start') throw new SluiceError('TEST', 'the disk is on fire', 'Call the fire brigade');
   if (behaviour === 'crash-start') die();
-  if (behaviour === 'crash-start-once' && process.env.FAKE_ONCE !== undefined) {
-    const { existsSync, writeFileSync } = await import('node:fs');
-    if (!existsSync(process.env.FAKE_ONCE)) {
-      writeFileSync(process.env.FAKE_ONCE, '');
-      die();
-    }
+  if (behaviour === 'bad-start' && existsSync(once)) throw new SluiceError('TEST', 'a version that cannot start');
+  if (behaviour === 'crash-start-once' && !existsSync(once)) {
+    writeFileSync(once, '');
+    die();
   }
+  onAnswering();
   setTimeout(() => {
     note('ready');
     onReady();
@@ -53,6 +57,11 @@ await runNode(async ({ deviceFd, takeover, onReady }) => {
     },
     async finish() {
       note('finish');
+    },
+    async handOver(paused) {
+      note('hand over');
+      paused();
+      if (behaviour === 'hold-on') await new Promise(() => undefined);
     },
     failed: new Promise<never>(() => undefined),
   };

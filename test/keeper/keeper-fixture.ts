@@ -3,6 +3,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { type KeeperOptions, readKeeperState, type UpgradeState } from '../../src/keeper/index.js';
 
 const PROGRAM = fileURLToPath(new URL('./keeper-program.js', import.meta.url));
 const LIMIT_MS = 40_000;
@@ -13,6 +14,10 @@ export class KeeperFixture {
   readonly folder = mkdtempSync(join(tmpdir(), 'sluice-keeper-'));
   readonly mount = join(this.folder, 'data/mnt');
   readonly journal = join(this.folder, 'journal');
+  /** See fake-node.ts. */
+  readonly once = join(this.folder, 'once');
+  /** Limits of the keeper other than its own. */
+  limits: KeeperOptions['limits'];
   stderr = '';
   stdout = '';
   readonly #children: ChildProcess[] = [];
@@ -30,7 +35,8 @@ export class KeeperFixture {
         ...process.env,
         FAKE_NODE: behaviour,
         FAKE_JOURNAL: this.journal,
-        FAKE_ONCE: join(this.folder, 'once'),
+        FAKE_ONCE: this.once,
+        KEEPER_LIMITS: JSON.stringify(this.limits ?? {}),
         SLUICE_DEBUG: '',
       },
     });
@@ -57,6 +63,11 @@ export class KeeperFixture {
   /** What the nodes wrote down. */
   notes(): string[] {
     return readFileSync(this.journal, 'utf8').split('\n').slice(0, -1);
+  }
+
+  /** What the keeper says of its last upgrade. */
+  upgrade(): UpgradeState | undefined {
+    return readKeeperState(join(this.folder, 'data'))?.upgrade ?? undefined;
   }
 
   /** The process id of the last node. */

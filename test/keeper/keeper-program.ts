@@ -8,6 +8,7 @@ try {
   process.exitCode = await runKeeper({
     file,
     command: command.length === 0 ? null : command,
+    limits: JSON.parse(process.env.KEEPER_LIMITS ?? '{}'),
     nodeEntry: fileURLToPath(new URL('./fake-node.js', import.meta.url)),
   });
 } catch (error) {

@@ -66,7 +66,14 @@ export class TestServer {
     return this.#child.pid!;
   }
 
-  send(command: { mount: number; allow?: number; primary?: number; status?: boolean; stop?: boolean }): void {
+  send(command: {
+    mount: number;
+    allow?: number;
+    primary?: number;
+    status?: boolean;
+    stop?: boolean;
+    handOver?: boolean;
+  }): void {
     if (this.#child.connected) this.#child.send(command);
   }
 

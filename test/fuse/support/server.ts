@@ -1,11 +1,12 @@
 /**
  * Serves mounts for the tests, in a process of its own: `node server.js JSON`, an array of ServerMount. Mounts that
  * are taken over find their device at descriptor 3 and up. Speaks to its parent by IPC: {ready} | {log} out;
- * {allow}, {primary}, {status}, {stop} in.
+ * {allow}, {primary}, {status}, {stop}, {handOver} in.
  */
 import { closeSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import {
+  askForHandOver,
   awakeBursts,
   createShared,
   deferredCount,
@@ -23,6 +24,8 @@ interface Command {
   readonly primary?: number;
   readonly status?: boolean;
   readonly stop?: boolean;
+  /** Ends without an unmount. */
+  readonly handOver?: boolean;
 }
 
 const mounts = JSON.parse(process.argv[2]!) as (ServerMount & { readonly inherit?: number })[];
@@ -63,8 +66,16 @@ process.on('message', (command: Command) => {
     });
   }
   if (command.stop) void stop();
+  if (command.handOver) void handOver(one);
 });
 process.on('disconnect', () => void stop());
+
+async function handOver({ shared, waker, ended }: (typeof served)[number]): Promise<void> {
+  askForHandOver(shared);
+  waker.wake();
+  await ended;
+  process.exit(0);
+}
 
 async function stop(): Promise<void> {
   for (const { mount, waker, timer, ended, deviceFd } of served) {
