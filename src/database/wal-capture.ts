@@ -55,7 +55,9 @@ export class WalCapture {
       this.at(generation);
       if (this.logged >= end) return;
       if (this.wal === undefined) throw new Error('the WAL cannot be opened');
-      if (database.needsWholeRead) return readWhole().then(() => this.take(readWhole));
+      // Of another page size: another database was copied over this one.
+      const isOther = this.wal.header.pageSize !== database.pageSize;
+      if (database.needsWholeRead || isOther) return readWhole().then(() => this.take(readWhole));
       if (this.takeSmall(end)) return this.takeLarge(end).then(() => this.take(readWhole));
       shared.publishLogged(slot, generation, this.logged);
     }
@@ -107,15 +109,16 @@ export class WalCapture {
   /**
    * Before a WAL goes, all of it logged: the database file must have what the last transaction (or all of them) wrote.
    * It has not if the writer died, or failed, after its commit frame and before it published it, or if it is not SQLite
-   * that takes the WAL away. Then what the file has becomes the next transaction.
+   * that takes the WAL away. Then what the file has becomes the next transaction. False if it is of another page size,
+   * and must be read whole.
    */
-  async compare(all: boolean): Promise<void> {
+  async compare(all: boolean): Promise<boolean> {
     this.replaced = true;
     const { wal, database } = this;
     const facts = databaseFileFacts(database.path);
-    if (wal === undefined || facts === undefined || this.logged === 0) return;
+    if (wal === undefined || facts === undefined || this.logged === 0) return true;
     const { header, pageCount } = facts;
-    if (header.pageSize !== database.pageSize) throw new Error('the page size is not that of the WAL');
+    if (header.pageSize !== database.pageSize) return false;
     const newest = await wal.newestFrames(all ? 0 : this.lastFrom, this.logged);
     const images = new PageImages(database.path, header.pageSize);
     try {
@@ -125,6 +128,7 @@ export class WalCapture {
         { commit: pageCount, timeMs: Date.now() },
         true,
       );
+      return true;
     } finally {
       images.close();
     }

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -211,6 +212,29 @@ test('a database removed in the middle of its transactions is dropped, whatever 
   assert.is(on.databases.get('a.db'), undefined);
   assert.is(on.databases.every()[0]?.problem, undefined);
 });
+
+for (const order of ['its WAL cut first', 'its WAL cut afterwards']) {
+  test(`a WAL database that another is copied over, of another page size, ${order}`, async () => {
+    const on = await bench();
+    const db = shadow(on, 'a.db', 'wal', 4096);
+    await db.run('CREATE TABLE t (p); INSERT INTO t VALUES (1)');
+    await db.run('INSERT INTO t VALUES (2)');
+    const elsewhere = await bench();
+    const other = shadow(elsewhere, 'a.db', 'wal', 512);
+    await other.run('CREATE TABLE u (p); INSERT INTO u VALUES (zeroblob(3000))');
+    other.db.pragma('wal_checkpoint(TRUNCATE)');
+    await other.run('INSERT INTO u VALUES (3)');
+    const main = readFileSync(other.path);
+    if (order === 'its WAL cut first') await on.resize('a.db-wal', 0);
+    await on.write('a.db', 0, main);
+    await on.resize('a.db', main.length);
+    if (order !== 'its WAL cut first') await on.resize('a.db-wal', 0);
+    await on.write('a.db-wal', 0, readFileSync(`${other.path}-wal`));
+    await on.quiet();
+    assert.is(on.position('a.db')?.split('/')[1], other.content());
+    assert.equal(on.warnings, []);
+  });
+}
 
 test('a database is read whole while its application goes on, checkpoints too', async () => {
   const on = await bench();
