@@ -94,6 +94,49 @@ function writer(folder: string, journal: string, synchronous: string, seconds: n
   return { perSecond: operations / seconds };
 }
 
+/** One of several that share a database: `count` operations, each fifth a single-row update, the others point reads. */
+function sharer(folder: string, journal: string, synchronous: string, count: number, offset: number) {
+  const db = open(join(folder, 'bench.db'), journal, synchronous);
+  const get = db.prepare('select * from t where id = ?');
+  const update = db.prepare('update t set b = b + 1 where id = ?');
+  const begin = Date.now();
+  for (let i = 0; i < count; i++) {
+    const id = 1 + (((i + offset) * 7919) % SEED_ROWS);
+    if (i % 5 === 0) update.run(id);
+    else get.get(id);
+  }
+  const elapsedMs = Date.now() - begin;
+  db.close();
+  return { elapsedMs };
+}
+
+/** `count` times one operation, so that its requests can be counted from outside. */
+function repeat(folder: string, operation: string, journal: string, synchronous: string, count: number) {
+  const db = fresh(folder, journal, synchronous);
+  const insert = db.prepare('insert into t(a, b) values (?, ?)');
+  const get = db.prepare('select * from t where id = ?');
+  const file = join(folder, 'bench.db');
+  const operations: Record<string, (i: number) => void> = {
+    commit: (i) => insert.run('c', i),
+    'commit of 100 rows': (i) =>
+      db.transaction(() => {
+        for (let row = 0; row < 100; row++) insert.run('c'.repeat(80), i);
+      })(),
+    'point read': (i) => get.get(1 + ((i * 7919) % SEED_ROWS)),
+    'open, read, close': (i) => {
+      const other = new Sqlite(file, { timeout: BUSY_MS });
+      other.prepare('select * from t where id = ?').get(i + 1);
+      other.close();
+    },
+  };
+  const work = operations[operation];
+  if (work === undefined) throw new Error(`no operation ${operation}`);
+  for (let i = 0; i < SEED_ROWS; i++) get.get(i + 1);
+  for (let i = 0; i < count; i++) work(i);
+  db.close();
+  return { count };
+}
+
 /** Time from a commit's return on the primary to the row's visibility on the replica, polled without sleep. */
 function visibility(primary: string, replica: string, count: number, pauseMs: number) {
   const db = open(join(primary, 'bench.db'), 'wal', 'normal');
@@ -165,6 +208,12 @@ const tasks: Record<string, () => object> = {
   commits: () => commitsAndReads(text(0), text(1), text(2), number(3)),
   reader: () => reader(text(0), number(1)),
   writer: () => writer(text(0), text(1), text(2), number(3)),
+  seed: () => {
+    fresh(text(0), text(1), text(2)).close();
+    return {};
+  },
+  sharer: () => sharer(text(0), text(1), text(2), number(3), number(4)),
+  repeat: () => repeat(text(0), text(1), text(2), text(3), number(4)),
   visibility: () => visibility(text(0), text(1), number(2), number(3)),
   fill: () => fill(text(0), number(1)),
   touch: () => touch(text(0), number(1), number(2)),

@@ -4,12 +4,16 @@ import { cpus, release, tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { benchCommits } from './commits.js';
 import { benchMixed, benchVisibility } from './replicas.js';
+import { benchRequests } from './requests.js';
+import { benchSharers } from './sharers.js';
+import { benchPrograms } from './sqlite-programs.js';
 import { megabytes } from './stats.js';
 import { benchMemory, benchRestore } from './storage.js';
 
 const COUNT = 5000;
 const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 3);
 const MIXED_SECONDS = 5;
+const SHARED_OPERATIONS = 2000;
 const RESTORE_MEGABYTES = 200;
 const MEMORY_MEGABYTES = 1024;
 
@@ -17,6 +21,9 @@ const parts: Record<string, { title: string; run: (root: string) => Promise<stri
   commits: { title: 'Commits and point reads', run: (root) => benchCommits(root, COUNT, ROUNDS) },
   lag: { title: 'Visibility on a replica', run: (root) => benchVisibility(root, COUNT) },
   mixed: { title: 'Mixed load', run: (root) => benchMixed(root, MIXED_SECONDS, ROUNDS) },
+  sharers: { title: 'Four processes on one database', run: (root) => benchSharers(root, SHARED_OPERATIONS, ROUNDS) },
+  programs: { title: 'SQLite’s own programs', run: (root) => benchPrograms(root, ROUNDS) },
+  requests: { title: 'Requests', run: (root) => benchRequests(root) },
   restore: { title: 'Restore', run: (root) => benchRestore(root, RESTORE_MEGABYTES, ROUNDS) },
   memory: { title: 'Memory', run: (root) => benchMemory(root, MEMORY_MEGABYTES) },
 };

@@ -1,7 +1,7 @@
 import { DataFolder, MountWorker, SharedState } from './database/index.js';
 import { mkdirSync, rmSync } from './disk/index.js';
 import { SluiceError } from './errors.js';
-import { connectionAt, createShared, measureWakeup, WakeupsTimer, whenServing } from './fuse/index.js';
+import { connectionAt, createShared, measureWakeup, opcodeCounts, WakeupsTimer, whenServing } from './fuse/index.js';
 import { LocalFiles } from './local-files.js';
 import type { NodeRole } from './node-role.js';
 import { databaseStatus, listedFiles, nodeProblems } from './node-status.js';
@@ -86,7 +86,7 @@ export async function startNode(options: StartNodeOptions): Promise<RunningNode>
   if (!takeover) void reportWakeup(options);
 
   const files = new LocalFiles(folder.files);
-  const state = () => stateOf(options, role, folder, { startedAt, ready, locks });
+  const state = () => stateOf(options, role, folder, { startedAt, ready, locks, requests: opcodeCounts(fuseShared) });
   return {
     state,
     async status() {
@@ -121,7 +121,12 @@ function stateOf(
   options: StartNodeOptions,
   role: NodeRole,
   folder: DataFolder,
-  facts: { readonly startedAt: Date; readonly ready: boolean; readonly locks: 'kernel' | 'sluice' },
+  facts: {
+    readonly startedAt: Date;
+    readonly ready: boolean;
+    readonly locks: 'kernel' | 'sluice';
+    readonly requests: ReadonlyMap<string, number>;
+  },
 ): NodeState {
   const { config } = options;
   const databases = role.databases();
@@ -135,6 +140,7 @@ function stateOf(
     mount: config.mount.path,
     data: config.data,
     locks: facts.locks,
+    requests: Object.fromEntries(facts.requests),
     databases: databases.filter((db) => db.live).map((db) => databaseStatus(db, role.role, role.lagMs(db.name))),
     replicas: role.replicas(),
     upstream: role.upstream(),

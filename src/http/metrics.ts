@@ -26,6 +26,9 @@ export class Metrics {
   readonly #bytes = this.#counter('sluice_ltx_bytes_total', 'Bytes of their LTX files', ['database']);
   readonly #uploads = this.#counter('sluice_backup_uploads_total', 'Files written to a store', ['store']);
   readonly #uploadedBytes = this.#counter('sluice_backup_uploaded_bytes_total', 'Bytes written to a store', ['store']);
+  readonly #requests = this.#counter('sluice_fuse_requests_total', 'Requests of the kernel to the file system', [
+    'operation',
+  ]);
   readonly #errors = this.#counter('sluice_errors_total', 'Errors, by the part that met them', ['part']);
   readonly #nodeRole = this.#gauge('sluice_primary', '1 on the primary, 0 on a replica');
   readonly #ready = this.#gauge('sluice_ready', '1 when applications may use the mount');
@@ -120,6 +123,8 @@ export class Metrics {
     this.#nodeRole.set(status.role === 'primary' ? 1 : 0);
     this.#ready.set(status.ready ? 1 : 0);
     this.#problems.set(status.problems.length);
+    this.#requests.reset();
+    for (const [operation, count] of Object.entries(status.requests)) this.#requests.inc({ operation }, count);
     const lagMs = lagOf(status);
     if (lagMs === null) this.#lag.remove();
     else this.#lag.set(lagMs / 1000);

@@ -57,6 +57,7 @@ test('gauges follow the status, and forget what is gone', async () => {
   assert.is(sample(page, 'sluice_primary'), 1);
   assert.is(sample(page, 'sluice_ready'), 1);
   assert.is(sample(page, 'sluice_problems'), 0);
+  assert.is(sample(page, 'sluice_fuse_requests_total{operation="WRITE"}'), 12);
   assert.is(sample(page, 'sluice_database_txid{database="app.db"}'), 42);
   assert.is(sample(page, 'sluice_database_size_bytes{database="app.db"}'), 12_288);
   assert.is(sample(page, 'sluice_wal_bytes{database="app.db"}'), 4152);
