@@ -4,7 +4,8 @@
 //   node scripts/tools.mjs --optional   says so and goes on
 //
 // They land in ${SLUICE_TOOLS:-~/.cache/sluice-tools}/bin, beside a stamp per tool that names its version, so a second
-// run does nothing. Plain Node without dependencies, because it runs before anything is built.
+// run does nothing. SQLite's shell is the system's; without --optional apt-get
+// installs it. Plain Node without dependencies, because it runs before anything is built.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
@@ -43,6 +44,21 @@ function install(tool) {
   return undefined;
 }
 
+/** SQLite's shell comes from the system's packages. Returns undefined when it is there, else one line that says why not. */
+function installShell() {
+  if (hasShell()) return undefined;
+  if (optional) return 'apt-get install sqlite3 installs it';
+  const apt = spawnSync('apt-get', ['install', '-y', '--no-install-recommends', 'sqlite3'], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    encoding: 'utf8',
+    timeout: INSTALL_TIMEOUT_MS,
+  });
+  if (apt.error) return apt.error.message;
+  return hasShell() ? undefined : apt.stderr.trim().split('\n').at(-1) || `apt-get exited with ${apt.status}`;
+}
+
+const hasShell = () => spawnSync('sqlite3', ['-version'], { timeout: 10_000 }).status === 0;
+
 let failed = false;
 try {
   mkdirSync(binFolder, { recursive: true });
@@ -53,6 +69,9 @@ try {
     const outcome = problem !== undefined ? `not installed: ${problem}` : present ? 'present' : 'installed';
     console.log(`tools: ${tool.name} ${tool.version} ${outcome}`);
   }
+  const problem = installShell();
+  if (problem !== undefined) failed = true;
+  console.log(`tools: sqlite3 ${problem === undefined ? 'present' : `not installed: ${problem}`}`);
 } catch (error) {
   failed = true;
   console.log(`tools: ${error.message}`);

@@ -1,3 +1,4 @@
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import Sqlite from 'better-sqlite3';
 import * as assert from 'uvu/assert';
@@ -56,37 +57,45 @@ export class Trio {
     return new Sqlite(this.path(name), { timeout: 10_000, ...options }).unsafeMode();
   }
 
+  /** On the replica's mount, as its applications have it. */
+  openReplica(name: string): Sqlite.Database {
+    return new Sqlite(this.replica.path(name), { readonly: true, timeout: 10_000 });
+  }
+
   /** Waits until the primary's position, and the replica's, is that of what the file holds. Returns the position. */
   same(name: string): Promise<string> {
     return waitUntilSame(this.primary, this.replica, name);
   }
 
-  /** The same, and a restored backup too has every page of it, byte for byte. Returns the position. */
-  async proven(name: string): Promise<string> {
-    const position = await this.same(name);
-    const [txid, checksum] = position.split('/');
+  /** The same of each, and a restored backup too has every page of it, byte for byte. Returns the last one's position. */
+  async proven(...names: string[]): Promise<string> {
+    const positions = await Promise.all(names.map((name) => this.same(name)));
     await waitFor(
       async () => {
-        const { backups } = await this.primary.status();
-        return backups[0]?.databases.find((database) => database.name === name)?.txid === txid;
+        const [store] = (await this.primary.status()).backups;
+        const txids = new Map(store?.databases.map(({ name, txid }) => [name, txid]));
+        return names.every((name, i) => txids.get(name) === positions[i]!.split('/')[0]);
       },
       BACKUP_LIMIT_MS,
-      () => `a backup of ${name} up to ${txid}\n${this.primary.log.slice(-4000)}`,
+      () => `a backup of ${names.join()} up to ${positions.join()}\n${this.primary.log.slice(-4000)}`,
     );
-    const output = join(this.outside, `restored-${++this.restores}.db`);
     const root = openStore(this.store, {});
     try {
-      await restore({ store: root.database(name), output });
+      for (const [i, name] of names.entries()) {
+        const output = join(this.outside, `restored-${++this.restores}.db`);
+        await restore({ store: root.database(name), output });
+        assert.is(contentChecksum(output), positions[i]!.split('/')[1], `the restored ${name}`);
+        rmSync(output);
+      }
     } finally {
       root.close();
     }
-    assert.is(contentChecksum(output), checksum, `the restored ${name}`);
-    return position;
+    return positions.at(-1)!;
   }
 
   /** What a query says on the replica. */
   onReplica(name: string, query: string): unknown[] {
-    const db = new Sqlite(this.replica.path(name), { readonly: true, timeout: 10_000 });
+    const db = this.openReplica(name);
     try {
       return db.prepare(query).pluck().all();
     } finally {
