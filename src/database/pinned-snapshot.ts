@@ -179,17 +179,15 @@ export class PinnedSnapshot implements Snapshot {
 
   private async openWal(): Promise<void> {
     this.wal = WalFile.open(this.facts.walPath);
-    if (this.wal !== undefined) {
+    if (!this.facts.flags.walCopied) {
+      this.checkWal('its WAL');
       try {
-        this.newest = await this.wal.newestFrames(0, this.facts.frames);
+        this.newest = await this.wal!.newestFrames(0, this.facts.frames);
       } catch (error) {
         if (!this.facts.flags.walCopied) throw error;
       }
     }
-    if (!this.facts.flags.walCopied) {
-      if (this.wal === undefined) this.break('its WAL cannot be read');
-      return;
-    }
+    if (!this.facts.flags.walCopied) return;
     this.useCopy();
     this.newest = await this.wal!.newestFrames(0, this.facts.frames);
   }
@@ -198,10 +196,14 @@ export class PinnedSnapshot implements Snapshot {
     this.wal?.close();
     this.wal = WalFile.open(`${this.facts.savedPath}-wal`);
     this.walIsCopy = true;
-    if (this.wal === undefined) {
-      this.break("its WAL's copy cannot be read");
-      this.check();
-    }
+    this.checkWal("its WAL's copy");
+  }
+
+  /** Another database may have been copied over this one. */
+  private checkWal(what: string): void {
+    if (this.wal === undefined) this.break(`${what} cannot be read`);
+    else if (this.wal.header.pageSize !== this.facts.pageSize) this.break(`${what} is of another page size`);
+    this.check();
   }
 
   private readSaved(pgno: number, target: Buffer): void {
