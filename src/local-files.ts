@@ -12,6 +12,7 @@ const REST_MS = 3_000;
 const BATCH = 64;
 /** Files whose kind is remembered; the first bytes of further ones are read at each scan. */
 const MAX_KNOWN = 50_000;
+const REPLACEMENT = '\ufffd';
 
 /** What a file was when its first bytes were read: while this is the same, they are too. */
 interface Known {
@@ -21,7 +22,10 @@ interface Known {
   readonly isDatabase: boolean;
 }
 
-/** The files of a folder that are no SQLite databases, for the status: found without holding up what else goes on. */
+/**
+ * The files of a folder that are no SQLite databases, and links, for the status: found without holding up what else goes
+ * on. Bytes of a name that are no UTF-8 are U+FFFD in it; such a file is listed whatever it is.
+ */
 export class LocalFiles {
   private known = new Map<string, Known>();
   private names: readonly string[] = [];
@@ -60,7 +64,9 @@ export class LocalFiles {
       for await (const entry of await opendir(join(this.root, prefix), { bufferSize: BATCH })) {
         const path = prefix === '' ? entry.name : `${prefix}/${entry.name}`;
         if (entry.isDirectory() && depth < MAX_DEPTH) folders.push(path);
-        else if (entry.isFile() && isKept(path) && this.kindOf(path, known) === false) names.push(path);
+        else if (entry.isSymbolicLink() || (entry.isFile() && isKept(path) && this.kindOf(path, known) === false)) {
+          names.push(path);
+        }
       }
     } catch (error) {
       if (prefix === '' || errorCode(error) !== 'ENOENT') throw error;
@@ -72,7 +78,7 @@ export class LocalFiles {
   private kindOf(path: string, known: Map<string, Known>): boolean | undefined {
     const full = join(this.root, path);
     const stat = statSync(full, { throwIfNoEntry: false });
-    if (stat === undefined) return undefined;
+    if (stat === undefined) return path.includes(REPLACEMENT) ? false : undefined;
     const before = this.known.get(path);
     const isDatabase = before !== undefined && isSame(before, stat) ? before.isDatabase : this.isDatabase(full);
     if (isDatabase !== undefined && known.size < MAX_KNOWN) {

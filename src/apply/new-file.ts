@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { closeSync, fsync, ftruncateSync, mkdirSync, openSync, renameSync, rmdirSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
@@ -12,9 +13,14 @@ const sync = promisify(fsync);
 /** What SQLite keeps beside a database. Stale ones would be taken for the new file's. */
 const COMPANIONS = ['-journal', '-wal', '-shm'];
 
+const INCOMING = '.sluice-incoming-';
+const NAME_MAX_BYTES = 255;
+
 /** Where a new database is written before it gets its name. */
 export function incomingPath(path: string): string {
-  return join(dirname(path), `.sluice-incoming-${basename(path)}`);
+  const name = INCOMING + basename(path);
+  const fits = Buffer.byteLength(name) <= NAME_MAX_BYTES;
+  return join(dirname(path), fits ? name : INCOMING + createHash('sha256').update(name).digest('hex'));
 }
 
 /** Writes a whole database under a temporary name, syncs it and renames it to `path`. Nobody may have `path` open here. */

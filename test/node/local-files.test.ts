@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -34,6 +34,14 @@ test('names what is no database, also in sub-folders, sorted', async () => {
   }
   writeFileSync(join(root, 'sub/app.db'), DATABASE);
   assert.equal(await make().list(), ['a.txt', 'b.txt', 'sub/c.txt', 'sub/deep/empty.db']);
+});
+
+test('links are listed too, and files whose names are not UTF-8', async () => {
+  writeFileSync(join(root, 'app.db'), DATABASE);
+  symlinkSync('app.db', join(root, 'link'));
+  symlinkSync('nowhere', join(root, 'dangling'));
+  writeFileSync(Buffer.concat([Buffer.from(`${root}/a`), Buffer.of(0xff)]), DATABASE);
+  assert.equal(await make().list(), ['a\ufffd', 'dangling', 'link']);
 });
 
 test('few files are looked for each time, and each is read once while it stays the same', async () => {
