@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { closeSync, fsync, ftruncateSync, mkdirSync, openSync, renameSync, rmdirSync } from 'node:fs';
+import { closeSync, fsync, ftruncateSync, lstatSync, mkdirSync, openSync, renameSync, rmdirSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { errorCode } from '../errors.js';
@@ -41,6 +41,18 @@ export async function createDatabase(path: string, ltx: LtxFile, turn: Turn): Pr
   closeSync(fd);
   removeCompanions(path);
   renameSync(incoming, path);
+}
+
+/**
+ * Removes links in the place of the database `name` under `root` and of the folders above it: they are this node's own,
+ * from a time as a primary, and would lead to another database.
+ */
+export function removeLinks(root: string, name: string): void {
+  let path = root;
+  for (const part of name.split('/')) {
+    path = join(path, part);
+    if (lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true) unlinkIfThere(path);
+  }
 }
 
 /**

@@ -6,7 +6,7 @@ import { DatabaseClient, isBusy, WAL_VERSION } from './client.js';
 import type { ExclusiveLock } from './exclusive-lock.js';
 import { FIRST_RETRY_MS, LAST_RETRY_MS, LEAVE_WAL_MS } from './limits.js';
 import type { LtxFile } from './ltx-file.js';
-import { createDatabase, removeDatabase } from './new-file.js';
+import { createDatabase, removeDatabase, removeLinks } from './new-file.js';
 import { applyToRollback } from './rollback-apply.js';
 import type { Turn } from './turn.js';
 import { Upkeep } from './upkeep.js';
@@ -49,6 +49,7 @@ export class DatabaseOperations {
   }
 
   async replace(ltx: LtxFile): Promise<void> {
+    removeLinks(this.shared.mount, this.name);
     const client = await this.openedForReplace();
     if (client !== undefined) {
       const pageSize = client.pageSize();

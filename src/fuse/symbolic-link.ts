@@ -4,11 +4,12 @@ import { EEXIST, ENAMETOOLONG, errnoOf } from './errno.js';
 import { type DiskPath, nameOf, onDisk } from './file-name.js';
 
 /**
- * In the backing folder this stands before a link's target, so that the link leads nowhere there. Whoever opens files in
- * that folder may be root, and would follow it: out of the folder, or into the mount that it serves itself. The kernel,
- * which follows links for applications, is told the target alone. Links that came there by other means have no seal.
+ * In the backing folder this stands before a link's target, so that the link leads nowhere there: there is no process 0,
+ * and nobody can make a file in /proc. Whoever opens files in that folder may be root, and would follow a link: out of the
+ * folder, or into the mount that it serves itself. The kernel, which follows links for applications, is told the target
+ * alone. Links that came there by other means have no seal.
  */
-const SEAL = Buffer.from('/dev/null/');
+const SEAL = Buffer.from('/proc/0/');
 /** Of what a link can hold. */
 const MAX_BYTES = 4095;
 

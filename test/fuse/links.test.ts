@@ -52,7 +52,7 @@ scenario('in the backing folder a link leads nowhere: neither out of it nor into
   for (const [name, to] of Object.entries({ a: `${k.folder}/outside`, b: '../outside', c: 'inside', d: '.' })) {
     assert.is(target(k, link(k, name, to)), to);
     assert.not.ok(existsSync(`${backing}/${name}`));
-    assert.throws(() => readFileSync(`${backing}/${name}`), /ENOTDIR|ENOENT/);
+    assert.throws(() => readFileSync(`${backing}/${name}`), /ENOENT/);
     assert.ok(lstatSync(`${backing}/${name}`).isSymbolicLink());
   }
 });
@@ -85,10 +85,10 @@ scenario('what cannot be is refused: a name that is taken or ours, a target that
   k.create('file');
   assert.is(k.errno(p.FUSE_SYMLINK, 1, nameBody('file', 'x')), EEXIST);
   assert.is(k.errno(p.FUSE_SYMLINK, 1, nameBody(WAKE_NAME, 'x')), EPERM);
-  assert.is(k.errno(p.FUSE_SYMLINK, 1, nameBody('long', 't'.repeat(4086))), ENAMETOOLONG);
+  assert.is(k.errno(p.FUSE_SYMLINK, 1, nameBody('long', 't'.repeat(4088))), ENAMETOOLONG);
   assert.is(k.errno(p.FUSE_SYMLINK, 1, nameBody('none', '')), EINVAL);
   assert.is(k.errno(p.FUSE_SYMLINK, 1, Buffer.from('name without a target\0')), EINVAL);
-  assert.is(target(k, link(k, 'long', 't'.repeat(4085))), 't'.repeat(4085));
+  assert.is(target(k, link(k, 'long', 't'.repeat(4087))), 't'.repeat(4087));
 });
 
 scenario('a link that was made before its process died is not an error when it is asked for again', (k) => {
