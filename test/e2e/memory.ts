@@ -39,6 +39,11 @@ export class MemoryWatch {
   }
 }
 
+/** What these processes have together. */
+export function residentBytes(pids: readonly number[]): number {
+  return sum(pids.map(resident));
+}
+
 function resident(pid: number): Resident {
   const bytes = 1024 * Number(/^VmRSS:\s+(\d+)/m.exec(read(`/proc/${pid}/status`))?.[1] ?? 0);
   const words = read(`/proc/${pid}/cmdline`).split('\0');
