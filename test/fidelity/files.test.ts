@@ -120,7 +120,7 @@ test('cp over a database that others have open', async () => {
   let position = '';
   for (const [n, pageSize] of pageSizes.entries()) {
     const source = make(join(folder, `over-${n}.db`), 100 + n, `copy ${n}`, pageSize);
-    const before = n === 0 ? undefined : new Sqlite(primary.path(name), { readonly: true, timeout: 10_000 });
+    const before = n === 0 ? undefined : new Sqlite(primary.path(name), { timeout: 10_000 });
     before?.prepare('SELECT count(*) FROM t').get();
     await run('cp', [source, primary.path(name)]);
     const next = await isEverywhere(name, `${100 + n} copy ${n}`);

@@ -55,7 +55,7 @@ function code(action: () => unknown): string | undefined {
 function write(path: string, rows: number): void {
   const db = new Sqlite(path, { timeout: 10_000 });
   db.exec('CREATE TABLE IF NOT EXISTS t (x)');
-  for (const mode of ['delete', 'wal', 'persist', 'truncate']) {
+  for (const mode of ['wal', 'truncate']) {
     db.pragma(`journal_mode = ${mode}`);
     for (let n = 0; n < rows; n++) db.prepare('INSERT INTO t VALUES (?)').run(mode);
   }
@@ -83,7 +83,7 @@ test('a database is written by links to it: relative, absolute, of links, of fol
   assert.equal(await names(primary), [name]);
   assert.equal(await names(replica), [name]);
   const db = new Sqlite(replica.path(name), { readonly: true });
-  assert.equal(db.prepare('SELECT count(*) AS n FROM t').get(), { n: 4 + 5 * 12 });
+  assert.equal(db.prepare('SELECT count(*) AS n FROM t').get(), { n: 2 + 5 * 6 });
   db.close();
 });
 
@@ -125,7 +125,7 @@ test('links out of the mount lead there for applications, and the node follows n
   write(primary.path('elsewhere/other.db'), 1);
   await primary.killNode();
   const db = new Sqlite(primary.path('itself/itself/other.db'));
-  assert.equal(db.prepare('SELECT count(*) AS n FROM t').get(), { n: 12 });
+  assert.equal(db.prepare('SELECT count(*) AS n FROM t').get(), { n: 6 });
   db.close();
   assert.equal((await names(primary)).sort(), ['made.db', 'real/app.db']);
   assert.equal((await primary.status()).problems, []);
