@@ -8,7 +8,7 @@ import { median, ratio, table } from './stats.js';
 
 /** Where `npm run conformance` builds them. */
 const TOOLS = process.env.SLUICE_TOOLS || join(homedir(), '.cache', 'sluice-tools');
-const PROGRAMS = process.env.SQLITE_PROGRAMS ?? join(TOOLS, 'sqlite-conformance', 'bld');
+const PROGRAMS = process.env.SQLITE_PROGRAMS ?? join(TOOLS, 'sqlite-conformance', '3.40.1', 'build');
 const LIMIT_MS = 15 * 60_000;
 const SIZE = '100';
 const BLOBS = 2000;

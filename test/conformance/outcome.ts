@@ -1,0 +1,29 @@
+/** How one test of a suite went at one place. */
+export interface Outcome {
+  readonly cases: number;
+  /** Names of those of its cases that failed. */
+  readonly failed: readonly string[];
+  /** That it did not come to its end, why, or what else is wrong with it as a whole. */
+  readonly problem?: string;
+  readonly seconds: number;
+  /** What it measured itself, for those that measure. */
+  readonly measuredSeconds?: number;
+}
+
+/** How it goes on ext4: so many cases, and those that fail there too, which have to do with how it is run. */
+export type Baseline = Pick<Outcome, 'cases' | 'failed'>;
+
+/** With fewer cases than this share of the baseline's it has left some out, because something was not as it should be. */
+const MIN_CASES_SHARE = 0.9;
+
+/** What speaks against an outcome, next to what is known to fail on ext4. Empty: it passed. */
+export function complaints(outcome: Outcome, baseline: Baseline | undefined): string[] {
+  const known = new Set(baseline?.failed ?? []);
+  const failed = outcome.failed.filter((name) => !known.has(name));
+  const short = baseline !== undefined && outcome.cases < baseline.cases * MIN_CASES_SHARE;
+  return [
+    ...(outcome.problem === undefined ? [] : [outcome.problem]),
+    ...failed,
+    ...(short ? [`${outcome.cases} cases, but ${baseline.cases} on ext4`] : []),
+  ];
+}
