@@ -1,4 +1,4 @@
-import { fstatSync, realpathSync } from 'node:fs';
+import { fstatSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import {
   bySqlite,
@@ -11,12 +11,15 @@ import {
   readSync,
   unlinkSync,
 } from '../disk/index.js';
-import { SUPER_NOTE_MAX, type SuperJournalNote, superJournalNote } from '../sqlite/index.js';
+import { isSuperJournalName, SUPER_NOTE_MAX, type SuperJournalNote, superJournalNote } from '../sqlite/index.js';
 import { syncFolder } from './durable-file.js';
 import { hasHotJournal } from './page-images.js';
 
 /** Folders below folders are looked into this deep. */
 const MAX_DEPTH = 32;
+
+/** SQLite attaches 125 databases at most, whose journals' names a super-journal lists. */
+const MAX_SUPER_JOURNAL_BYTES = 128 * 1024;
 
 /** Where the databases' files are, and where applications see them. */
 export interface MountPlace {
@@ -94,9 +97,13 @@ function withoutNote(journal: string, note: SuperJournalNote): void {
   }
 }
 
-/** Removes a super-journal once no journal refers to it; one that names a journal elsewhere is left to that one's opener. */
+/**
+ * Removes a super-journal once no journal refers to it; one that names a journal elsewhere is left to that one's opener.
+ * The name came from a journal, which any application may write: what is no super-journal stays, whatever is in it.
+ */
 function removeUnneeded(superJournal: string, place: MountPlace): void {
   const name = basename(superJournal);
+  if (!isSuperJournalName(name) || statSync(superJournal).size > MAX_SUPER_JOURNAL_BYTES) return;
   for (const journal of readFileSync(superJournal, 'utf8').split('\0')) {
     if (journal === '') continue;
     if (!isBelow(place.mountPath, journal)) return;

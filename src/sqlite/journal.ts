@@ -22,6 +22,14 @@ const SUPER_BEHIND = 16;
 /** A journal's last bytes that can hold the note of a super-journal. */
 export const SUPER_NOTE_MAX = SUPER_BEFORE + SUPER_NAME_MAX + SUPER_BEHIND;
 
+/** As SQLite makes it from the main database's name: `-mj`, six hex digits, 9, two hex digits. */
+const SUPER_NAME = /-mj[0-9A-F]{6}9[0-9A-F]{2}$/;
+
+/** Whether SQLite could have given a super-journal that name. */
+export function isSuperJournalName(name: string): boolean {
+  return SUPER_NAME.test(name);
+}
+
 export interface SuperJournalNote {
   /** Path of the super-journal, as the writer of the journal knew it. */
   readonly name: string;

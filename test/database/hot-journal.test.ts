@@ -1,8 +1,10 @@
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { endHotJournal } from '../../src/database/hot-journal.js';
+import { JOURNAL_MAGIC } from '../../src/sqlite/index.js';
 import { contentChecksum } from '../support/cluster.js';
 import { commitNew, killInCommit, makeOld, superJournalOf, valuesOf } from './support/killed-commit.js';
 import { MountBench } from './support/mount-bench.js';
@@ -143,6 +145,33 @@ test('on a mount that lives on, journal and super-journal are left to the applic
   assert.equal(journalsIn(bench), NAMES);
   assert.ok(superJournalOf(bench.backing(MAIN)) !== undefined);
   assert.equal(readdirSync(dirname(bench.backing(MAIN))).length, readdirSync(killed()).length);
+});
+
+test('a journal takes no file away that is no super-journal, whatever it names', async () => {
+  const files = mkdtempSync(join(folder, 'files-'));
+  const others = new Map([
+    ['empty.db', Buffer.alloc(0)],
+    ['zeros.db', Buffer.alloc(4096)],
+    ['large.db-mj01234597F', Buffer.alloc(1 << 20)],
+  ]);
+  for (const [name, bytes] of others) writeFileSync(join(files, name), bytes);
+  makeOld(join(files, 'app.db'));
+  for (const name of others.keys()) {
+    const note = Buffer.from(`0000${join(mountPath(), name)}`);
+    const tail = Buffer.alloc(16);
+    tail.writeUInt32BE(note.length - 4, 0);
+    tail.writeUInt32BE(
+      note.subarray(4).reduce((sum, byte) => sum + byte, 0),
+      4,
+    );
+    Buffer.from(JOURNAL_MAGIC).copy(tail, 8);
+    writeFileSync(
+      join(files, 'app.db-journal'),
+      Buffer.concat([Buffer.from(JOURNAL_MAGIC), Buffer.alloc(504), note, tail]),
+    );
+    assert.is(await endHotJournal(join(files, 'app.db'), { files, mountPath: mountPath() }), 'ended', name);
+  }
+  for (const [name, bytes] of others) assert.ok(readFileSync(join(files, name)).equals(bytes), name);
 });
 
 test.run();
