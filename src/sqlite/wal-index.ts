@@ -11,6 +11,8 @@
  * order, which for every machine that Sluice runs on is little-endian; the salts are the bytes of the WAL's header.
  */
 
+import { SluiceError } from '../errors.js';
+
 export const WAL_INDEX_VERSION = 3007000;
 /** One copy of the header. */
 export const WAL_INDEX_HEADER_SIZE = 48;
@@ -123,6 +125,11 @@ function framesBefore(block: number): number {
   return block === 0 ? 0 : FIRST_BLOCK_FRAMES + (block - 1) * BLOCK_FRAMES;
 }
 
+/** Every process that has the database open can write its wal-index. */
+function damaged(): SluiceError {
+  return new SluiceError('WAL_INDEX', 'the wal-index is damaged', 'It is made anew once nobody has the database open');
+}
+
 /** Bytes `start`..`end` of a block that were changed; positions are within the block. */
 export type WriteRange = (start: number, end: number) => void;
 
@@ -157,12 +164,15 @@ export class WalIndexBlock {
     else if (this.bytes.readUInt32LE(this.pageOffset(this.firstPlace)) !== 0) this.removeRemnants();
   }
 
-  /** Notes that the next frame holds page `pgno`. */
+  /** Notes that the next frame holds page `pgno`. Throws `WAL_INDEX` if there are more slots in use than frames. */
   add(pgno: number): void {
     const place = ++this.lastPlace;
     this.bytes.writeUInt32LE(pgno, this.pageOffset(place));
     let slot = Math.imul(pgno, HASH_FACTOR) & (HASH_SLOTS - 1);
-    while (this.slots[slot] !== 0) slot = (slot + 1) & (HASH_SLOTS - 1);
+    for (let probes = place; this.slots[slot] !== 0; probes--) {
+      if (probes === 0) throw damaged();
+      slot = (slot + 1) & (HASH_SLOTS - 1);
+    }
     this.slots[slot] = place;
     this.added.push(slot);
   }
@@ -190,7 +200,7 @@ export class WalIndexBlock {
 
   /** The newest frame up to `lastFrame` that holds the page, or 0. */
   find(pgno: number, lastFrame: number): number {
-    const limit = lastFrame - framesBefore(this.number);
+    const limit = Math.min(lastFrame, this.lastFrame) - framesBefore(this.number);
     let newest = 0;
     let slot = Math.imul(pgno, HASH_FACTOR) & (HASH_SLOTS - 1);
     for (let probes = 0; probes < HASH_SLOTS && this.slots[slot] !== 0; probes++) {

@@ -5,6 +5,7 @@ import Database from 'better-sqlite3';
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { SluiceError } from '../../src/errors.js';
 import {
   backfilledFrames,
   encodeWalIndexHeader,
@@ -163,6 +164,27 @@ test('what a writer that died left behind is gone with the next transaction, and
     ),
     { numRuns: 100 },
   );
+});
+
+test('a hash table without a free slot, which any process may write, is refused and does not hang', () => {
+  const block = new WalIndexBlock();
+  for (const [frame, used] of [
+    [2, 8192],
+    [4062, 8192],
+    [5, 300],
+  ] as const) {
+    block.bytes.fill(0);
+    // Slots of places before the frame, more than there are frames, so that SQLite too would find it damaged.
+    for (let slot = 0; slot < used; slot++) block.bytes.writeUInt16LE(1, 16384 + 2 * ((slot + 383) % 8192));
+    block.load(0, frame);
+    assert.throws(
+      () => block.add(1),
+      (error: unknown) => error instanceof SluiceError && error.code === 'WAL_INDEX',
+    );
+  }
+  block.bytes.fill(0xff);
+  block.load(0, 5000);
+  assert.is(block.find(7, 0xffff_ffff), 0);
 });
 
 test.run();
