@@ -39,18 +39,11 @@ export class LockFile implements LockRecorder {
     table.record(file);
     for (const type of [F_RDLCK, F_WRLCK]) {
       for (let at = 0; at + SLOT_BYTES <= bytes.length; at += SLOT_BYTES) {
-        const id = Number(bytes.readBigUInt64LE(at));
-        if (id === 0 || bytes.readUInt32LE(at + 32) !== type) continue;
-        table.set(
-          id,
-          bytes.readUInt32LE(at + 8),
-          bytes.readUInt32LE(at + 12),
-          type,
-          Number(bytes.readBigUInt64LE(at + 16)),
-          Number(bytes.readBigUInt64LE(at + 24)),
-          bytes.readUInt32LE(at + 36),
-          Number(bytes.readBigUInt64LE(at + 40)),
-        );
+        if (bytes.readUInt32LE(at + 32) !== type) continue;
+        const [id, start, end, handle] = [0, 16, 24, 40].map((field) => Number(bytes.readBigUInt64LE(at + field)));
+        if (!isLock(id!, start!, end!, handle!)) continue;
+        const [low, high, pid] = [8, 12, 36].map((field) => bytes.readUInt32LE(at + field));
+        table.set(id!, low!, high!, type, start!, end!, pid!, handle!);
       }
     }
     const gathered = file.#gathered;
@@ -92,6 +85,11 @@ export class LockFile implements LockRecorder {
   close(): void {
     closeSync(this.#fd);
   }
+}
+
+/** A free slot has id 0; what else `write` cannot have made is damaged, and nobody's. */
+function isLock(id: number, start: number, end: number, handle: number): boolean {
+  return id !== 0 && start <= end && [id, start, end, handle].every(Number.isSafeInteger);
 }
 
 function putU64(slot: Buffer, at: number, value: number): void {

@@ -1,5 +1,6 @@
 import { closeSync, ftruncateSync, openSync, readFileSync, renameSync, rmSync, writeSync } from '../disk/index.js';
 import { bytesOf, nameOf } from './file-name.js';
+import { FIRST_ID } from './protocol.js';
 
 /**
  * The append-only file `<run>/nodes`: which node id has which name, readable by the next process on the same kernel
@@ -25,6 +26,8 @@ export interface NodeRecords {
 /** Rewritten once it has this much more than it needs. */
 const GARBAGE_LIMIT_BYTES = 4 << 20;
 
+const NEWLINE = 0x0a;
+
 export class NodeLog {
   readonly #path: string;
   #fd: number;
@@ -43,11 +46,11 @@ export class NodeLog {
 
   /** Reads what an earlier process wrote and goes on behind it. A torn last line is cut off. */
   static resume(path: string, records: NodeRecords): NodeLog {
-    const text = readFileSync(path, 'utf8');
-    const end = text.lastIndexOf('\n') + 1;
-    for (const line of text.slice(0, end).split('\n')) if (line !== '') readRecord(line, records);
+    const bytes = readFileSync(path);
+    const end = bytes.lastIndexOf(NEWLINE) + 1;
+    for (const line of bytes.toString('utf8', 0, end).split('\n')) if (line !== '') readRecord(line, records);
     const log = new NodeLog(path, openSync(path, 'r+'));
-    log.#bytes = Buffer.byteLength(text.slice(0, end));
+    log.#bytes = end;
     ftruncateSync(log.#fd, log.#bytes);
     return log;
   }
@@ -118,16 +121,22 @@ function cut(fd: number, bytes: number): void {
   }
 }
 
+/** What `records` could not have been told is damaged, and nobody's: it is left out. */
 function readRecord(line: string, records: NodeRecords): void {
   const [type, idText, a, parentText, name] = line.split('\t');
   const id = Number(idText);
-  if (!Number.isSafeInteger(id)) return;
+  if (!Number.isSafeInteger(id) || id < FIRST_ID) return;
   if (type === 'n') records.next(id);
   else if (type === 'x') records.gone(id);
   else if (type === 'u' && a !== undefined) records.orphaned(id, unescapeName(a));
-  else if (type === 'r' && parentText !== undefined) records.moving(id, Number(a), unescapeName(parentText));
-  else if (type === 'b' && isKind(a) && name !== undefined)
-    records.bound(id, a, Number(parentText), unescapeName(name));
+  else if (type === 'r') named(parentText, (found) => records.moving(id, Number(a), found));
+  else if (type === 'b' && isKind(a)) named(name, (found) => records.bound(id, a, Number(parentText), found));
+}
+
+/** Passes on a name in a folder, if it is no way out of it. */
+function named(text: string | undefined, take: (name: string) => void): void {
+  const name = unescapeName(text ?? '');
+  if (!/^\.{0,2}$|[/\0]/.test(name)) take(name);
 }
 
 function isKind(text: string | undefined): text is NodeKind {

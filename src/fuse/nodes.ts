@@ -156,16 +156,19 @@ export class NodeTable {
     moving: (id, parentId, name) => {
       const node = this.#nodes.get(id);
       const folder = this.#nodes.get(parentId);
-      this.#interrupted = node !== undefined && folder?.kind === 'folder' ? { node, folder, name } : undefined;
+      const possible = node !== undefined && folder?.kind === 'folder' && !isAtOrBelow(folder, node);
+      this.#interrupted = possible ? { node, folder, name } : undefined;
     },
     bound: (id, kind, parentId, name) => {
       this.#interrupted = undefined;
       this.#next = Math.max(this.#next, id + 1);
       const folder = this.#nodes.get(parentId);
-      if (folder?.kind !== 'folder') return;
+      const known = this.#nodes.get(id);
+      if (folder?.kind !== 'folder' || (known !== undefined && isAtOrBelow(folder, known))) return;
       const displaced = folder.children.get(name);
       if (displaced !== undefined) this.#detach(displaced);
-      const node = this.#nodes.get(id) ?? this.#create(id, folder, name, kind);
+      const node = known ?? this.#create(id, folder, name, kind);
+      if (node.kind === 'file') node.orphan = false;
       if (node.parent?.children.get(node.name) === node) this.#detach(node);
       node.nameless = false;
       node.inherited = true;
@@ -276,6 +279,12 @@ export class NodeTable {
     this.#retired.clear();
     this.#behind = false;
   }
+}
+
+/** A folder cannot become a part of itself; a damaged log may say so. */
+function isAtOrBelow(folder: Folder, node: Node): boolean {
+  for (let at: Folder | undefined = folder; at !== undefined; at = at.parent) if (at === node) return true;
+  return false;
 }
 
 const retiredKey = (folder: Folder, name: string): string => `${folder.id}/${name}`;

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -163,6 +163,34 @@ test('a process that dies between the writes of one change never seems to hold l
   writes.length = 0;
   table.set(1, 1, 1, F_WRLCK, 0, 9, 5);
   assert.equal(writes, ['write 1 0..9', 'clear', 'clear', 'clear']);
+});
+
+test('slots that no process can have written are left out', () => {
+  const path = join(folder, 'damaged');
+  const slot = (id: bigint, start: bigint, end: bigint, handle: bigint): Buffer => {
+    const bytes = Buffer.alloc(48);
+    for (const [at, value] of [
+      [0, id],
+      [16, start],
+      [24, end],
+      [40, handle],
+    ] as const)
+      bytes.writeBigUInt64LE(value, at);
+    bytes.writeUInt32LE(F_WRLCK, 32);
+    return bytes;
+  };
+  const most = (1n << 64n) - 1n;
+  const slots = [
+    slot(5n, 9n, 3n, 1n),
+    slot(most, 0n, 1n, 1n),
+    slot(5n, 0n, most, 1n),
+    slot(5n, 2n, 2n, most),
+    slot(5n, 7n, 8n, 1n),
+  ];
+  writeFileSync(path, Buffer.concat([...slots, Buffer.alloc(20, 1)]));
+  const table = new LockTable();
+  LockFile.resume(path, table).close();
+  assert.equal(sorted(table, 5), ['0.0 1 7..8 0 1']);
 });
 
 test.run();

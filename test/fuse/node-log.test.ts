@@ -4,6 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { NodeLog } from '../../src/fuse/node-log.js';
+import { NodeTable } from '../../src/fuse/nodes.js';
 import * as p from '../../src/fuse/protocol.js';
 import { canMount } from './support/mounted.js';
 import { PassiveWatcher } from './support/passive-watcher.js';
@@ -112,6 +114,41 @@ if (canMount) {
       k.create('three');
       assert.ok(readFileSync(`${folder}/nodes`, 'utf8').includes(`u\t${one}`));
     });
+  });
+}
+
+const DAMAGED: readonly (readonly [string, string])[] = [
+  ['the root is gone', 'x\t1\n'],
+  ['the root in itself', 'b\t1\tfolder\t1\tx\n'],
+  ['a folder in itself', 'b\t7\tfolder\t1\tx\nb\t7\tfolder\t7\ty\n'],
+  ['a folder below itself', 'b\t7\tfolder\t1\tx\nb\t8\tfolder\t7\ty\nb\t7\tfolder\t8\tz\n'],
+  ['about to be moved below itself', 'b\t7\tfolder\t1\tx\nb\t8\tfolder\t7\ty\nr\t7\t8\tz\n'],
+  [
+    'a name that leads out of the folder',
+    'b\t7\tfile\t1\t..\nb\t8\tfile\t1\t../../x\nb\t9\tfile\t1\t\nb\t10\tfile\t1\t..\\x2fx\n',
+  ],
+  ['a name with NUL', 'b\t7\tfile\t1\ta\0b\n'],
+  ['bytes that are no UTF-8, then a record', `b\t7\tfile\t1\t${'\xff'.repeat(9)}\n`],
+];
+for (const [what, records] of DAMAGED) {
+  test(`a damaged log does no harm: ${what}`, () => {
+    const folder = mkdtempSync(join(tmpdir(), 'sluice-nodes-'));
+    try {
+      writeFileSync(join(folder, 'nodes'), records, 'latin1');
+      const table = new NodeTable({ fd: () => -1 });
+      const log = NodeLog.resume(join(folder, 'nodes'), table.records);
+      table.record(log);
+      assert.is(table.get(1), table.root);
+      assert.is(table.interrupted, undefined);
+      for (const node of table.below(table.root)) assert.not.match(node.path, /(^|\/)\.\.?(\/|$)|\0/);
+      const added = table.add(table.root, 'new.db', 'file');
+      log.close();
+      const again = new NodeTable({ fd: () => -1 });
+      NodeLog.resume(join(folder, 'nodes'), again.records).close();
+      assert.is(again.get(added.id)?.path, 'new.db');
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
   });
 }
 
