@@ -17,7 +17,7 @@ export function expandVariables(text: string, env: Readonly<Record<string, strin
     if (body === undefined) return '$';
     const match = BODY.exec(body);
     if (match === null) throw new RangeError(reference);
-    const value = env[match[1]!];
+    const value = Object.hasOwn(env, match[1]!) ? env[match[1]!] : undefined;
     if (value !== undefined && (value !== '' || match[2] === undefined)) return value;
     if (match[2] === undefined) throw new MissingVariable(match[1]!);
     return match[2];

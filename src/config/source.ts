@@ -1,5 +1,7 @@
 import { type Document, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, visit } from 'yaml';
+import { describeError } from '../errors.js';
 import { expandVariables, MissingVariable } from './expand.js';
+import { nestingTooDeep } from './nesting.js';
 import type { ConfigProblem } from './problem.js';
 
 export type KeyPath = readonly (string | number)[];
@@ -12,8 +14,9 @@ export function storeKey(config: { readonly backup: readonly unknown[] }, index:
 /** A parsed YAML file that knows where each of its values stands. */
 export class ConfigSource {
   readonly problems: ConfigProblem[] = [];
-  readonly #lines = new LineCounter();
+  #lines = new LineCounter();
   readonly #document: Document.Parsed;
+  #value: unknown;
 
   constructor(
     /** As it is shown in messages. */
@@ -21,16 +24,24 @@ export class ConfigSource {
     text: string,
     env: Readonly<Record<string, string | undefined>>,
   ) {
+    const tooDeep = nestingTooDeep(text, this.#lines);
+    if (tooDeep >= 0) {
+      this.#report(tooDeep, '', 'not valid YAML here: nested too deeply');
+      this.#document = parseDocument('');
+      return;
+    }
+    this.#lines = new LineCounter();
     this.#document = parseDocument(text, { lineCounter: this.#lines, prettyErrors: false });
     for (const error of this.#document.errors) {
       this.#report(error.pos[0], '', `not valid YAML: ${error.message.replace(/\s+/g, ' ')}`);
     }
     if (this.problems.length === 0) this.#expand(env);
+    if (this.problems.length === 0) this.#value = this.#plainValue();
   }
 
   /** The file as plain values, variables expanded. */
   value(): unknown {
-    return this.#document.toJS() ?? {};
+    return this.#value ?? {};
   }
 
   /** The plain value at a path; undefined when there is none. */
@@ -54,6 +65,16 @@ export class ConfigSource {
     const pair = isMap(parent) ? parent.items.find((item) => isScalar(item.key) && item.key.value === name) : undefined;
     const range = isScalar(pair?.key) ? pair.key.range : undefined;
     this.#report(range?.[0] ?? 0, formatKey(path), message);
+  }
+
+  /** The parser refuses here what aliases would make too large. */
+  #plainValue(): unknown {
+    try {
+      return this.#document.toJS();
+    } catch (error) {
+      this.#report(0, '', `not valid YAML: ${describeError(error)}`);
+      return undefined;
+    }
   }
 
   #expand(env: Readonly<Record<string, string | undefined>>): void {

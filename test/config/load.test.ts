@@ -391,4 +391,20 @@ test('secrets are masked in what is printed', () => {
 });
 
 test.after(() => rmSync(folder, { recursive: true }));
+test('what would end the process is refused like any other mistake', () => {
+  for (const bracket of ['[', '{a: ', '- ', '? ', '? - ', 'a: ', '!!set {', '&a [*a, ']) {
+    const [problem] = problems(bracket.repeat(5000));
+    assert.match(problem!, /^sluice\.yml:1:\d+: not valid YAML here: nested too deeply$/, bracket);
+  }
+  assert.match(problems(`http:\n  token: ${'['.repeat(100)}`)[0]!, /^sluice\.yml:2:\d+: not valid YAML here/);
+  const aliases = ['a: &a [x, x, x, x, x, x, x, x, x, x]'];
+  for (const [from, to] of ['ab', 'bc', 'cd', 'de']) aliases.push(`${to}: &${to} [${`*${from}, `.repeat(10)}]`);
+  assert.match(problems(aliases.join('\n'))[0]!, /^sluice\.yml:1:1: not valid YAML: Excessive alias count/);
+});
+
+test('a variable is one of the environment, not one of JavaScript', () => {
+  assert.match(problems(`data: \${constructor}`)[0]!, /the environment has no constructor/);
+  assert.is(load(`data: /x\${toString:-y}`).data, '/xy');
+});
+
 test.run();
