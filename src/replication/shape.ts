@@ -1,7 +1,10 @@
 import { SluiceError } from '../errors.js';
+import { MAX_DATABASES } from './limits.js';
 
 /** A message, its list of positions, one position. */
 const MAX_DEPTH = 3;
+/** Of a list of as many positions as there may be: each is an array of four values. A few more stand before it. */
+const MAX_VALUES = 5 * MAX_DATABASES + 16;
 
 /** The error for bytes that are not a message of this protocol. The connection they came by is of no use any more. */
 export function badMessage(what: string): SluiceError {
@@ -11,7 +14,8 @@ export function badMessage(what: string): SluiceError {
 /**
  * Checks, before msgpackr sees them, that bytes are one array of plain values and nothing else: no maps, no extensions
  * (records, dates, regular expressions, typed arrays, references), no bytes left over, no array longer than what
- * follows it. So what msgpackr takes of memory is bounded by the message. Throws `REPLICATION_MESSAGE`.
+ * follows it, no more values than the longest message has (one of a byte can take forty in memory). So what msgpackr takes
+ * of memory is bounded by the message. Throws `REPLICATION_MESSAGE`.
  */
 export function checkShape(bytes: Uint8Array): void {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -20,12 +24,14 @@ export function checkShape(bytes: Uint8Array): void {
   left[0] = 1;
   let depth = 0;
   let position = 0;
+  let values = 0;
   while (depth >= 0) {
     if (left[depth] === 0) {
       depth--;
       continue;
     }
     left[depth]!--;
+    if (++values > MAX_VALUES) throw badMessage(`more than ${MAX_VALUES} values`);
     if (position >= bytes.length) throw badMessage('cut short');
     const token = bytes[position]!;
     const width = headWidth(token);

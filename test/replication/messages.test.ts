@@ -3,6 +3,7 @@ import { Packr } from 'msgpackr';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { SluiceError } from '../../src/errors.js';
+import { MAX_DATABASES } from '../../src/replication/limits.js';
 import {
   decodeMessage,
   encodeMessage,
@@ -155,6 +156,35 @@ test('every strict prefix of a message is refused', () => {
   );
 });
 
+/** A hello whose node id is an array of 2 MiB of one-byte values. */
+function manyValues(value: number): Buffer {
+  const head = Buffer.from('950100dd00200000', 'hex');
+  return Buffer.concat([head, Buffer.alloc(0x20_0000, value), Buffer.from('a0a0', 'hex')]);
+}
+
+test('a message of too many values is refused before it is unpacked', () => {
+  assert.match(String(failure(manyValues(0x90))), /more than \d+ values/);
+});
+
+test('as many positions as there may be fit a hello and a heartbeat', () => {
+  const list = Array.from({ length: MAX_DATABASES }, (_, i) => ({
+    name: `${i}`,
+    position: { txid: i, checksum: 1n },
+    timeMs: i,
+  }));
+  const hello = {
+    type: 'hello',
+    version: 1,
+    nodeId: 'n',
+    name: 'n',
+    positions: new Map(list.map((each) => [each.name, each.position])),
+  } as const;
+  for (const message of [hello, { type: 'heartbeat', sentMs: 1, positions: list } as const]) {
+    const decoded = decodeMessage(encodeMessage(message));
+    assert.is('positions' in decoded && [...decoded.positions].length, MAX_DATABASES);
+  }
+});
+
 const packr = new Packr({ useRecords: false });
 const refused: [string, Uint8Array][] = [
   ['nothing', Buffer.alloc(0)],
@@ -184,6 +214,7 @@ const refused: [string, Uint8Array][] = [
   ['a kind that there is not', packr.pack([1, 4, 'app.db', 4, 1, 1n, 0])],
   ['an LTX over the limit', packr.pack([1, 3, 'app.db', Buffer.alloc(256 * 1024 + 1)])],
   ['a message over the limit', Buffer.alloc(9 * 1024 * 1024)],
+  ['millions of empty arrays, forty bytes of memory each', manyValues(0x90)],
   ['bytes after its end', Buffer.concat([packr.pack([1, 6, 'app.db']), Buffer.alloc(1)])],
 ];
 for (const [what, data] of refused) {
