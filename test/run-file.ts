@@ -4,7 +4,7 @@ import { basename, join } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import { cleanUp } from './run-clean-up.js';
 
-const DEFAULT_LIMIT_MS = 5 * 60_000;
+const DEFAULT_LIMIT_MINUTES = 5;
 /** Of what a file prints, the last so much is kept. */
 const MAX_OUTPUT_CHARS = 400_000;
 /** A file that needs longer says so in a line of its own: `// Time limit: 15 min`. */
@@ -25,7 +25,7 @@ export interface FileOutcome {
 /** Runs one compiled test file with a temporary folder of its own, and cleans up after it. */
 export async function runFile(root: string, file: string, scratch: string, inCi: boolean): Promise<FileOutcome> {
   const startMs = performance.now();
-  const limitMs = limitOf(join(root, file));
+  const limitMs = limitMinutes(join(root, file)) * 60_000;
   const temporary = mkdtempSync(join(scratch, `${basename(file, '.test.ts')}-`));
   const child = spawn(process.execPath, [join(root, 'dist', file.replace(/\.ts$/, '.js'))], {
     cwd: root,
@@ -39,9 +39,9 @@ export async function runFile(root: string, file: string, scratch: string, inCi:
   return judge(file, output, end, { inCi, notes, elapsedMs: performance.now() - startMs });
 }
 
-function limitOf(source: string): number {
-  const minutes = LIMIT_LINE.exec(readFileSync(source, 'utf8'))?.[1];
-  return minutes === undefined ? DEFAULT_LIMIT_MS : Number(minutes) * 60_000;
+/** What a test file may take. */
+export function limitMinutes(source: string): number {
+  return Number(LIMIT_LINE.exec(readFileSync(source, 'utf8'))?.[1] ?? DEFAULT_LIMIT_MINUTES);
 }
 
 /** What it printed, and how it ended where that was not exit code 0. */

@@ -1,17 +1,19 @@
 import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { cleanUp } from './run-clean-up.js';
-import { type FileOutcome, runFile } from './run-file.js';
+import { type FileOutcome, limitMinutes, runFile } from './run-file.js';
 
 /**
- * The test runner: each test file in a process of its own with a time limit, failures shown whole, the sum at the end.
+ * The test runner: each test file in a process of its own with a time limit, two at a time (SLUICE_TEST_JOBS), failures shown whole, the sum at the end.
  * Words on the command line choose files whose path has one of them. With CI=true a skipped test is a failure.
  */
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const SUFFIX = '.test.ts';
+/** Files at a time: most of them wait more than they work. */
+const JOBS = Number(process.env.SLUICE_TEST_JOBS ?? Math.min(2, availableParallelism()));
 
 async function main(words: readonly string[]): Promise<void> {
   const inCi = process.env.CI === 'true';
@@ -26,17 +28,27 @@ async function main(words: readonly string[]): Promise<void> {
   const scratch = mkdtempSync(join(tmpdir(), 'sluice-test-'));
   stopOnSignals(scratch);
   const outcomes: FileOutcome[] = [];
-  try {
-    for (const file of files) {
+  const left = longestFirst(files);
+  const runner = async (): Promise<void> => {
+    for (let file = left.shift(); file !== undefined; file = left.shift()) {
       const outcome = await runFile(ROOT, file, scratch, inCi);
       console.log(describe(outcome));
       outcomes.push(outcome);
     }
+  };
+  try {
+    await Promise.all(Array.from({ length: JOBS }, runner));
   } finally {
     cleanUp(scratch);
     rmSync(scratch, { recursive: true, force: true });
   }
   summarise(outcomes);
+}
+
+/** Those that say that they take long, then the others by name: so that none of them is left alone at the end. */
+function longestFirst(files: readonly string[]): string[] {
+  const minutes = new Map(files.map((file) => [file, limitMinutes(join(ROOT, file))]));
+  return [...files].sort((a, b) => minutes.get(b)! - minutes.get(a)! || (a < b ? -1 : 1));
 }
 
 function listTests(folder: string): string[] {
