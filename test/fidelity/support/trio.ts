@@ -15,6 +15,8 @@ import {
 } from '../../support/cluster.js';
 
 const BACKUP_LIMIT_MS = 30_000;
+/** For a replica to be back at a primary that began again. */
+const PROBLEMS_LIMIT_MS = 30_000;
 
 export type Locks = 'kernel' | 'sluice';
 
@@ -41,7 +43,14 @@ export class Trio {
 
   /** Ends all that was started; neither node may have anything to complain of before, and both must end well. */
   async stop(): Promise<void> {
-    for (const node of [this.primary, this.replica]) assert.equal((await node.status()).problems, [], node.mount);
+    for (const node of [this.primary, this.replica]) {
+      let problems: readonly unknown[] = [];
+      const none = async () => {
+        problems = (await node.status()).problems;
+        return problems.length === 0;
+      };
+      await waitFor(none, PROBLEMS_LIMIT_MS, () => `no problems of ${node.mount}: ${JSON.stringify(problems)}`);
+    }
     assert.is(await this.replica.stop(), 0, this.replica.log.slice(-4000));
     assert.is(await this.primary.stop(), 0, this.primary.log.slice(-4000));
     await stopAll();
