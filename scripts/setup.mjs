@@ -22,10 +22,12 @@ export function checkNode() {
   throw new SetupError(`Node.js ${process.versions.node} is too old. Install Node.js ${MIN_NODE} or newer`);
 }
 
-/** Mounting needs both. */
+/** What mounting needs. */
 export function checkMachine() {
-  if (process.platform !== 'linux') throw new SetupError(`Sluice mounts on Linux only, and this is ${process.platform}`);
-  if (process.geteuid() !== 0) throw new SetupError('mounting needs root. Run it with sudo, or as root');
+  if (process.platform !== 'linux') throw new SetupError(`Sluice is tried on Linux only, and this is ${process.platform}`);
+  if (process.geteuid() !== 0 && spawnSync('fusermount', ['-V'], { stdio: 'ignore' }).status !== 0) {
+    throw new SetupError('mounting needs root, or fusermount (apt-get install fuse3). Run it with sudo, or install that');
+  }
   if (existsSync('/dev/fuse')) return;
   throw new SetupError('there is no /dev/fuse. Run modprobe fuse; in a container: --device /dev/fuse --cap-add SYS_ADMIN');
 }
@@ -36,6 +38,7 @@ export function install() {
     console.error('setup: installing dependencies (npm ci); compiling better-sqlite3 takes some minutes');
     run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'], 'npm ci failed', addonEnv());
   }
+  buildFuseNative();
   if (isSoundAddon()) return;
   console.error('setup: building better-sqlite3 for this Node.js');
   const env = { ...addonEnv(), npm_config_build_from_source: 'true' };
@@ -43,6 +46,28 @@ export function install() {
   if (!isSoundAddon()) {
     throw new SetupError('better-sqlite3 was built, but cannot be loaded. It needs a C++ compiler, make and python3 (apt-get install build-essential python3)');
   }
+}
+
+/**
+ * Compiles fuse-native, an optional package, with fuse-caller.h, unless it is. Who is root can do without, so a failure
+ * is a line.
+ */
+function buildFuseNative() {
+  const folder = join(ROOT, 'node_modules', 'fuse-native');
+  if (!existsSync(folder) || hasCallers(folder)) return;
+  console.error('setup: building fuse-native');
+  const include = `-include '${join(ROOT, 'scripts', 'fuse-caller.h')}'`;
+  const env = { ...process.env, CFLAGS: `${process.env.CFLAGS ?? ''} ${include}`.trim(), npm_config_build_from_source: 'true' };
+  spawnSync('npm', ['rebuild', 'fuse-native', '--loglevel=error'], { cwd: ROOT, stdio: 'ignore', env });
+  if (!hasCallers(folder)) console.error('setup: fuse-native cannot be built here: mounting will need root');
+}
+
+/** Whether the binary has CALLER_MAGIC of fuse-caller.h in it. */
+function hasCallers(folder) {
+  const file = join(folder, 'build', 'Release', 'fuse.node');
+  const magic = Buffer.alloc(8);
+  magic.writeBigUInt64LE(0x51c1cec0ffee0001n);
+  return existsSync(file) && readFileSync(file).includes(magic);
 }
 
 /** Compiles if a source is newer than the last build. */

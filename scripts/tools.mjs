@@ -4,8 +4,7 @@
 //   node scripts/tools.mjs --optional   says so and goes on
 //
 // They land in ${SLUICE_TOOLS:-~/.cache/sluice-tools}/bin, beside a stamp per tool that names its version, so a second
-// run does nothing. SQLite's shell is the system's; without --optional apt-get
-// installs it. Plain Node without dependencies, because it runs before anything is built.
+// run does nothing. SQLite's shell and fusermount are the system's; without --optional apt-get installs them. Plain Node without dependencies, because it runs before anything is built.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
@@ -44,20 +43,27 @@ function install(tool) {
   return undefined;
 }
 
-/** SQLite's shell comes from the system's packages. Returns undefined when it is there, else one line that says why not. */
-function installShell() {
-  if (hasShell()) return undefined;
-  if (optional) return 'apt-get install sqlite3 installs it';
-  const apt = spawnSync('apt-get', ['install', '-y', '--no-install-recommends', 'sqlite3'], {
+/** Programs of the system's packages. */
+const PACKAGED = [
+  { name: 'sqlite3', option: '-version', package: 'sqlite3' },
+  // By which users that are not root mount.
+  { name: 'fusermount', option: '-V', package: 'fuse3' },
+];
+
+/** Returns undefined when it is there, else one line that says why not. */
+function installPackaged(program) {
+  if (runs(program)) return undefined;
+  if (optional) return `apt-get install ${program.package} installs it`;
+  const apt = spawnSync('apt-get', ['install', '-y', '--no-install-recommends', program.package], {
     stdio: ['ignore', 'pipe', 'pipe'],
     encoding: 'utf8',
     timeout: INSTALL_TIMEOUT_MS,
   });
   if (apt.error) return apt.error.message;
-  return hasShell() ? undefined : apt.stderr.trim().split('\n').at(-1) || `apt-get exited with ${apt.status}`;
+  return runs(program) ? undefined : apt.stderr.trim().split('\n').at(-1) || `apt-get exited with ${apt.status}`;
 }
 
-const hasShell = () => spawnSync('sqlite3', ['-version'], { timeout: 10_000 }).status === 0;
+const runs = ({ name, option }) => spawnSync(name, [option], { timeout: 10_000 }).status === 0;
 
 let failed = false;
 try {
@@ -69,9 +75,11 @@ try {
     const outcome = problem !== undefined ? `not installed: ${problem}` : present ? 'present' : 'installed';
     console.log(`tools: ${tool.name} ${tool.version} ${outcome}`);
   }
-  const problem = installShell();
-  if (problem !== undefined) failed = true;
-  console.log(`tools: sqlite3 ${problem === undefined ? 'present' : `not installed: ${problem}`}`);
+  for (const program of PACKAGED) {
+    const problem = installPackaged(program);
+    if (problem !== undefined) failed = true;
+    console.log(`tools: ${program.name} ${problem === undefined ? 'present' : `not installed: ${problem}`}`);
+  }
 } catch (error) {
   failed = true;
   console.log(`tools: ${error.message}`);

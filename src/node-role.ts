@@ -1,4 +1,4 @@
-import type { Database, MountWorker, Recovered } from './database/index.js';
+import type { Database, MountServer, Recovered } from './database/index.js';
 import type { FromWorker } from './database/worker-messages.js';
 import type { BackupStatus, Problem, ReplicaStatus, UpstreamStatus } from './status.js';
 
@@ -13,7 +13,7 @@ export interface NodeRole {
    * The mount answers from now on. Resolves when the role is at work; an error is one that a new start would not help.
    * `awake`: to be called when work begins that will make requests to the mount, or is waited for.
    */
-  begin(worker: MountWorker, awake: () => void): Promise<void>;
+  begin(worker: MountServer, awake: () => void): Promise<void>;
   /** Resolves when applications may start. */
   ready(): Promise<void>;
   onMessage(message: FromWorker): void;

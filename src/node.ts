@@ -1,4 +1,5 @@
-import { DataFolder, MountWorker, SharedState } from './database/index.js';
+import { DataFolder, LibfuseMount, type MountServer, MountWorker, SharedState } from './database/index.js';
+import type { FromWorker } from './database/worker-messages.js';
 import { mkdirSync, rmSync } from './disk/index.js';
 import { SluiceError } from './errors.js';
 import { connectionAt, createShared, measureWakeup, opcodeCounts, WakeupsTimer, whenServing } from './fuse/index.js';
@@ -35,24 +36,30 @@ export async function startNode(options: StartNodeOptions): Promise<RunningNode>
 
   const locks = config.mount.locks === 'sluice' ? 'sluice' : 'kernel';
   const fuseShared = createShared(config.mount.wakeups);
-  const worker = new MountWorker({
-    deviceFd: options.deviceFd,
+  const served = {
     mountPath: config.mount.path,
     backing: folder.files,
     run: folder.run,
     marks: folder.marks.folder,
-    locks,
-    connection: connectionAt(config.mount.path),
-    takeover,
     role: role.role,
     fuseShared,
-    state: shared.buffer,
     databases: role.slots(),
-    onMessage: (message) => {
+    onMessage: (message: FromWorker) => {
       if (message.kind === 'log') log.warn(message.message);
       else role.onMessage(message);
     },
-  });
+  };
+  const worker: MountServer =
+    config.mount.driver === 'libfuse'
+      ? new LibfuseMount({ ...served, shared })
+      : new MountWorker({
+          ...served,
+          deviceFd: options.deviceFd,
+          locks,
+          connection: connectionAt(config.mount.path),
+          takeover,
+          state: shared.buffer,
+        });
   const serving = await Promise.race([whenServing(fuseShared, SERVING_LIMIT_MS), worker.ended.then(() => false)]);
   if (!serving) {
     throw new SluiceError('MOUNT_FAILED', `${config.mount.path} is mounted but does not answer`, 'See sluice doctor');
@@ -83,7 +90,8 @@ export async function startNode(options: StartNodeOptions): Promise<RunningNode>
     }, lost);
   });
   failed.catch(() => {});
-  if (!takeover) void reportWakeup(options);
+  // libfuse has the kernel keep the answer.
+  if (!takeover && config.mount.driver !== 'libfuse') void reportWakeup(options);
 
   const files = new LocalFiles(folder.files);
   const state = () => stateOf(options, role, folder, { startedAt, ready, locks, requests: opcodeCounts(fuseShared) });

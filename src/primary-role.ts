@@ -2,7 +2,7 @@ import { Backup, openStore, type S3Options } from './backup/index.js';
 import type { BackupConfig } from './config/index.js';
 import {
   type DataFolder,
-  type MountWorker,
+  type MountServer,
   PrimaryDatabases,
   type Recovered,
   type SharedState,
@@ -23,7 +23,7 @@ const ENDED_LIMIT_MS = 5_000;
 export class PrimaryRole implements NodeRole {
   readonly role = 'primary';
   private readonly set: PrimaryDatabases;
-  private worker: MountWorker | undefined;
+  private worker: MountServer | undefined;
   private awake: () => void = () => undefined;
   private server: ReplicationServer | undefined;
   private address: string | null = null;
@@ -67,7 +67,7 @@ export class PrimaryRole implements NodeRole {
     this.set.handle(message);
   }
 
-  async begin(worker: MountWorker, awake: () => void): Promise<void> {
+  async begin(worker: MountServer, awake: () => void): Promise<void> {
     this.worker = worker;
     this.awake = awake;
     this.set.begin();

@@ -1,7 +1,7 @@
 import { type Applier, createApplier } from './apply/index.js';
 import {
   type DataFolder,
-  type MountWorker,
+  type MountServer,
   type Recovered,
   ReplicaDatabases,
   type SharedState,
@@ -23,7 +23,7 @@ export class ReplicaRole implements NodeRole {
   private readonly applier: Applier;
   private readonly sink: ReplicaDatabases;
   private readonly client: ReplicationClient;
-  private worker: MountWorker | undefined;
+  private worker: MountServer | undefined;
   private awake: () => void = () => undefined;
   private readonly timers: NodeJS.Timeout[] = [];
   private draining = false;
@@ -85,7 +85,7 @@ export class ReplicaRole implements NodeRole {
 
   onMessage(): void {}
 
-  async begin(worker: MountWorker, awake: () => void): Promise<void> {
+  async begin(worker: MountServer, awake: () => void): Promise<void> {
     this.worker = worker;
     this.awake = awake;
     this.tellPrimary();

@@ -7,6 +7,7 @@ import type { Config, ListenAddress } from './types.js';
 export function checkMeaning(config: Config, source: ConfigSource): void {
   checkFolders(config, source);
   checkLease(config, source);
+  checkDriver(config, source);
   checkListen(config.http.listen, config.http.token, 'http', source);
   checkListen(config.replication.listen, config.replication.token, 'replication', source);
   const [http, replication] = [config.http.listen, config.replication.listen];
@@ -38,6 +39,14 @@ function checkLease(config: Config, source: ConfigSource): void {
   if (role === 'primary' && primary !== null) {
     source.reportValue(['lease', 'primary'], 'only for a replica; remove it, or set lease.role: replica');
   }
+}
+
+function checkDriver({ mount }: Config, source: ConfigSource): void {
+  if (mount.driver !== 'libfuse' || mount.locks !== 'sluice') return;
+  source.reportValue(
+    ['mount', 'locks'],
+    'driver libfuse leaves locks to the kernel; want kernel or auto, or driver: raw',
+  );
 }
 
 function checkListen(

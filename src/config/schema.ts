@@ -101,6 +101,7 @@ function section<T extends z.ZodRawShape>(shape: T, spell: (value: unknown) => u
 
 const mountShape = {
   path: text('a folder').optional(),
+  driver: oneOf(['auto', 'raw', 'libfuse']).default('auto'),
   locks: oneOf(['auto', 'kernel', 'sluice']).default('auto'),
   wakeups: oneOf(['auto', 'always', 'off']).default('auto'),
 };

@@ -17,6 +17,8 @@ export interface Config {
 
 export interface MountConfig {
   readonly path: string;
+  /** What speaks to the kernel; `auto`: raw as root, else libfuse. A keeper's node is told which. */
+  readonly driver: 'auto' | 'raw' | 'libfuse';
   readonly locks: 'auto' | 'kernel' | 'sluice';
   readonly wakeups: 'auto' | 'always' | 'off';
 }

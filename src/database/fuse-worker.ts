@@ -1,10 +1,8 @@
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { describeError } from '../errors.js';
-import { serveMount, type Watcher } from '../fuse/index.js';
-import { CaptureWatcher } from './capture-watcher.js';
-import { ReplicaWatcher } from './replica-watcher.js';
+import { serveMount } from '../fuse/index.js';
+import { createWatcher } from './mount-watcher.js';
 import { SharedState } from './shared.js';
-import { UnloggedMarks } from './unlogged-marks.js';
 import type { FromWorker, ToWorker } from './worker-messages.js';
 
 /** What the main thread gives the fuse worker. */
@@ -29,16 +27,11 @@ export interface FuseWorkerData {
 
 function run(data: FuseWorkerData, send: (message: FromWorker) => void): void {
   const receive = (): ToWorker | undefined => receiveMessageOnPort(data.port)?.message as ToWorker | undefined;
-  const shared = new SharedState(data.state);
-  const { backing, databases } = data;
-  const marks = new UnloggedMarks(data.marks);
-  const capture =
-    data.role === 'primary' ? new CaptureWatcher({ shared, backing, marks, databases, send, receive }) : undefined;
-  const watcher: Watcher = capture ?? new ReplicaWatcher({ shared, databases, receive });
+  const { watcher, ended } = createWatcher({ ...data, shared: new SharedState(data.state), send, receive });
   send({ kind: 'serving' });
   const end = serveMount({
     deviceFd: data.deviceFd,
-    backing,
+    backing: data.backing,
     run: data.run,
     locks: data.locks,
     connection: data.connection,
@@ -48,7 +41,7 @@ function run(data: FuseWorkerData, send: (message: FromWorker) => void): void {
     log: (message) => send({ kind: 'log', message }),
   });
   // Where the mount goes on, so do the applications' transactions.
-  if (end === 'unmounted') capture?.ended();
+  if (end === 'unmounted') ended();
 }
 
 if (parentPort !== null) {

@@ -1,5 +1,7 @@
 export { DataFolder } from './data-folder.js';
 export type { Database } from './database.js';
+export { LibfuseMount } from './libfuse-mount.js';
+export type { MountServer } from './mount-server.js';
 export { MountWorker } from './mount-worker.js';
 export { checkName } from './names.js';
 export { PrimaryDatabases } from './primary-databases.js';

@@ -2,6 +2,7 @@ import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import { SluiceError } from '../errors.js';
 import { askForHandOver, Waker, Warmer } from '../fuse/index.js';
 import type { FuseWorkerData } from './fuse-worker.js';
+import type { MountServer } from './mount-server.js';
 import type { FromWorker, ToWorker } from './worker-messages.js';
 
 export interface MountWorkerOptions extends Omit<FuseWorkerData, 'port'> {
@@ -10,7 +11,7 @@ export interface MountWorkerOptions extends Omit<FuseWorkerData, 'port'> {
 }
 
 /** The main thread's hold on the fuse worker. */
-export class MountWorker {
+export class MountWorker implements MountServer {
   private readonly worker: Worker;
   private readonly port: MessagePort;
   private readonly fuseShared: SharedArrayBuffer;

@@ -19,6 +19,7 @@ export const {
   ftruncateSync,
   fsyncSync,
   fdatasyncSync,
+  fsync,
   fdatasync,
   readFileSync,
   writeFileSync,

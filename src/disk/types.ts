@@ -10,6 +10,7 @@ export type Disk = Pick<
   | 'ftruncateSync'
   | 'fsyncSync'
   | 'fdatasyncSync'
+  | 'fsync'
   | 'fdatasync'
   | 'closeSync'
   | 'readFileSync'

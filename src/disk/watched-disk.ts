@@ -80,16 +80,29 @@ class WatchedDisk {
     this.sync(fd, fs.fdatasyncSync);
   }
 
+  fsync(fd: number, done: (error: Error | null) => void): void {
+    this.syncLater(fd, done, fs.fsync, 'fsync');
+  }
+
   fdatasync(fd: number, done: (error: Error | null) => void): void {
+    this.syncLater(fd, done, fs.fdatasync, 'fdatasync');
+  }
+
+  private syncLater(
+    fd: number,
+    done: (error: Error | null) => void,
+    call: typeof fs.fsync | typeof fs.fdatasync,
+    name: 'fsync' | 'fdatasync',
+  ): void {
     const target = this.folder.of(fd);
     let synced: () => void;
     try {
-      if (this.folder.before(target, 'sync', 'fdatasync') === 'skip') return void setImmediate(done, null);
+      if (this.folder.before(target, 'sync', name) === 'skip') return void setImmediate(done, null);
       synced = this.folder.syncing(target, fd);
     } catch (error) {
       return void setImmediate(done, error as Error);
     }
-    fs.fdatasync(fd, (error) => {
+    call(fd, (error) => {
       if (error === null) synced();
       done(error);
     });

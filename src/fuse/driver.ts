@@ -1,24 +1,17 @@
 /**
- * What the rest of Sluice needs of a way to put a file system under a mount point. The raw kernel protocol
- * (`rawDriver`) is the one that exists. A driver on top of libfuse would offer the same: it would serve the calls it
- * gets with `FileOperations` and `NameOperations`, keep a call's callback where the raw one keeps a deferred request,
- * and try those again at `wake`. It could neither survive its process (`survives`) nor see locks (`seesLocks`).
+ * A way to put a file system under a mount point. Both serve what they are asked with the same `FileOperations` and
+ * `NameOperations`, and tell the same `Watcher`. `raw` (serve.ts) speaks the kernel's own protocol on /dev/fuse;
+ * `libfuse` (libfuse-server.ts) is the npm package fuse-native.
  */
 export interface Driver {
   readonly name: 'raw' | 'libfuse';
-  /** The kernel mount outlives the process that serves it, and another one can take it over. */
+  /**
+   * The kernel mount outlives the process that serves it, and another one can take it over. It is made by the keeper, and
+   * without this by the node.
+   */
   readonly survives: boolean;
   /** `locks: sluice` is possible. */
   readonly seesLocks: boolean;
-  /** Why it cannot be used on this machine, one line; undefined if it can. */
+  /** Why it cannot be used on this machine, one line; undefined if it can. Loads nothing. */
   unusable(): string | undefined;
-  /** The main thread's side of one mount that is being served. */
-  attach(deviceFd: number, mountPath: string, shared: SharedArrayBuffer): AttachedMount;
-}
-
-export interface AttachedMount {
-  /** Presents deferred requests again. Cheap, never throws. */
-  wake(): void;
-  /** Wake-ups and held cores end; the mount itself is the keeper's to end. */
-  close(): void;
 }

@@ -7,9 +7,12 @@
  * Worker thread: `serveMount`, which blocks until the mount ends.
  */
 
-export type { AttachedMount, Driver } from './driver.js';
+export type { Driver } from './driver.js';
+export { chooseDriver, type DriverName } from './drivers.js';
 export { errnoOf } from './errno.js';
 export { isUnicode, onDisk } from './file-name.js';
+export { libfuseDriver, mayAllowOthers } from './libfuse-driver.js';
+export { type LibfuseOptions, LibfuseServer } from './libfuse-server.js';
 export { F_RDLCK, F_UNLCK, F_WRLCK, type MayLock } from './lock-table.js';
 export { connectionAt } from './mount.js';
 export { WAKE_NAME } from './nodes.js';

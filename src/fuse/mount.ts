@@ -117,7 +117,6 @@ export function mountKernel(options: MountOptions): void {
   }
 }
 
-/** How an unmount went. */
 /** Whether something is mounted exactly at `path` (absolute, without links). */
 export function isMounted(path: string): boolean {
   return mountAt(path) !== undefined;
@@ -129,6 +128,12 @@ export function connectionAt(path: string): number | undefined {
   return mounted?.type === 'fuse' && Number.isInteger(mounted.connection) ? mounted.connection : undefined;
 }
 
+/** Unmounts `path` (absolute, without links) if nobody has a file open there; resolves whether it is gone. */
+export async function tryUnmount(path: string): Promise<boolean> {
+  return (await runUmount(path, 'gentle', PROGRAM_TIMEOUT_MS)) || mountAt(path) === undefined;
+}
+
+/** How an unmount went. */
 export type UnmountResult = 'clean' | 'lazy' | 'aborted' | 'not-mounted';
 
 /**
@@ -141,14 +146,14 @@ export async function unmount(path: string, timeoutMs: number): Promise<UnmountR
   if (mounted === undefined) return 'not-mounted';
   const deadlineMs = Date.now() + timeoutMs;
   for (;;) {
-    if (await runUmount([real], PROGRAM_TIMEOUT_MS)) return 'clean';
+    if (await runUmount(real, 'gentle', PROGRAM_TIMEOUT_MS)) return 'clean';
     if (mountAt(real) === undefined) return 'clean';
     if (Date.now() >= deadlineMs) break;
     await new Promise((resolved) => setTimeout(resolved, RETRY_MS));
   }
-  if (await runUmount(['-l', real], PROGRAM_TIMEOUT_MS)) return 'lazy';
+  if (await runUmount(real, 'lazy', PROGRAM_TIMEOUT_MS)) return 'lazy';
   abort(mounted);
-  await runUmount(['-l', real], PROGRAM_TIMEOUT_MS);
+  await runUmount(real, 'lazy', PROGRAM_TIMEOUT_MS);
   return 'aborted';
 }
 
@@ -166,7 +171,7 @@ export async function cleanStaleMount(path: string): Promise<boolean> {
   const real = absolute(path);
   let cleaned = false;
   for (let mounted = mountAt(real); mounted?.type === 'fuse'; mounted = mountAt(real)) {
-    if (!(await isDead(real)) || !(await runUmount(['-l', real], PROGRAM_TIMEOUT_MS))) return cleaned;
+    if (!(await isDead(real)) || !(await runUmount(real, 'lazy', PROGRAM_TIMEOUT_MS))) return cleaned;
     cleaned = true;
   }
   return cleaned;
@@ -204,13 +209,21 @@ function abort(mounted: MountEntry): boolean {
   }
 }
 
+/** How an unmount is asked for: as long as nobody has a file open there, or whoever has. */
+type Manner = 'gentle' | 'lazy';
+
 /**
- * Resolves whether it worked; a program that hangs is left behind after the time-out. `-c` keeps it from looking at
- * the mount itself, which hangs if nobody serves it.
+ * Resolves whether it worked; a program that hangs is left behind after the time-out. `-c` keeps `umount` from looking at
+ * the mount itself, which hangs if nobody serves it. Who is not root has `fusermount` for what it mounted by it.
  */
-function runUmount(args: readonly string[], timeoutMs: number): Promise<boolean> {
+function runUmount(path: string, manner: Manner, timeoutMs: number): Promise<boolean> {
+  const isRoot = process.geteuid?.() === 0;
+  const lazy = manner === 'lazy';
+  const [name, args] = isRoot
+    ? (['umount', ['-c', ...(lazy ? ['-l'] : []), path]] as const)
+    : (['fusermount', ['-u', '-q', ...(lazy ? ['-z'] : []), path]] as const);
   return new Promise((resolved) => {
-    const program = spawn('umount', ['-c', ...args], { stdio: 'ignore', cwd: '/' });
+    const program = spawn(name, args, { stdio: 'ignore', cwd: '/' });
     const timer = setTimeout(() => {
       program.kill('SIGKILL');
       program.unref();

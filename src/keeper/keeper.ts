@@ -1,6 +1,8 @@
 import { closeSync } from 'node:fs';
 import type { Config } from '../config/index.js';
 import { describeError, SluiceError } from '../errors.js';
+import type { Driver } from '../fuse/driver.js';
+import { chooseDriver } from '../fuse/drivers.js';
 import { cleanStaleMount, isMounted, mountKernel, openDevice, prepareMountPoint } from '../fuse/mount.js';
 import { Command, PASSED_SIGNALS, type PassedSignal } from './command.js';
 import {
@@ -42,22 +44,28 @@ export interface KeeperOptions {
 
 /** Runs a keeper until its application ends or a signal asks for the end. Resolves with the exit code; rejects if it cannot start. */
 export async function runKeeper(options: KeeperOptions): Promise<number> {
-  return new Keeper(await readConfig(options.file), options).run();
+  const config = await readConfig(options.file);
+  const driver = chooseDriver(config.mount.driver, config.mount.locks);
+  return new Keeper({ ...config, mount: { ...config.mount, driver: driver.name } }, driver, options).run();
 }
 
 /**
  * The process that `sluice mount` is: holds the descriptor of the mount and the application, and keeps a node serving
- * them, starting a new one on the same mount when one dies. It never opens a file of the mount itself.
+ * them, starting a new one on the same mount when one dies. It never opens a file of the mount itself. With a driver that
+ * does not survive its node, each node makes a mount of its own; the keeper holds none, and takes away what is left of it.
  */
 class Keeper {
   readonly #config: Config;
+  readonly #driver: Driver;
   readonly #options: KeeperOptions;
   readonly #stop = new StopRequest();
   readonly #policy: RestartPolicy;
   readonly #upgrade: Upgrade;
   #deviceFd: number | undefined;
-  /** Where the mount is; undefined while there is none. */
+  /** Where the mount is, or the node was told to make it; undefined while there is none. */
   #mountedAt: string | undefined;
+  /** The node was seen to have made it, or the keeper did. */
+  #mountMade = false;
   /** A node has answered the kernel on this mount: its successors take over. */
   #served = false;
   /** A node got as far as to say something. */
@@ -66,8 +74,9 @@ class Keeper {
   #exitCode = 0;
   #stopRaisedMs = Number.NEGATIVE_INFINITY;
 
-  constructor(config: Config, options: KeeperOptions) {
+  constructor(config: Config, driver: Driver, options: KeeperOptions) {
     this.#config = config;
+    this.#driver = driver;
     this.#options = options;
     this.#policy = new RestartPolicy(options.limits?.maxDeaths);
     this.#upgrade = new Upgrade(config.data, (message) => this.#report(message));
@@ -112,7 +121,7 @@ class Keeper {
     for (;;) {
       await Promise.race([node.ended, asked, this.#upgrade.wanted]);
       if (!node.alive || this.#stop.level >= STOP) return undefined;
-      const successor = await this.#handOver(node);
+      const successor = this.#driver.survives ? await this.#handOver(node) : this.#refuseUpgrade(node);
       if (successor !== undefined) return successor;
     }
   }
@@ -144,6 +153,12 @@ class Keeper {
     return successor;
   }
 
+  #refuseUpgrade(node: NodeProcess): undefined {
+    this.#upgrade.begin(node.facts);
+    const reason = `a mount by the ${this.#driver.name} driver ends with its node: stop sluice mount and start it again`;
+    this.#upgrade.failed(reason, 'the old node goes on');
+  }
+
   async #notLoaded(node: NodeProcess): Promise<string> {
     return node.alive
       ? `${node.entry} is not loaded after ${LOAD_LIMIT_MS / 1000} s`
@@ -152,13 +167,14 @@ class Keeper {
 
   async #newNode(): Promise<NodeProcess> {
     // Before a first node has served, nothing depends on the mount: what is left of it is thrown away.
-    if (!this.#served) {
+    if (!this.#driver.survives) await this.#removeMount();
+    else if (!this.#served) {
       await this.#removeMount();
       if (this.#deviceFd !== undefined) closeSync(this.#deviceFd);
       this.#deviceFd = undefined;
       this.#deviceFd = openDevice();
     }
-    return new NodeProcess(this.#options.nodeEntry ?? nodeEntry(), this.#deviceFd!, NODE_FLAGS);
+    return new NodeProcess(this.#options.nodeEntry ?? nodeEntry(), this.#deviceFd, NODE_FLAGS);
   }
 
   /** Brings a node to the point where it serves the mount. The way it died if it did; throws if it may not be tried again. */
@@ -186,24 +202,28 @@ class Keeper {
     this.#locked = true;
     this.#upgrade.announce();
     if (this.#mountedAt === undefined) await this.#mount(this.#config.mount.path);
-    node.send({ kind: 'mounted', takeover: this.#served });
+    node.send({ kind: 'mounted', takeover: this.#served && this.#driver.survives });
     await node.expect('answering');
     this.#upgrade.answered(node.facts, performance.now());
     await node.expect('serving');
     this.#served = true;
+    this.#mountMade = true;
   }
 
   async #mount(path: string): Promise<void> {
     if (await cleanStaleMount(path)) this.#report(`removed a stale mount at ${path}`);
     const realPath = prepareMountPoint(path);
-    mountKernel({ deviceFd: this.#deviceFd!, path: realPath, name: MOUNT_NAME });
+    if (this.#deviceFd !== undefined) {
+      mountKernel({ deviceFd: this.#deviceFd, path: realPath, name: MOUNT_NAME });
+      this.#mountMade = true;
+    }
     this.#mountedAt = realPath;
   }
 
   async #afterDeath(node: NodeProcess, death: string): Promise<void> {
     await node.kill();
     if (this.#stop.level >= STOP) return;
-    if (this.#served && this.#mountedAt !== undefined && !isMounted(this.#mountedAt)) {
+    if (this.#served && this.#mountMade && this.#mountedAt !== undefined && !isMounted(this.#mountedAt)) {
       return this.#giveUp(`${this.#mountedAt} was unmounted by somebody else; start again to mount it`);
     }
     this.#upgrade.failed(death, 'it is tried again, until that or another version comes up');
@@ -211,7 +231,10 @@ class Keeper {
     if (delayMs === undefined) {
       return this.#giveUp(`the node died too often (last: ${death}); giving up. Look at its log lines above`);
     }
-    this.#report(`the node died (${death}); starting another one on the same mount`);
+    const how = this.#driver.survives
+      ? 'starting another one on the same mount'
+      : 'starting another one, and mounting anew: applications have to open their files again';
+    this.#report(`the node died (${death}); ${how}`);
     await within(delayMs, this.#stop.reached(STOP));
   }
 
@@ -252,6 +275,7 @@ class Keeper {
   async #removeMount(): Promise<void> {
     const path = this.#mountedAt;
     this.#mountedAt = undefined;
+    this.#mountMade = false;
     if (path !== undefined) await takeAway(path);
   }
 

@@ -18,7 +18,10 @@ export class NodeDied extends Error {
   override readonly name = 'NodeDied';
 }
 
-/** A node as its keeper sees it: a process that has the device as descriptor 3 and a channel for messages. */
+/**
+ * A node as its keeper sees it: a process that has a channel for messages, and the device as descriptor 3 where the keeper
+ * makes the mount.
+ */
 export class NodeProcess {
   /** Resolves with how it ended: its own last words, or e.g. `exit code 1`, `SIGKILL`. Never rejects. */
   readonly ended: Promise<string>;
@@ -30,10 +33,10 @@ export class NodeProcess {
   #end: string | undefined;
 
   /** Starts it, in a session of its own so that a terminal's Ctrl-C reaches only the keeper. */
-  constructor(entry: string, deviceFd: number, nodeFlags: readonly string[]) {
+  constructor(entry: string, deviceFd: number | undefined, nodeFlags: readonly string[]) {
     this.entry = entry;
     this.#child = spawn(process.execPath, [...nodeFlags, entry], {
-      stdio: ['ignore', 'inherit', 'inherit', deviceFd, 'ipc'],
+      stdio: ['ignore', 'inherit', 'inherit', deviceFd ?? 'ignore', 'ipc'],
       detached: true,
     });
     this.#child.on('message', (message) => this.#hear(message as ToKeeper));

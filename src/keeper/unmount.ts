@@ -1,5 +1,4 @@
-import { spawn } from 'node:child_process';
-import { abortMount, unmount } from '../fuse/mount.js';
+import { abortMount, tryUnmount, unmount } from '../fuse/mount.js';
 import { findHolders } from './holders.js';
 import { BUSY_LIMIT_MS, BUSY_RETRY_MS } from './limits.js';
 import { HASTEN, type StopRequest } from './stop-request.js';
@@ -38,13 +37,4 @@ async function busyMessage(path: string, except: ReadonlySet<number>): Promise<s
   const holders = found.map(({ pid, name }) => `${name} (pid ${pid})`);
   const who = holders.length === 0 ? 'a process' : holders.join(', ');
   return `${path} is in use by ${who}; waiting ${BUSY_LIMIT_MS / 1000} s for it to end. Ctrl-C takes the mount away now`;
-}
-
-/** True when it is gone; false when it is busy. */
-function tryUnmount(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const child = spawn('umount', ['--no-canonicalize', path], { stdio: 'ignore', cwd: '/' });
-    child.once('error', () => resolve(true)); // no umount program: leave it to the file system's own way
-    child.once('exit', (code) => resolve(code === 0));
-  });
 }

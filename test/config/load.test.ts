@@ -33,7 +33,7 @@ test('without a file the defaults hold, relative to the working folder', () => {
   assert.equal(loadConfig({ cwd: empty, env: {} }), {
     file: null,
     data: join(empty, 'data'),
-    mount: { path: join(empty, 'data/mnt'), locks: 'auto', wakeups: 'auto' },
+    mount: { path: join(empty, 'data/mnt'), driver: 'auto', locks: 'auto', wakeups: 'auto' },
     http: { listen: { host: '127.0.0.1', port: 20202 }, token: null, healthLagMs: 10_000 },
     lease: { type: 'static', role: 'primary', primary: null, advertise: null },
     replication: {
@@ -57,7 +57,7 @@ test('an empty file and sections without keys are the defaults too', () => {
 test('every key is read', () => {
   const config = load(`
 data: /srv/data
-mount: { path: /srv/mnt, locks: kernel, wakeups: always }
+mount: { path: /srv/mnt, driver: raw, locks: kernel, wakeups: always }
 http: { listen: "[::1]:8080", token: t1, healthLag: 500ms }
 lease: { type: static, role: replica, primary: "wss://p.example:20203", advertise: "ws://me:1" }
 replication: { listen: "off", token: t2, retain: { age: 1h, size: 1GiB }, heartbeat: 250ms }
@@ -76,7 +76,7 @@ exec: [npm, start]
   assert.equal(config, {
     file: join(folder, 'sluice.yml'),
     data: '/srv/data',
-    mount: { path: '/srv/mnt', locks: 'kernel', wakeups: 'always' },
+    mount: { path: '/srv/mnt', driver: 'raw', locks: 'kernel', wakeups: 'always' },
     http: { listen: { host: '::1', port: 8080 }, token: 't1', healthLagMs: 500 },
     lease: { type: 'static', role: 'replica', primary: 'wss://p.example:20203', advertise: 'ws://me:1' },
     replication: {
@@ -161,6 +161,11 @@ const REFUSED: readonly (readonly [string, ...string[]])[] = [
   ],
   ['mount: { locks: kernal }', 'sluice.yml:1:17: mount.locks: got "kernal"; want one of auto, kernel, sluice'],
   ['mount: { wakeups: true }', 'sluice.yml:1:19: mount.wakeups: got true; want one of auto, always, off'],
+  ['mount: { driver: fuse }', 'sluice.yml:1:18: mount.driver: got "fuse"; want one of auto, raw, libfuse'],
+  [
+    'mount: { driver: libfuse, locks: sluice }',
+    'sluice.yml:1:34: mount.locks: driver libfuse leaves locks to the kernel; want kernel or auto, or driver: raw',
+  ],
   [
     'log: { level: 3 }',
     'sluice.yml:1:15: log.level: got 3; want one of trace, debug, info, warn, error, fatal, silent',

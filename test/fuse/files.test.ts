@@ -2,12 +2,12 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { open, readFile, stat, unlink, writeFile } from 'node:fs/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { canMount, client, withMount } from './support/mounted.js';
+import { canMount, client, DRIVERS, VARIANTS, withMount } from './support/mounted.js';
 
 if (canMount) {
-  for (const locks of ['kernel', 'sluice'] as const) {
-    test(`does what a plain folder does (locks: ${locks})`, () =>
-      withMount({ locks, maxOpenFiles: 4 }, async ({ path, plain, backing, run }, server) => {
+  for (const [driver, locks] of VARIANTS) {
+    test(`does what a plain folder does (driver: ${driver}, locks: ${locks})`, () =>
+      withMount({ driver, locks, maxOpenFiles: 4 }, async ({ path, plain, backing, run }, server) => {
         const wanted = await client('operations-client', [plain]);
         const got = await client('operations-client', [path]);
         assert.is(got, wanted);
@@ -18,13 +18,19 @@ if (canMount) {
       }));
   }
 
-  test('what is refused is refused with its errno, and changes nothing', () =>
-    withMount({}, async ({ path, backing }) => {
-      await writeFile(`${path}/keep-me`, 'kept');
-      assert.is(await unlink(`${path}/keep-me`).catch((error) => error.code), 'EROFS');
-      assert.is(readFileSync(`${backing}/keep-me`, 'utf8'), 'kept');
-      assert.is(await readFile(`${path}/keep-me`, 'utf8'), 'kept');
-    }));
+  for (const driver of DRIVERS) {
+    test(`what is refused is refused with its errno, and changes nothing (driver: ${driver})`, () =>
+      withMount({ driver }, async ({ path, backing }) => {
+        await writeFile(`${path}/keep-me`, 'kept');
+        assert.is(await unlink(`${path}/keep-me`).catch((error) => error.code), 'EROFS');
+        assert.is(readFileSync(`${backing}/keep-me`, 'utf8'), 'kept');
+        assert.is(await readFile(`${path}/keep-me`, 'utf8'), 'kept');
+        const file = await open(`${path}/keep-me`, 'r');
+        assert.is(await unlink(`${path}/keep-me`).catch((error) => error.code), 'EROFS', 'while it is open');
+        await file.close();
+        assert.is(await readFile(`${path}/keep-me`, 'utf8'), 'kept');
+      }));
+  }
 
   test('a virtual file comes, changes and goes without being cached; hidden names are not listed', () =>
     withMount({}, async ({ path }, server) => {

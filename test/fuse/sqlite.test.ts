@@ -3,7 +3,7 @@ import { mkdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { canMount, client, withMount } from './support/mounted.js';
+import { canMount, client, VARIANTS, withMount } from './support/mounted.js';
 
 const PROCESSES = 3;
 const ROWS = 40;
@@ -28,9 +28,9 @@ function havePython(): boolean {
 const WANTED = `${PROCESSES * ROWS + 1} ${PROCESSES * ROWS} ok\n`;
 
 if (canMount) {
-  for (const locks of ['kernel', 'sluice'] as const) {
-    test(`SQLite in all journal modes, several processes (locks: ${locks})`, () =>
-      withMount({ locks, wakeups: 'auto' }, async ({ path, backing }, server) => {
+  for (const [driver, locks] of VARIANTS) {
+    test(`SQLite in all journal modes, several processes (driver: ${driver}, locks: ${locks})`, () =>
+      withMount({ driver, locks, wakeups: 'auto' }, async ({ path, backing }, server) => {
         mkdirSync(`${backing}/sub`);
         for (const mode of ['wal', 'delete', 'truncate', 'persist']) {
           assert.is(await writeTogether(`${path}/sub/${mode}.db`, mode, 'full'), WANTED, mode);
@@ -41,9 +41,9 @@ if (canMount) {
       }));
   }
 
-  for (const locks of havePython() ? (['kernel', 'sluice'] as const) : []) {
-    test(`a lock of an open file description ends with it (locks: ${locks})`, () =>
-      withMount({ locks }, async ({ path, plain }) => {
+  for (const [driver, locks] of havePython() ? VARIANTS : []) {
+    test(`a lock of an open file description ends with it (driver: ${driver}, locks: ${locks})`, () =>
+      withMount({ driver, locks }, async ({ path, plain }) => {
         const program = fileURLToPath(new URL('../../../test/fuse/support/ofd-client.py', import.meta.url));
         const run = (folder: string): string =>
           execFileSync('python3', [program, `${folder}/x`], { encoding: 'utf8', timeout: 20_000, cwd: '/' });
@@ -52,10 +52,12 @@ if (canMount) {
       }));
   }
 
-  test('WAL with exclusive locking and with mapped reads', () =>
-    withMount({ locks: 'sluice' }, async ({ path }) => {
-      assert.is(await client('pragma-client', [path]), 'exclusive 200 ok\nmapped 200 ok\nvacuum 4096 ok\n');
-    }));
+  for (const [driver, locks] of VARIANTS) {
+    test(`WAL with exclusive locking and with mapped reads (driver: ${driver}, locks: ${locks})`, () =>
+      withMount({ driver, locks }, async ({ path }) => {
+        assert.is(await client('pragma-client', [path]), 'exclusive 200 ok\nmapped 200 ok\nvacuum 4096 ok\n');
+      }));
+  }
 }
 
 test.run();

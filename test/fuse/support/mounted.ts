@@ -3,7 +3,9 @@ import { mkdirSync, mkdtempSync, realpathSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { libfuseDriver } from '../../../src/fuse/index.js';
 import { abortMount, unmount } from '../../../src/fuse/mount.js';
+import { speaksOfCallers } from '../../../src/fuse/native-addon.js';
 import type { ServerMount } from './server-worker.js';
 
 const START_TIMEOUT_MS = 20_000;
@@ -12,6 +14,27 @@ export const CLIENT_TIMEOUT_MS = 120_000;
 
 /** Mounts need root and the device; elsewhere these tests have nothing to say. */
 export const canMount = process.getuid?.() === 0 && spawnSync('test', ['-c', '/dev/fuse']).status === 0;
+
+/** Drivers whose mounts can be tried here. libfuse may be missing on a machine of its own, never in CI. */
+export const DRIVERS: readonly ('raw' | 'libfuse')[] = canMount ? (haveLibfuse() ? ['raw', 'libfuse'] : ['raw']) : [];
+
+/** Each driver with each kind of locks that it has. */
+export const VARIANTS: readonly (readonly ['raw' | 'libfuse', 'kernel' | 'sluice'])[] = (
+  [
+    ['raw', 'kernel'],
+    ['raw', 'sluice'],
+    ['libfuse', 'kernel'],
+  ] as const
+).filter(([driver]) => DRIVERS.includes(driver));
+
+function haveLibfuse(): boolean {
+  const problem =
+    libfuseDriver.unusable() ?? (speaksOfCallers() ? undefined : 'fuse-native was not built by npm start');
+  if (problem === undefined) return true;
+  if (process.env.CI === 'true') throw new Error(problem);
+  console.log(`SKIP mounts by libfuse: ${problem}`);
+  return false;
+}
 
 export interface ServerStatus {
   readonly requests: Record<string, number>;

@@ -5,11 +5,13 @@
  */
 import { closeSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
+import type { MountServer } from '../../../src/database/index.js';
 import {
   askForHandOver,
   awakeBursts,
   createShared,
   deferredCount,
+  LibfuseServer,
   opcodeCounts,
   Waker,
   WakeupsTimer,
@@ -17,6 +19,7 @@ import {
 } from '../../../src/fuse/index.js';
 import { mountKernel, openDevice, prepareMountPoint, unmount } from '../../../src/fuse/mount.js';
 import type { ServerMount, ServerWorkerData } from './server-worker.js';
+import { TestWatcher } from './test-watcher.js';
 
 interface Command {
   readonly mount: number;
@@ -33,7 +36,17 @@ const say = (message: unknown): void => {
   process.send?.(message);
 };
 
-const served = mounts.map((mount) => {
+interface Served {
+  readonly mount: ServerMount;
+  readonly deviceFd: number | undefined;
+  readonly shared: SharedArrayBuffer;
+  readonly words: Int32Array;
+  readonly waker: MountServer['waker'];
+  readonly timer: WakeupsTimer;
+  readonly ended: Promise<unknown>;
+}
+
+function serveRaw(mount: ServerMount & { readonly inherit?: number }): Served {
   const deviceFd = mount.inherit ?? openDevice();
   if (mount.inherit === undefined) mountKernel({ deviceFd, path: prepareMountPoint(mount.path), name: 'sluice-test' });
   const shared = createShared(mount.wakeups);
@@ -45,7 +58,27 @@ const served = mounts.map((mount) => {
   const ended = new Promise((resolve) => worker.once('exit', resolve));
   const waker = new Waker(deviceFd, mount.path, shared);
   return { mount, deviceFd, shared, words: new Int32Array(control), waker, timer: new WakeupsTimer(shared), ended };
-});
+}
+
+/** On this thread. */
+function serveLibfuse(mount: ServerMount): Served {
+  const shared = createShared(mount.wakeups);
+  const words = new Int32Array(new SharedArrayBuffer(64));
+  const server = LibfuseServer.start({
+    ...mount,
+    path: prepareMountPoint(mount.path),
+    name: 'sluice-test',
+    shared,
+    watcher: new TestWatcher(words),
+    allowOther: true,
+    needsCaller: true,
+    log: (log) => say({ log }),
+  });
+  const waker = { start: () => undefined, wake: () => server.wake(), close: () => undefined };
+  return { mount, deviceFd: undefined, shared, words, waker, timer: new WakeupsTimer(shared), ended: server.ended };
+}
+
+const served = mounts.map((mount) => (mount.driver === 'libfuse' ? serveLibfuse(mount) : serveRaw(mount)));
 
 process.on('message', (command: Command) => {
   const one = served[command.mount]!;
@@ -83,7 +116,7 @@ async function stop(): Promise<void> {
     timer.close();
     await unmount(mount.path, 1000);
     await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, 3000).unref())]);
-    closeSync(deviceFd);
+    if (deviceFd !== undefined) closeSync(deviceFd);
   }
   process.exit(0);
 }

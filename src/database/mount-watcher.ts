@@ -1,0 +1,27 @@
+import type { Watcher } from '../fuse/index.js';
+import { CaptureWatcher } from './capture-watcher.js';
+import { ReplicaWatcher } from './replica-watcher.js';
+import type { SharedState } from './shared.js';
+import { UnloggedMarks } from './unlogged-marks.js';
+import type { FromWorker, ToWorker } from './worker-messages.js';
+
+export interface WatcherOptions {
+  readonly role: 'primary' | 'replica';
+  readonly shared: SharedState;
+  readonly backing: string;
+  /** Folder of the UnloggedMarks. */
+  readonly marks: string;
+  readonly databases: readonly { readonly name: string; readonly slot: number }[];
+  readonly send: (message: FromWorker) => void;
+  readonly receive: () => ToWorker | undefined;
+}
+
+/** Who watches the files of a node's mount, by its role. */
+export function createWatcher(options: WatcherOptions): { readonly watcher: Watcher; ended(): void } {
+  const { role, shared, backing, databases, send, receive } = options;
+  if (role === 'replica')
+    return { watcher: new ReplicaWatcher({ shared, databases, receive }), ended: () => undefined };
+  const marks = new UnloggedMarks(options.marks);
+  const watcher = new CaptureWatcher({ shared, backing, marks, databases, send, receive });
+  return { watcher, ended: () => watcher.ended() };
+}

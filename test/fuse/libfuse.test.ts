@@ -1,0 +1,128 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { open, readFile, rename, stat, unlink, writeFile } from 'node:fs/promises';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { until } from '../support/until.js';
+import { client, DRIVERS, TestFolders, TestServer, withMount } from './support/mounted.js';
+
+/** What is libfuse's own; the rest that both drivers do is in files.test.ts and sqlite.test.ts. */
+
+const withLibfuse: typeof withMount = (options, run) => withMount({ driver: 'libfuse', ...options }, run);
+
+if (DRIVERS.includes('libfuse')) {
+  test('a virtual file comes, changes with each open, and goes; hidden names are not listed', () =>
+    withLibfuse({}, async ({ path }, server) => {
+      const read = (): Promise<string> => readFile(`${path}/.primary`, 'utf8').catch((error) => error.code);
+      assert.is(await read(), 'ENOENT');
+      server.send({ mount: 0, primary: 1 });
+      // A missing name is believed to be missing for a second.
+      await until('it is there', async () => (await read()) === 'epoch 1\n');
+      for (const epoch of [7, 8, 1234, 9, 5678]) {
+        server.send({ mount: 0, primary: epoch });
+        await server.status();
+        assert.is(await read(), `epoch ${epoch}\n`);
+        assert.is(await read(), `epoch ${epoch}\n`, 'again');
+        await stat(`${path}/.primary`);
+        assert.is(await read(), `epoch ${epoch}\n`, 'after its size was asked for');
+      }
+      const many = await Promise.all(Array.from({ length: 40 }, read));
+      assert.equal([...new Set(many)], ['epoch 5678\n']);
+      assert.is(await writeFile(`${path}/.primary`, 'x').catch((error) => error.code), 'EACCES');
+      assert.is(await unlink(`${path}/.primary`).catch((error) => error.code), 'EPERM');
+      await writeFile(`${path}/.hidden-one`, 'there');
+      assert.is(await client('list-client', [path]), '[]\n');
+      server.send({ mount: 0, primary: 0 });
+      await server.status();
+      assert.is(await read(), 'ENOENT');
+    }));
+
+  test('a deferred write waits for the wake-up and holds up nobody else', () =>
+    withLibfuse({}, async ({ path, backing }, server) => {
+      const files = await Promise.all([1, 2, 3].map((n) => open(`${path}/deferred-${n}`, 'w')));
+      let done = 0;
+      const written = files.map((file) => file.write('late').then(() => done++));
+      await until('all wait', async () => (await server.status()).deferred === 3);
+      await writeFile(`${path}/other`, 'not held up');
+      assert.is(await readFile(`${path}/other`, 'utf8'), 'not held up');
+      assert.is(done, 0);
+      assert.is(readFileSync(`${backing}/deferred-1`, 'utf8'), '');
+      server.send({ mount: 0, allow: 2 });
+      await until('two are written', () => done === 2);
+      assert.is((await server.status()).deferred, 1);
+      server.send({ mount: 0, allow: 1 });
+      await Promise.all(written);
+      for (const n of [1, 2, 3]) assert.is(readFileSync(`${backing}/deferred-${n}`, 'utf8'), 'late');
+      for (const file of files) await file.close();
+    }));
+
+  test('more deferred requests than are kept are refused', () =>
+    withLibfuse({ maxDeferred: 1 }, async ({ path }, server) => {
+      const files = await Promise.all([1, 2].map((n) => open(`${path}/deferred-${n}`, 'w')));
+      const first = files[0]!.write('late');
+      await until('one waits', async () => (await server.status()).deferred === 1);
+      assert.is(await files[1]!.write('x').catch((error) => error.code), 'EAGAIN');
+      server.send({ mount: 0, allow: 1 });
+      await first;
+      for (const file of files) await file.close();
+    }));
+
+  test('an unlinked file that is open keeps its data under no name', () =>
+    withLibfuse({}, async ({ path, backing, run }, server) => {
+      await writeFile(`${path}/x`, 'kept');
+      const file = await open(`${path}/x`, 'r+');
+      await unlink(`${path}/x`);
+      assert.equal(readdirSync(path), []);
+      assert.equal(readdirSync(backing), []);
+      assert.is((await file.stat()).nlink, 0);
+      await file.write('K', 0);
+      assert.is(await file.readFile('utf8'), 'Kept');
+      assert.is(readdirSync(`${run}/orphans`).length, 1);
+      await file.close();
+      await until('its data is gone', async () => {
+        await server.status();
+        return readdirSync(`${run}/orphans`).length === 0;
+      });
+    }));
+
+  test("libfuse's names for unlinked files are nobody's: a rename to one would be taken for its own", () =>
+    withLibfuse({}, async ({ path, backing }) => {
+      await writeFile(`${path}/x`, 'kept');
+      const hidden = `${path}/.fuse_hidden0000000500000001`;
+      assert.is(await rename(`${path}/x`, hidden).catch((error) => error.code), 'EPERM');
+      assert.is(await readFile(`${path}/x`, 'utf8'), 'kept');
+      assert.ok(existsSync(`${backing}/x`));
+    }));
+
+  test('times are set to the millisecond, each to its own', () =>
+    withLibfuse({}, async ({ path, backing }) => {
+      const file = await open(`${path}/x`, 'w');
+      await file.utimes(1_000_000.5, 1_600_000_000.25);
+      await file.close();
+      const { atimeMs, mtimeMs } = await stat(`${backing}/x`);
+      assert.equal([atimeMs, mtimeMs], [1_000_000_500, 1_600_000_000_250]);
+    }));
+
+  test('two mounts in one process do not know of each other', async () => {
+    const [one, two] = [new TestFolders(), new TestFolders()];
+    try {
+      const mounts = [one, two].map((folders) => folders.mount({ driver: 'libfuse' }));
+      const server = await TestServer.start(mounts);
+      try {
+        await Promise.all([
+          client('insert-client', [`${one.path}/x.db`, 'wal', 'full', '60']),
+          client('insert-client', [`${two.path}/x.db`, 'delete', 'full', '30']),
+        ]);
+        assert.is(await client('check-client', [`${one.backing}/x.db`]), '60 59 ok\n');
+        assert.is(await client('check-client', [`${two.backing}/x.db`]), '30 29 ok\n');
+      } finally {
+        await server.stop();
+      }
+      assert.equal(server.logged, []);
+    } finally {
+      await one.remove();
+      await two.remove();
+    }
+  });
+}
+
+test.run();
