@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chownSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import type { NodeStatus } from '../../src/status.js';
 import { contentChecksum } from './content-checksum.js';
 import { freePort } from './port.js';
+import { openWayTo, readableTree } from './unprivileged.js';
 
 export { contentChecksum, freePort };
 
@@ -31,6 +32,8 @@ export interface NodeOptions {
   readonly dir?: string;
   /** Store URL, or a folder; or a whole `backup` section. */
   readonly backup?: string | object;
+  /** Who runs it; this process's user if left out. */
+  readonly user?: { readonly uid: number; readonly gid: number };
   /** More of sluice.yml, merged over the harness's own, one level deep. */
   readonly [section: string]: unknown;
 }
@@ -74,13 +77,14 @@ export async function startPair(): Promise<{ primary: ClusterNode; replica: Clus
 }
 
 async function makeNode(name: string, options: NodeOptions, own: object, url: string): Promise<ClusterNode> {
-  const { dir, backup, ...more } = options;
+  const { dir, backup, user, ...more } = options;
   const folder = dir ?? freshFolder(name);
   mkdirSync(folder, { recursive: true });
   const http = `127.0.0.1:${await freePort()}`;
   const config: Record<string, unknown> = {
     data: './data',
-    mount: './mnt',
+    // SLUICE_TEST_DRIVER: for running a whole test with the second driver.
+    mount: { path: './mnt', driver: process.env.SLUICE_TEST_DRIVER ?? 'auto' },
     http: { listen: http },
     log: { level: 'debug', format: 'json' },
     ...own,
@@ -93,7 +97,11 @@ async function makeNode(name: string, options: NodeOptions, own: object, url: st
   }
   // JSON is YAML.
   writeFileSync(join(folder, 'sluice.yml'), JSON.stringify(config, undefined, 2));
-  const node = new ClusterNode(folder, (config.http as { listen: string }).listen, url);
+  if (user !== undefined) {
+    openWayTo(folder);
+    chownSync(folder, user.uid, user.gid);
+  }
+  const node = new ClusterNode(folder, (config.http as { listen: string }).listen, url, user);
   started.push(node);
   return node;
 }
@@ -113,6 +121,7 @@ export class ClusterNode {
     http: string,
     /** Where replicas connect; empty for a replica. */
     readonly replicationUrl: string,
+    private readonly user?: NodeOptions['user'],
   ) {
     this.data = join(dir, 'data');
     this.mount = join(dir, 'mnt');
@@ -121,7 +130,9 @@ export class ClusterNode {
 
   /** Starts it (again). Resolves when it is ready; rejects with its log if it does not get there. */
   async start(): Promise<void> {
-    const keeper = spawn(process.execPath, [SLUICE, 'mount', '-c', join(this.dir, 'sluice.yml')], {
+    const program = this.user === undefined ? SLUICE : join(readableTree(), 'dist/cmd/sluice.js');
+    const keeper = spawn(process.execPath, [program, 'mount', '-c', join(this.dir, 'sluice.yml')], {
+      ...this.user,
       cwd: this.dir,
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, SLUICE_DEBUG: '1' },

@@ -10,10 +10,17 @@ export interface Ran {
   readonly stderr: string;
 }
 
-/** Runs a program to its end in `cwd`, with `env` over this process's own; killed after half a minute. */
-export function runProgram(program: string, args: readonly string[], cwd: string, env: object): Promise<Ran> {
+/** Runs a program to its end in `cwd`, with `env` over this process's own; killed after half a minute. `user`: as whom, if not as this process's own. */
+export function runProgram(
+  program: string,
+  args: readonly string[],
+  cwd: string,
+  env: object,
+  user: { readonly uid?: number; readonly gid?: number } = {},
+): Promise<Ran> {
   return new Promise((resolve, reject) => {
     const child = spawn(program, [...args], {
+      ...user,
       cwd,
       env: { ...process.env, SLUICE_DEBUG: '', ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
