@@ -57,7 +57,7 @@ export function databaseFileFacts(path: string): FileFacts | undefined {
   try {
     const stat = fstatSync(fd);
     const head = Buffer.alloc(HEADER_SIZE);
-    if (!stat.isFile() || readSync(fd, head, 0, HEADER_SIZE, 0) < HEADER_SIZE) return undefined;
+    if (readSync(fd, head, 0, HEADER_SIZE, 0) < HEADER_SIZE) return undefined;
     const header = parseDatabaseHeader(head);
     if (header === undefined) return undefined;
     return { header, pageCount: databasePageCount(header, stat.size) };
@@ -72,7 +72,7 @@ export function hasHotJournal(path: string): boolean {
   if (fd === undefined) return false;
   try {
     const head = Buffer.alloc(8);
-    return fstatSync(fd).isFile() && readSync(fd, head, 0, 8, 0) === 8 && hasJournalMagic(head);
+    return readSync(fd, head, 0, 8, 0) === 8 && hasJournalMagic(head);
   } finally {
     closeSync(fd);
   }

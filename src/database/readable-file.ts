@@ -1,10 +1,18 @@
-import { openSync } from '../disk/index.js';
+import { constants, fstatSync } from 'node:fs';
+import { closeSync, openSync } from '../disk/index.js';
 
-/** A descriptor to read a file by, which the caller closes; undefined if the file is gone or may not be opened. */
+/** Not by way of a link, which may lead through the node's own mount; a pipe that nobody writes is no reason to wait. */
+const FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+
+/** A descriptor to read a regular file by, which the caller closes; undefined if there is none, or it may not be opened. */
 export function openToRead(path: string): number | undefined {
+  let fd: number;
   try {
-    return openSync(path, 'r');
+    fd = openSync(path, FLAGS);
   } catch {
     return undefined;
   }
+  if (fstatSync(fd).isFile()) return fd;
+  closeSync(fd);
+  return undefined;
 }

@@ -1,4 +1,4 @@
-import { existsSync, fstatSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { closeSync, readSync } from '../disk/index.js';
 import type { FileNode } from '../fuse/index.js';
@@ -137,8 +137,7 @@ function readHead(path: string, head: Buffer): number {
   const fd = openToRead(path);
   if (fd === undefined) return 0;
   try {
-    const stat = fstatSync(fd);
-    return stat.isFile() && stat.size > 0 ? readSync(fd, head, 0, head.length, 0) : 0;
+    return readSync(fd, head, 0, head.length, 0);
   } finally {
     closeSync(fd);
   }
