@@ -238,11 +238,24 @@ export class Database implements ReplicatedDatabase {
 
   /** The application deleted the file. The position stays, so that TXIDs go on if the name comes back. */
   markDropped(): void {
-    this.log.cut(this.state.txid);
+    const { last } = this.log;
+    // After a crash the log may be ahead of the state.
+    const { txid, checksum } =
+      last > this.state.txid ? { txid: last, checksum: this.log.header(last)!.postApply } : this.state;
+    this.log.cut(txid);
     this.changed.clear();
     this.allChanged = false;
     this.sums = new DatabaseSums(this.sums.pageSize);
-    this.state = { ...this.state, dropped: true, replacing: false, pageCount: 0, walFrames: 0, untrusted: true };
+    this.state = {
+      ...this.state,
+      txid,
+      checksum,
+      dropped: true,
+      replacing: false,
+      pageCount: 0,
+      walFrames: 0,
+      untrusted: true,
+    };
     this.persist();
   }
 

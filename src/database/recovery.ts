@@ -51,6 +51,8 @@ export async function recoverPrimary(db: Database, live: boolean, place: MountPl
   if (databaseFileFacts(db.path) === undefined) return withoutDatabase(db);
   const journal = live ? 'none' : await endHotJournal(db.path, place);
   const playedBack = journal === 'ended';
+  // Its first transaction was taken back.
+  if (playedBack && databaseFileFacts(db.path) === undefined) return withoutDatabase(db);
   const journalLeft = journal === 'left';
   const wal = scanWal(db.walPath);
   const walFrames = wal?.frames ?? 0;
@@ -89,6 +91,7 @@ export async function recoverReplica(db: Database, live: boolean, place: MountPl
   const journal = live ? 'none' : await endHotJournal(db.path, place);
   if (journal === 'left') throw cutShort('a transaction over a database elsewhere was cut short');
   const playedBack = journal === 'ended';
+  if (playedBack && databaseFileFacts(db.path) === undefined) return withoutDatabase(db);
   const wal = scanWal(db.walPath);
   const walFrames = wal?.frames ?? 0;
   const trusted = playedBack && db.found?.clean === true ? undefined : compareTrust(db, wal, playedBack);
@@ -121,7 +124,7 @@ function withoutDatabase(db: Database): Recovered {
   const { name } = db;
   const stat = statSync(db.path, { throwIfNoEntry: false });
   if (stat === undefined || !stat.isFile() || stat.size === 0) {
-    const had = db.live;
+    const had = db.live || db.log.last > db.state.txid;
     if (had) db.markDropped();
     return { name, outcome: had ? 'gone' : 'no database', compare: false, walFrames: 0 };
   }

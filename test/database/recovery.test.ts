@@ -394,6 +394,42 @@ test('a hot journal is played back before anyone is served, and what that change
   assert.is(next.position(NAME)?.split('/')[1], db.content());
 });
 
+test('a journal that takes back the first transaction leaves no database, of which later ones go on', async () => {
+  const journal = Buffer.alloc(512);
+  // No records; the database had 0 pages; sectors of 512 bytes, pages of 1024.
+  Buffer.from('d9d505f920a163d70000000000000000000000000000020000000400', 'hex').copy(journal);
+  for (const side of ['primary', 'replica'] as const) {
+    const { on, db } = await primary('delete');
+    const undo = keep([meta(on, 'state')]);
+    await db.run('DELETE FROM t');
+    await on.quiet();
+    const before = on.position(NAME)!;
+    await on.stop(false);
+    undo(); // as if the transaction was logged but not counted
+    db.close();
+    writeFileSync(on.backing(`${NAME}-journal`), journal);
+    makeOtherBoot(meta(on, 'state'));
+    if (side === 'replica') {
+      const { database, outcome } = await replicaOf(on);
+      assert.is(outcome, 'gone');
+      assert.is(database.live, false);
+      continue;
+    }
+    const next = await restart(on);
+    assert.equal(next.warnings, []);
+    assert.is(next.outcome(NAME), 'gone');
+    assert.is(next.position(NAME), undefined);
+    await next.stop(true);
+    const again = await restart(on);
+    const newer = new Shadow(again, NAME, 'delete');
+    await newer.run('CREATE TABLE u (a)');
+    await again.quiet();
+    assert.is(again.position(NAME)?.split('/')[1], newer.content());
+    assert.ok(txid(again.position(NAME)) > txid(before));
+    newer.close();
+  }
+});
+
 test('when the mount lives on, a transaction under way is left to its application', async () => {
   const { on, db } = await primary('delete');
   const before = on.position(NAME);
