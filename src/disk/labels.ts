@@ -39,6 +39,7 @@ const FILES: Record<string, readonly Operation[]> = {
   'set-aside': ['open', 'create', 'read', 'write', 'sync', 'unlink'],
   identity: ['open', 'create', 'read', 'write', 'sync', 'rename'],
   pid: ['open', 'create', 'read', 'write'],
+  keeper: ['open', 'create', 'read', 'write', 'rename', 'unlink'],
 };
 
 const FOLDERS: Record<string, readonly Operation[]> = {
@@ -76,6 +77,9 @@ export function kindOf(path: string, isFolder: boolean): string {
       return 'identity';
     case 'node.pid':
       return 'pid';
+    case 'keeper.json':
+    case 'keeper.json.new':
+      return 'keeper';
     default:
       return area;
   }

@@ -1,5 +1,5 @@
-import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { readFileSync, renameSync, rmSync, writeFileSync } from '../disk/index.js';
 
 /** A node process, as people tell one from another. */
 export interface NodeFacts {
