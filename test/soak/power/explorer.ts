@@ -1,0 +1,157 @@
+import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { ReadRecord } from '../../../src/disk/trace.js';
+import { Random } from '../../database/support/random.js';
+import { makeChoice, treeOf, writeTree } from './crash-state.js';
+import { DiskModel } from './disk-model.js';
+import { loadTrace } from './load-trace.js';
+import { Promises } from './promise.js';
+import { Judge } from './verdict.js';
+
+/** A database is among those that are looked at for so many records after something was done to it. */
+const RECENT_RECORDS = 150;
+/** Of 100 states, so many are started twice. */
+const AGAIN_PERCENT = 3;
+/** Where a state is made: memory, if there is such a folder. */
+const MEMORY = '/dev/shm';
+
+export interface ExploreOptions {
+  readonly trace: string;
+  readonly seed: number;
+  readonly states: number;
+  /** `<crash point>.<variant>`: this state alone. */
+  readonly only?: string | undefined;
+  /** Ends at so many. */
+  readonly maxViolations: number;
+  readonly progress?: (states: number) => void;
+}
+
+/** A state that a node makes something wrong of. */
+export interface Violation {
+  readonly state: string;
+  readonly choice: string;
+  readonly error: string;
+}
+
+export interface Explored {
+  readonly states: number;
+  readonly crashPoints: number;
+  readonly violations: readonly Violation[];
+  /** How often recovery came to what. */
+  readonly outcomes: ReadonlyMap<string, number>;
+}
+
+/** Makes crash states of a trace, has a node recover each, and looks at what comes out. */
+export async function explore(options: ExploreOptions): Promise<Explored> {
+  const records = loadTrace(options.trace);
+  const points = records.flatMap((record, index) => (isPoint(record) ? [index] : []));
+  const folder = mkdtempSync(join(existsSync(MEMORY) ? MEMORY : tmpdir(), 'sluice-power-'));
+  const plan = planOf(points, options);
+  const exploration = new Exploration(options, join(folder, 'data'));
+  try {
+    for (const [index, record] of records.entries()) {
+      exploration.take(record, index);
+      for (const variant of plan.get(index) ?? []) {
+        await exploration.state(index, variant);
+        if (exploration.violations.length >= options.maxViolations) break;
+      }
+      if (exploration.violations.length >= options.maxViolations) break;
+    }
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+  const { states, violations, judge } = exploration;
+  return { states, crashPoints: points.length, violations, outcomes: judge.outcomes };
+}
+
+/** After records that change what is on the disk, or may be. */
+const isPoint = ({ op, label }: ReadRecord): boolean =>
+  op === 'mark' ||
+  (op !== 'root' &&
+    op !== 'sync' &&
+    /^(db|wal|journal|super-journal|log|state|sums|name|mark|files-folder|meta-folder)\./.test(label));
+
+/** The variants at each crash point. The points are taken evenly if there are fewer states than points. */
+function planOf(points: readonly number[], { states, only, seed }: ExploreOptions): Map<number, number[]> {
+  const plan = new Map<number, number[]>();
+  if (only !== undefined) {
+    const [index, variant] = only.split('.').map(Number) as [number, number];
+    return plan.set(index, [variant]);
+  }
+  const random = new Random(seed);
+  for (let state = 0; state < states; state++) {
+    const at = states >= points.length ? state % points.length : Math.floor((state * points.length) / states);
+    const index = points[at]!;
+    const variants = plan.get(index) ?? [];
+    variants.push(random.below(10) === 0 ? random.below(2) : 2 + random.below(1_000_000));
+    plan.set(index, variants);
+  }
+  return plan;
+}
+
+class Exploration {
+  states = 0;
+  readonly violations: Violation[] = [];
+  private readonly model = new DiskModel();
+  private readonly promises = new Promises();
+  readonly judge = new Judge(this.promises);
+  /** When something was done to the databases of a workload last. */
+  private readonly touched = new Map<string, number>();
+  /** The workload that is at work. */
+  private current = '';
+
+  constructor(
+    private readonly options: ExploreOptions,
+    private readonly root: string,
+  ) {}
+
+  take(record: ReadRecord, index: number): void {
+    this.model.take(record, index);
+    this.promises.take(record, index);
+    if (record.op !== 'mark') {
+      if (/^(db|wal|journal|super-journal|log|files-folder)\./.test(record.label))
+        this.touched.set(this.current, index);
+      return;
+    }
+    const { db } = JSON.parse(record.text) as { db?: string };
+    if (db === undefined) return;
+    this.current = groupOf(db);
+    this.touched.set(this.current, index);
+  }
+
+  async state(index: number, variant: number): Promise<void> {
+    this.states++;
+    this.options.progress?.(this.states);
+    const random = new Random((this.options.seed * 1_000_003 + index * 131 + variant) | 0);
+    const made = makeChoice(this.model, variant, random);
+    const groups = this.groupsAt(index, random);
+    rmSync(this.root, { recursive: true, force: true });
+    mkdirSync(this.root, { recursive: true });
+    writeTree(treeOf(this.model.root, made), this.root, (path) => isWanted(path, groups));
+    const databases = this.promises.databases().filter((db) => groups.has(groupOf(db)));
+    try {
+      await this.judge.judge(this.root, databases, random.below(100) < AGAIN_PERCENT);
+    } catch (error) {
+      const text = error instanceof Error ? error.message : String(error);
+      this.violations.push({ state: `${index}.${variant}`, choice: made.description, error: text });
+    }
+  }
+
+  /** The databases of a state: those that something was done to lately, and one of the others. */
+  private groupsAt(index: number, random: Random): Set<string> {
+    const groups = new Set([...this.touched].filter(([, at]) => index - at < RECENT_RECORDS).map(([group]) => group));
+    groups.add(random.pick([...this.touched.keys(), '']));
+    return groups;
+  }
+}
+
+/** The workload of a file or a folder of `meta`, by its name. */
+const groupOf = (name: string): string => /^[a-z]*/.exec(name)![0];
+
+function isWanted(path: string, groups: ReadonlySet<string>): boolean {
+  const [area, name] = path.split('/') as [string, string?];
+  if (area === 'run' || area === 'spool' || area === 'node.pid' || path.endsWith('-shm')) return false;
+  if (name === undefined || area === 'unlogged' || area === 'set-aside') return true;
+  return [...groups].some((group) => group !== '' && groupOf(name).startsWith(group));
+}
