@@ -188,7 +188,6 @@ export class PrimaryDatabases implements DatabaseSet {
   /** The mount is gone, its worker too, and all is logged: snapshots are granted without it. */
   workerEnded(): void {
     this.snapshots.workerEnded();
-    this.settler.close();
   }
 
   /** Resolves when everything committed so far is in the logs. */
@@ -212,6 +211,7 @@ export class PrimaryDatabases implements DatabaseSet {
   }
 
   private async endCaptures(): Promise<void> {
+    this.settler.close();
     await this.idle();
     this.stopped = true;
     this.options.shared.wakeMain();
