@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { cpSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Suite } from './campaign.js';
 import { type LimitedRun, runLimited } from './limited-run.js';
@@ -27,6 +27,8 @@ const DJANGO = [
   ...['backends', 'transactions', 'transaction_hooks', 'schema', 'migrations', 'introspection', 'inspectdb'],
   ...['queries', 'bulk_create', 'delete', 'get_or_create', 'select_for_update', 'fixtures', 'constraints', 'indexes'],
 ];
+
+const OPEN_TO_ALL = 0o777;
 
 /** Python's own tests of its sqlite3 module. */
 export function python(staged: Staged, limitMs: number): Suite {
@@ -126,14 +128,15 @@ export function betterSqlite3(staged: Staged, limitMs: number, checkout: string 
     'better-sqlite3',
     staged,
     limitMs,
-    (folder) => ({
-      command: asNobody([
-        'sh',
-        '-c',
-        `cd ${project} && exec ${process.execPath} node_modules/.bin/mocha ${options.join(' ')}`,
-      ]),
-      env: { DATABASES: join(folder, 'temp') },
-    }),
+    (folder) => {
+      // A program that one of them writes beside its databases asks for the package as '../.'.
+      writeFileSync(join(folder, 'index.js'), `module.exports = require('${project}');\n`);
+      const mochaCommand = `${process.execPath} node_modules/.bin/mocha ${options.join(' ')}`;
+      return {
+        command: asNobody(['sh', '-c', `cd ${project} && exec ${mochaCommand}`]),
+        env: { DATABASES: join(folder, 'temp') },
+      };
+    },
     ({ output }) => ({
       cases: Number(/^# tests (\d+)/m.exec(output)?.[1] ?? 0),
       failed: [...output.matchAll(/^not ok \d+ (.*)$/gm)].map((match) => match[1]!),
@@ -156,6 +159,8 @@ function betterSqlite3Project(staged: Staged, mocha: string, checkout: string): 
   const moved = text.replace("path.join(__dirname, '..', 'temp')", 'process.env.DATABASES');
   if (moved === text) throw new Error(`${setup} is not as expected: where are its databases?`);
   writeFileSync(setup, moved);
+  // One of them copies the addon.
+  chmodSync(join(project, 'build', 'Release'), OPEN_TO_ALL);
   return project;
 }
 
@@ -201,9 +206,14 @@ function lastLine(output: string): string {
 
 /** Python itself may lie where only root comes. */
 function asPython(args: readonly string[]): string[] {
-  const found = spawnSync('python3', ['-c', 'import sys; print(sys.executable)'], { encoding: 'utf8' });
-  const path = found.stdout.trim();
-  const [program = '', ...tried] = asNobody([path, '-c', '']);
-  const open = spawnSync(program, tried).status === 0;
+  const probe = ['-c', 'import sys; print(sys.executable, sys.prefix, sep="\\n")'];
+  const printed = (command: readonly string[]): string => {
+    const [program = '', ...words] = command;
+    return spawnSync(program, words, { encoding: 'utf8' }).stdout;
+  };
+  const own = printed(['python3', ...probe]);
+  const path = own.split('\n')[0]!;
+  // It may start and find another one's library.
+  const open = printed(asNobody([path, ...probe])) === own;
   return open ? asNobody([path, ...args]) : withoutCapabilities([path, ...args]);
 }

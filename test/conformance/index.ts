@@ -17,6 +17,7 @@ Suites: ${Object.keys(SUITES).join(', ')}. Default: all.
   --test NAME                  of SQLite's own tests only this one; may be repeated
   --no-ext4                    leave out ext4; only SQLite's own tests know what it gives
   --better-sqlite3 FOLDER      a checkout of better-sqlite3, for its tests
+  --logs FOLDER                keep what the tests print
   --patience N                 time limits are N times those of a quiet machine (default 3)`;
 
 const DEFAULT_PATIENCE = 3;
@@ -31,6 +32,7 @@ async function main(): Promise<void> {
       test: { type: 'string', multiple: true, default: [] },
       ext4: { type: 'boolean', default: true },
       'better-sqlite3': { type: 'string' },
+      logs: { type: 'string' },
       patience: { type: 'string', default: `${DEFAULT_PATIENCE}` },
       help: { type: 'boolean', default: false },
     },
@@ -64,6 +66,7 @@ async function main(): Promise<void> {
       report.end(place.name, await place.close());
     }
   } finally {
+    if (values.logs !== undefined) staged.keepLogs(values.logs);
     await stopAll();
   }
   report.print();

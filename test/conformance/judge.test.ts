@@ -38,6 +38,7 @@ test('what fails on ext4 too is no complaint; what is new, missing, or wrong as 
   assert.equal(complaints({ ...outcome, cases: 89 }, baseline), ['89 cases, but 100 on ext4']);
   assert.equal(complaints({ ...outcome, problem: 'ended early' }, baseline), ['ended early']);
   assert.equal(complaints(outcome, undefined), ['known']);
+  assert.equal(complaints({ cases: 0, failed: [], seconds: 1 }, undefined), ['it ran no case']);
 });
 
 test('every listed test has a baseline', () => {

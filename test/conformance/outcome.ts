@@ -24,6 +24,7 @@ export function complaints(outcome: Outcome, baseline: Baseline | undefined): st
   return [
     ...(outcome.problem === undefined ? [] : [outcome.problem]),
     ...failed,
+    ...(outcome.cases === 0 ? ['it ran no case'] : []),
     ...(short ? [`${outcome.cases} cases, but ${baseline.cases} on ext4`] : []),
   ];
 }

@@ -38,6 +38,7 @@ export class Staged {
   readonly tests = join(this.root, 'source', 'test');
   readonly preamble = join(this.root, 'preamble.tcl');
   #helpers: string | undefined;
+  #logs = 0;
 
   constructor() {
     letOthersThrough(this.root);
@@ -79,7 +80,15 @@ export class Staged {
     return this.#helpers;
   }
 
+  /** Where the output of the next test goes. */
   logFile(name: string): string {
-    return join(this.root, 'logs', `${name.replace(/[^\w.-]/g, '_').slice(0, MAX_LOG_NAME)}.log`);
+    this.#logs++;
+    const words = name.replace(/[^\w.-]+/g, '_').slice(0, MAX_LOG_NAME);
+    return join(this.root, 'logs', `${String(this.#logs).padStart(4, '0')}-${words}.log`);
+  }
+
+  /** Copies all output so far to a folder. */
+  keepLogs(folder: string): void {
+    cpSync(join(this.root, 'logs'), folder, { recursive: true });
   }
 }
