@@ -95,9 +95,13 @@ export class Capture {
   leaving(sequence: number, all: boolean, kept: Promise<unknown> | undefined): void {
     this.enqueue(sequence, async () => {
       await kept;
-      if (this.database.needsWholeRead || (await this.wal.compare(all))) return;
-      // Without the WAL, which says nothing of the file that is there now.
-      await this.captureWhole(0);
+      try {
+        if (this.database.needsWholeRead || (await this.wal.compare(all))) return;
+        // Without the WAL, which says nothing of the file that is there now.
+        await this.captureWhole(0);
+      } finally {
+        this.wal.release();
+      }
     });
   }
 

@@ -15,6 +15,7 @@ import {
   waitForReplica,
   waitUntilSame,
 } from '../support/cluster.js';
+import { linksOf } from '../support/open-files.js';
 import { type Application, startLoad } from './support/applications.js';
 import { Load, type Mode } from './support/load.js';
 import { Random, testSeed } from './support/random.js';
@@ -213,6 +214,21 @@ test('a commit that its writer never published is undone when the next one overw
   const { problems } = await primary.status();
   assert.equal(problems, []);
   db.close();
+});
+
+test('a WAL that its last user removed is not held open by the node: its space is free', async () => {
+  const db = new Sqlite(primary.path('removed.db'));
+  db.pragma('journal_mode = WAL');
+  db.exec("CREATE TABLE t (a); INSERT INTO t VALUES ('before')");
+  db.close();
+  const links = () =>
+    linksOf(primary.nodePid()).filter((link) => link.includes('removed.db') && link.endsWith('(deleted)'));
+  await waitFor(
+    () => links().length === 0,
+    10_000,
+    () => `${links()} to be closed`,
+  );
+  await allAreSame(['removed.db']);
 });
 
 test('replicas join under load, and get one image of one moment', async () => {
