@@ -16,7 +16,7 @@ import {
   waitUntilSame,
 } from '../support/cluster.js';
 import { linksOf } from '../support/open-files.js';
-import { type Application, startLoad } from './support/applications.js';
+import { startLoad } from './support/applications.js';
 import { Load, type Mode } from './support/load.js';
 import { Random, testSeed } from './support/random.js';
 import { writeUnpublishedCommit } from './support/unpublished-commit.js';
@@ -24,14 +24,11 @@ import { writeUnpublishedCommit } from './support/unpublished-commit.js';
 const test = suite('crashes and restarts on real mounts');
 const seed = testSeed();
 const random = new Random(seed);
-/** Of four faults each; more of them in a long run. */
-const ROUNDS = Number(process.env.SLUICE_TEST_ROUNDS ?? 4);
 const MODES: readonly Mode[] = ['wal', 'delete', 'truncate', 'persist'];
 const NAMES = MODES.map((mode) => `${mode}.db`);
 
 let primary: ClusterNode;
 let replica: ClusterNode;
-const lastTxid = new Map<string, number>();
 
 test.before(async () => {
   ({ primary, replica } = await startPair());
@@ -42,16 +39,6 @@ test.before(async () => {
   }
 });
 test.after(stopAll);
-
-async function noneWentBack(): Promise<void> {
-  for (const name of NAMES) {
-    const position = await primary.position(name);
-    if (position === undefined) continue;
-    const txid = txidOf(position);
-    assert.ok(txid >= (lastTxid.get(name) ?? 0), `${name}: from ${lastTxid.get(name)} back to ${txid}`);
-    lastTxid.set(name, txid);
-  }
-}
 
 /**
  * The first reader after a crash plays a hot journal back. That is not the state before the transaction to the last
@@ -69,70 +56,6 @@ async function allAreSame(names: readonly string[] = NAMES): Promise<void> {
     await waitUntilSame(primary, replica, name);
   }
 }
-
-type Fault = 'primary node' | 'replica node' | 'applier' | 'applications' | 'whole primary' | 'whole replica';
-const FAULTS: readonly Fault[] = [
-  'primary node',
-  'primary node',
-  'replica node',
-  'applier',
-  'applications',
-  'whole primary',
-  'whole replica',
-];
-
-async function strike(fault: Fault, loads: Application[]): Promise<void> {
-  switch (fault) {
-    case 'primary node':
-      return primary.killNode();
-    case 'replica node':
-      return replica.killNode();
-    case 'applier': {
-      const pid = replica.applierPid();
-      if (pid !== undefined) process.kill(pid, 'SIGKILL');
-      return;
-    }
-    case 'applications':
-      await Promise.all(loads.map((load) => load.kill()));
-      return;
-    case 'whole primary':
-      await Promise.all(loads.map((load) => load.kill()));
-      await primary.killAll();
-      return primary.start();
-    case 'whole replica':
-      await replica.killAll();
-      return replica.start();
-  }
-}
-
-test('kill -9 of anything at any moment: nothing is lost, no position goes back, the replica is the same', async () => {
-  for (let round = 0; round < ROUNDS; round++) {
-    // Two at a time leave the nodes a processor.
-    const loads = [round % 2, 2 + (Math.floor(round / 2) % 2)].map((i) =>
-      startLoad(primary.path(NAMES[i]!), MODES[i]!, 30, random.below(1e9)),
-    );
-    const faults: Fault[] = [];
-    for (let i = 0; i < 4; i++) {
-      await new Promise((resolve) => setTimeout(resolve, 100 + random.below(400)));
-      const fault = random.pick(FAULTS);
-      faults.push(fault);
-      try {
-        await strike(fault, loads);
-        await noneWentBack();
-      } catch (error) {
-        throw new Error(`round ${round}, ${faults.join(', ')}: ${(error as Error).message}`);
-      }
-    }
-    await Promise.all(loads.map((load) => load.kill()));
-    try {
-      await allAreSame();
-    } catch (error) {
-      throw new Error(`round ${round}, after ${faults.join(', ')}: ${(error as Error).message}`);
-    }
-  }
-  const { problems } = await primary.status();
-  assert.equal(problems, []);
-});
 
 test('a clean restart keeps every position and reads no database', async () => {
   const before = await Promise.all(NAMES.map((name) => primary.position(name)));

@@ -4,6 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { readKeeperState, type UpgradeState } from '../../src/keeper/index.js';
 import type { NodeStatus } from '../../src/status.js';
 import { contentChecksum } from './content-checksum.js';
 import { freePort } from './port.js';
@@ -17,7 +18,8 @@ export { contentChecksum, freePort };
  */
 
 const SLUICE = fileURLToPath(new URL('../../cmd/sluice.js', import.meta.url));
-const START_LIMIT_MS = 30_000;
+/** Generous: with the machine full of other tests a node takes its time. */
+const START_LIMIT_MS = 90_000;
 const STOP_LIMIT_MS = 45_000;
 const READ_LIMIT_MS = 10_000;
 /** For a position to come to that of a file that is quiet. */
@@ -197,9 +199,18 @@ export class ClusterNode {
     return join(this.data, 'files', name);
   }
 
+  /** Process id of what `sluice mount` is. */
+  keeperPid(): number {
+    return this.#keeper?.pid ?? 0;
+  }
+
   /** Process id of the node that serves now. */
   nodePid(): number {
-    return Number(readFileSync(join(this.data, 'node.pid'), 'utf8'));
+    for (;;) {
+      // Empty for the moment in which a node writes it.
+      const pid = Number(readFileSync(join(this.data, 'node.pid'), 'utf8'));
+      if (pid > 0) return pid;
+    }
   }
 
   /** Process id of the applier of a replica, if it runs. */
@@ -226,6 +237,16 @@ export class ClusterNode {
       () => `a new node\n${this.log.slice(-4000)}`,
     );
     await this.ready();
+  }
+
+  /** Asks the keeper for a new node, and resolves with what came of it. Rejects if nothing does. */
+  async upgrade(limitMs = START_LIMIT_MS): Promise<UpgradeState> {
+    const state = () => readKeeperState(this.data)?.upgrade ?? undefined;
+    const before = state()?.number ?? 0;
+    this.#keeper?.kill('SIGUSR2');
+    const ended = () => (state()?.number ?? 0) > before && state()?.state !== 'running';
+    await waitFor(ended, limitMs, () => `an upgrade to end\n${this.log.slice(-4000)}`);
+    return state()!;
   }
 
   /** Kills keeper and node at once, as a crash of the whole would, and removes the dead mount. */

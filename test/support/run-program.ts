@@ -10,13 +10,17 @@ export interface Ran {
   readonly stderr: string;
 }
 
-/** Runs a program to its end in `cwd`, with `env` over this process's own; killed after half a minute. `user`: as whom, if not as this process's own. */
+/**
+ * Runs a program to its end in `cwd`, with `env` over this process's own; killed after half a minute, if nothing else is
+ * said. `user`: as whom, if not as this process's own.
+ */
 export function runProgram(
   program: string,
   args: readonly string[],
   cwd: string,
   env: object,
   user: { readonly uid?: number; readonly gid?: number } = {},
+  limitMs = LIMIT_MS,
 ): Promise<Ran> {
   return new Promise((resolve, reject) => {
     const child = spawn(program, [...args], {
@@ -24,7 +28,7 @@ export function runProgram(
       cwd,
       env: { ...process.env, SLUICE_DEBUG: '', ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
-      timeout: LIMIT_MS,
+      timeout: limitMs,
       killSignal: 'SIGKILL',
     });
     let stdout = '';

@@ -7,7 +7,7 @@ import { Random } from './random.js';
  * transactions, rollbacks, savepoints, VACUUM, and all kinds of checkpoints, as the seed says. Prints `<rows> <ops>` when
  * its time is over; a SQLITE_BUSY is no error.
  */
-export type Mode = 'wal' | 'delete' | 'truncate' | 'persist';
+export type Mode = 'wal' | 'delete' | 'truncate' | 'persist' | 'memory';
 
 const CHECKPOINTS = ['PASSIVE', 'FULL', 'RESTART', 'TRUNCATE'];
 
@@ -19,8 +19,11 @@ export class Load {
     file: string,
     mode: Mode,
     private readonly random: Random,
+    /** Before anything else is asked of the database. */
+    first: readonly string[] = [],
   ) {
     this.db = new Sqlite(file, { timeout: 15_000 });
+    for (const pragma of first) this.db.pragma(pragma);
     this.db.pragma(`journal_mode = ${mode}`);
     if (random.chance(0.5)) this.db.pragma('synchronous = NORMAL');
     if (random.chance(0.5)) this.db.pragma('cache_size = 5');

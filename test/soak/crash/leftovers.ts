@@ -1,0 +1,68 @@
+import { readFileSync } from 'node:fs';
+import { mountsIn, processesOf } from '../../e2e/nodes.js';
+import { type ClusterNode, waitFor } from '../../support/cluster.js';
+import { isUnder, linksOf, usersOf } from '../../support/open-files.js';
+
+/** What ends after others have, or is open for a moment, gets so long to be gone. */
+const REST_LIMIT_MS = 30_000;
+/** Descriptors of one process on one file: a file that is read may be open to be written too. */
+const MAX_PER_FILE = 3;
+
+/** Looks whether anything is left behind: descriptors, processes, mounts. */
+export class Leftovers {
+  /** Descriptors that are on no file of the data folder, by role; of the keeper all. */
+  readonly #atStart = new Map<string, number>();
+
+  /** Everything is quiet: the counts now must not be more than the first time. */
+  async check(who: string, node: ClusterNode): Promise<void> {
+    let complaint: string | undefined;
+    await waitFor(
+      () => {
+        complaint = this.#complaint(who, node);
+        return complaint === undefined;
+      },
+      REST_LIMIT_MS,
+      () => `nothing to be left behind: ${complaint}`,
+    );
+  }
+
+  #complaint(who: string, node: ClusterNode): string | undefined {
+    const mounts = mountsIn(node.dir);
+    if (mounts.length !== 1) return `${mounts.length} mounts in ${node.dir}`;
+    const family = new Set(processesOf(node));
+    const stranger = usersOf(node.dir).find((pid) => !family.has(pid) && pid !== process.pid);
+    if (stranger !== undefined) return `process ${stranger} (${nameOf(stranger)}) uses ${node.dir}`;
+    const expected = who === 'replica' ? 3 : 2;
+    if (family.size > expected) return `${family.size} processes of the ${who}: ${[...family].map(nameOf).join(', ')}`;
+    return this.#tooMany(`${who}'s keeper`, linksOf(node.keeperPid()), '') ?? this.#tooManyOfNode(who, node);
+  }
+
+  #tooManyOfNode(who: string, node: ClusterNode): string | undefined {
+    const links = linksOf(node.nodePid());
+    const counts = new Map<string, number>();
+    for (const link of links) if (isUnder(link, node.data)) counts.set(link, (counts.get(link) ?? 0) + 1);
+    for (const [link, count] of counts) {
+      if (link.endsWith(' (deleted)')) return `${link} is open in the ${who}'s node`;
+      if (count > MAX_PER_FILE) return `${link} is open ${count} times in the ${who}'s node`;
+    }
+    return this.#tooMany(`${who}'s node`, links, node.data);
+  }
+
+  #tooMany(who: string, links: readonly string[], except: string): string | undefined {
+    const counted = except === '' ? links : links.filter((link) => !isUnder(link, except));
+    const first = this.#atStart.get(who);
+    if (first === undefined) this.#atStart.set(who, counted.length);
+    else if (counted.length > first) {
+      return `${counted.length} descriptors of the ${who}, ${first} at the start: ${counted.join(', ')}`;
+    }
+    return undefined;
+  }
+}
+
+function nameOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
+  } catch {
+    return 'gone';
+  }
+}
