@@ -54,6 +54,8 @@ export class WalCapture {
     const { slot } = database;
     for (;;) {
       const { generation, frames: end } = shared.wal(slot);
+      // One that is about to go is not opened again for nothing.
+      if (generation === this.generation && this.logged >= end) return;
       this.at(generation);
       if (this.logged >= end) return;
       if (this.wal === undefined) throw new Error('the WAL cannot be opened');
