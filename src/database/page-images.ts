@@ -47,6 +47,7 @@ export function readFilePage(
 
 export interface FileFacts {
   readonly header: DatabaseHeader;
+  /** As SQLite counts them; a file that is shorter than it says, which SQLite takes for damaged, has those that are there. */
   readonly pageCount: number;
 }
 
@@ -60,7 +61,10 @@ export function databaseFileFacts(path: string): FileFacts | undefined {
     if (readSync(fd, head, 0, HEADER_SIZE, 0) < HEADER_SIZE) return undefined;
     const header = parseDatabaseHeader(head);
     if (header === undefined) return undefined;
-    return { header, pageCount: databasePageCount(header, stat.size) };
+    return {
+      header,
+      pageCount: Math.min(databasePageCount(header, stat.size), Math.ceil(stat.size / header.pageSize)),
+    };
   } finally {
     closeSync(fd);
   }

@@ -3,7 +3,7 @@ import { frameCommitSize, framePageNumber, WAL_FRAME_HEADER_SIZE } from '../sqli
 import type { Database } from './database.js';
 import type { FrameBuffer } from './frame-buffer.js';
 import { databaseFileFacts, PageImages } from './page-images.js';
-import { grownPages } from './page-numbers.js';
+import { checkPageCount, grownPages } from './page-numbers.js';
 import type { SharedState } from './shared.js';
 import { type ChangedPage, changedPage, type TransactionWriter } from './transaction-writer.js';
 import { nextTurn, WalFile } from './wal-file.js';
@@ -159,17 +159,18 @@ export class WalCapture {
     const first = this.logged;
     const count = wal.readFrames(frames, first, Math.min(fit, end - first));
     let from = 0;
-    let changed = true;
+    let changed: boolean | undefined = true;
     try {
-      for (let i = 0; i < count; i++) {
+      for (let i = 0; i < count && changed !== undefined; i++) {
         const commit = frameCommitSize(frames, i * wal.frameSize);
         if (commit === 0) continue;
         changed = this.takeFrames(from, i + 1, first, commit);
-        from = i + 1;
+        if (changed !== undefined) from = i + 1;
       }
     } finally {
       this.writer.writePrepared();
     }
+    if (changed === undefined) return from === 0;
     if (!changed) this.database.noteWal(wal.header.salt1, wal.header.salt2, this.logged);
     if (from > 0) return false;
     if (count < fit) throw new Error(`the WAL has ${count} frames after ${first}, without the commit that was seen`);
@@ -178,9 +179,10 @@ export class WalCapture {
 
   /**
    * Prepares the frames `from`..`to - 1` of the buffer, one transaction; `base` is the WAL frame that it begins with.
-   * False if they change nothing.
+   * False if they change nothing; undefined, with nothing done, if they are not all of it: SQLite need not write a page
+   * that it added and freed in one transaction, and there may be any number of them.
    */
-  private takeFrames(from: number, to: number, base: number, commit: number): boolean {
+  private takeFrames(from: number, to: number, base: number, commit: number): boolean | undefined {
     const wal = this.wal!;
     const { offsets } = this;
     const { pageSize } = wal.header;
@@ -193,11 +195,13 @@ export class WalCapture {
       if (pgno <= commit && pgno !== lock) offsets.set(pgno, at + WAL_FRAME_HEADER_SIZE);
     }
     const pages: ChangedPage[] = [];
-    for (const [pgno, at] of offsets) pages.push(changedPage(pgno, bytes.subarray(at, at + pageSize)));
-    for (let pgno = this.writer.pageCount + 1; pgno <= commit; pgno++) {
-      // SQLite need not write a page that it added and freed in one transaction.
-      if (!offsets.has(pgno) && pgno !== lock) pages.push(changedPage(pgno, this.untouchedPage(pgno, base + to)));
+    const before = this.writer.pageCount;
+    let missing = commit - before - (before < lock && lock <= commit ? 1 : 0);
+    for (const [pgno, at] of offsets) {
+      pages.push(changedPage(pgno, bytes.subarray(at, at + pageSize)));
+      if (pgno > before) missing--;
     }
+    if (missing > 0) return undefined;
     pages.sort((a, b) => a.pgno - b.pgno);
     const frames = base + to;
     const { salt1, salt2 } = wal.header;
@@ -211,23 +215,6 @@ export class WalCapture {
     return changed;
   }
 
-  private untouchedPage(pgno: number, endFrame: number): Buffer {
-    const wal = this.wal!;
-    const page = Buffer.alloc(wal.header.pageSize);
-    for (let frame = endFrame - 1; frame >= 0; frame--) {
-      if (wal.frameHeader(frame).pageNumber !== pgno) continue;
-      wal.readPage(page, 0, frame);
-      return page;
-    }
-    const images = new PageImages(this.database.path, wal.header.pageSize);
-    try {
-      images.read(pgno, page, 0);
-    } finally {
-      images.close();
-    }
-    return page;
-  }
-
   private async takeLarge(end: number): Promise<void> {
     const wal = this.wal!;
     const from = this.logged;
@@ -238,6 +225,7 @@ export class WalCapture {
       if (to % FRAMES_PER_TURN === 0) await nextTurn();
     }
     const newest = await wal.newestFrames(from, to);
+    checkPageCount(commit, this.database.pageCount + newest.size);
     const all = await wal.newestFrames(0, from);
     for (const [pgno, frame] of newest) all.set(pgno, frame);
     const images = new PageImages(this.database.path, wal.header.pageSize, { file: wal, newest: all });

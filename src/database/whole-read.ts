@@ -1,13 +1,14 @@
 import { fstatSync } from 'node:fs';
 import { closeSync, openSync, readSync } from '../disk/index.js';
 import { DatabaseSums, pageChecksum } from '../ltx/index.js';
+import { checkPageCount } from './page-numbers.js';
 import { nextTurn, type WalFile } from './wal-file.js';
 
 const PIECE_BYTES = 1024 * 1024;
 
 /**
  * Reads a whole database, its file with the WAL's newest frames over it, and makes its page checksums. In slices: other
- * work gets its turn. Bounded memory but for the table itself (8 bytes a page).
+ * work gets its turn. Bounded memory but for the table itself (8 bytes a page). Throws `DATABASE_SIZE`.
  */
 export async function readWhole(
   path: string,
@@ -22,6 +23,7 @@ export async function readWhole(
   const fd = openSync(path, 'r');
   try {
     const filePages = Math.ceil(fstatSync(fd).size / pageSize);
+    checkPageCount(pageCount, filePages + (overlay?.newest.size ?? 0));
     for (let first = 1; first <= pageCount; first += perPiece) {
       const count = Math.min(perPiece, pageCount - first + 1);
       const wanted = count * pageSize;
