@@ -1,6 +1,6 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { startLitefs, startNode } from './places.js';
+import { type NodeOptions, startLitefs, startNode } from './places.js';
 import { client, type Server } from './processes.js';
 import { median, microseconds, ratio, table } from './stats.js';
 
@@ -27,11 +27,25 @@ const MODES = [
   ['delete', 'full'],
 ] as const;
 
+type Variants = readonly (readonly [name: string, options: NodeOptions])[];
+
+export const RAW_VARIANTS: Variants = [
+  ['Sluice, kernel locks, wakeups auto', { locks: 'kernel', wakeups: 'auto' }],
+  ['Sluice, kernel locks, wakeups off', { locks: 'kernel', wakeups: 'off' }],
+  ['Sluice, sluice locks, wakeups auto', { locks: 'sluice', wakeups: 'auto' }],
+];
+
+/** Who is not root cannot keep processors awake. */
+export const DRIVER_VARIANTS: Variants = [
+  ['Sluice, raw, wakeups off', { driver: 'raw', wakeups: 'off' }],
+  ['Sluice, libfuse, wakeups off', { driver: 'libfuse', wakeups: 'off' }],
+];
+
 /** Single-row commits and point reads: ext4, Sluice in its variants, LiteFS where it is given. */
-export async function benchCommits(root: string, count: number, rounds: number): Promise<string> {
+export async function benchCommits(root: string, count: number, rounds: number, variants: Variants): Promise<string> {
   const servers: Server[] = [];
   try {
-    const places = await startPlaces(root, servers);
+    const places = await startPlaces(root, servers, variants);
     const commits: string[][] = [];
     const reads: string[][] = [];
     for (const [journal, synchronous] of MODES) {
@@ -56,17 +70,12 @@ export async function benchCommits(root: string, count: number, rounds: number):
   }
 }
 
-async function startPlaces(root: string, servers: Server[]): Promise<Place[]> {
+async function startPlaces(root: string, servers: Server[], variants: Variants): Promise<Place[]> {
   const plain = join(root, 'ext4');
   mkdirSync(plain, { recursive: true });
   const places: Place[] = [{ name: 'ext4', folder: plain }];
-  const variants = [
-    ['Sluice, kernel locks, wakeups auto', { locks: 'kernel', wakeups: 'auto' }],
-    ['Sluice, kernel locks, wakeups off', { locks: 'kernel', wakeups: 'off' }],
-    ['Sluice, sluice locks, wakeups auto', { locks: 'sluice', wakeups: 'auto' }],
-  ] as const;
   for (const [index, [name, options]] of variants.entries()) {
-    const node = await startNode(root, `commits-${index}`, options);
+    const node = await startNode(root, `commits-${options.driver ?? 'raw'}-${index}`, options);
     servers.push(node.server);
     places.push({ name, folder: node.mount });
   }

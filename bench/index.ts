@@ -2,7 +2,8 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, release, tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
-import { benchCommits } from './commits.js';
+import { libfuseDriver } from '../src/fuse/index.js';
+import { benchCommits, DRIVER_VARIANTS, RAW_VARIANTS } from './commits.js';
 import { benchMixed, benchVisibility } from './replicas.js';
 import { benchRequests } from './requests.js';
 import { benchSharers } from './sharers.js';
@@ -12,13 +13,15 @@ import { benchMemory, benchRestore } from './storage.js';
 
 const COUNT = 5000;
 const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 3);
+const DRIVER_COUNT = 1000;
 const MIXED_SECONDS = 5;
 const SHARED_OPERATIONS = 2000;
 const RESTORE_MEGABYTES = 200;
 const MEMORY_MEGABYTES = 1024;
 
 const parts: Record<string, { title: string; run: (root: string) => Promise<string> }> = {
-  commits: { title: 'Commits and point reads', run: (root) => benchCommits(root, COUNT, ROUNDS) },
+  commits: { title: 'Commits and point reads', run: (root) => benchCommits(root, COUNT, ROUNDS, RAW_VARIANTS) },
+  libfuse: { title: 'The drivers', run: (root) => benchDrivers(root) },
   lag: { title: 'Visibility on a replica', run: (root) => benchVisibility(root, COUNT) },
   mixed: { title: 'Mixed load', run: (root) => benchMixed(root, MIXED_SECONDS, ROUNDS) },
   sharers: { title: 'Four processes on one database', run: (root) => benchSharers(root, SHARED_OPERATIONS, ROUNDS) },
@@ -27,6 +30,14 @@ const parts: Record<string, { title: string; run: (root: string) => Promise<stri
   restore: { title: 'Restore', run: (root) => benchRestore(root, RESTORE_MEGABYTES, ROUNDS) },
   memory: { title: 'Memory', run: (root) => benchMemory(root, MEMORY_MEGABYTES) },
 };
+
+/** Only where libfuse can be used. */
+async function benchDrivers(root: string): Promise<string> {
+  const problem = libfuseDriver.unusable();
+  return problem === undefined
+    ? benchCommits(root, DRIVER_COUNT, ROUNDS, DRIVER_VARIANTS)
+    : `Not measured: ${problem}.`;
+}
 
 const wanted = process.argv.slice(2).filter((name) => name in parts);
 const chosen = wanted.length > 0 ? wanted : Object.keys(parts);

@@ -14,6 +14,7 @@ export interface Node {
 export interface NodeOptions {
   readonly locks?: 'kernel' | 'sluice';
   readonly wakeups?: 'auto' | 'off';
+  readonly driver?: 'raw' | 'libfuse';
   /** The primary to follow; left out: a primary. */
   readonly follow?: Node;
   /** Folder to back up to. */
@@ -27,7 +28,12 @@ export async function startNode(root: string, name: string, options: NodeOptions
   const [http, stream] = [await freePort(), await freePort()];
   const config = {
     data: join(folder, 'data'),
-    mount: { path: join(folder, 'mnt'), locks: options.locks ?? 'kernel', wakeups: options.wakeups ?? 'auto' },
+    mount: {
+      path: join(folder, 'mnt'),
+      driver: options.driver ?? 'raw',
+      locks: options.locks ?? 'kernel',
+      wakeups: options.wakeups ?? 'auto',
+    },
     http: { listen: `127.0.0.1:${http}` },
     replication: { listen: options.follow === undefined ? `127.0.0.1:${stream}` : 'off' },
     lease:

@@ -19,7 +19,7 @@ export function registerDoctor(program: Command): void {
     .action(async (options: { config?: string; json?: boolean }) => {
       const { loadConfig } = await import('../src/config/load.js');
       const { examine } = await import('../src/doctor/index.js');
-      const findings = await examine(loadConfig({ file: options.config }).data);
+      const findings = await examine(loadConfig({ file: options.config }));
       if (findings.some(({ result }) => result === 'fail')) process.exitCode = FAILURE;
       if (options.json) return console.log(JSON.stringify(findings, null, 2));
       const width = Math.max(...findings.map(({ subject }) => subject.length));

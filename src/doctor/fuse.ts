@@ -5,14 +5,13 @@ import { openDevice } from '../fuse/mount.js';
 import { type Finding, fail, ok } from './finding.js';
 import { readText } from './system.js';
 
-/** The device, the module, the mount program and the right to mount. */
+/** The device, the module, and the programs that mount and unmount. */
 export function checkFuse(): Finding[] {
-  return [checkRoot(), checkModule(), checkDevice(), checkMountProgram('mount'), checkMountProgram('umount')];
-}
-
-function checkRoot(): Finding {
-  if (process.geteuid?.() === 0) return ok('root', 'this is root');
-  return fail('root', 'this is not root', 'Mounting needs root (or CAP_SYS_ADMIN): use sudo');
+  const isRoot = process.geteuid?.() === 0;
+  const programs = isRoot
+    ? [checkProgram('mount', 'mount'), checkProgram('umount', 'mount')]
+    : [checkProgram('fusermount', 'fuse3')];
+  return [checkModule(), checkDevice(), ...programs];
 }
 
 function checkModule(): Finding {
@@ -44,8 +43,9 @@ function checkDevice(): Finding {
   }
 }
 
-function checkMountProgram(name: string): Finding {
+/** `source`: the package that it is in. */
+function checkProgram(name: string, source: string): Finding {
   const folder = (process.env.PATH ?? '').split(delimiter).find((path) => path !== '' && existsSync(join(path, name)));
   if (folder !== undefined) return ok(name, join(folder, name));
-  return fail(name, `there is no ${name} program in the PATH`, 'Install it: apt-get install mount');
+  return fail(name, `there is no ${name} program in the PATH`, `Install it: apt-get install ${source}`);
 }

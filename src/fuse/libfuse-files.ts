@@ -135,7 +135,7 @@ export class LibfuseFiles {
     const node = this.#paths.node(path);
     if (typeof node === 'number') return node;
     if (node.kind === 'virtual' && this.#files.content(node) === undefined) return -ENOENT;
-    if (node.kind === 'virtual' && !this.#views.mayOpen(node.path)) return -ESTALE;
+    if (node.kind === 'virtual' && !this.#views.mayOpen(node.path, callerPid(record))) return -ESTALE;
     const { uid, pid } = callerOf(record);
     const result = this.#files.open(node, flags, uid, pid);
     return result < 0 ? result : this.#handles.add({ node, flags });
@@ -166,7 +166,7 @@ export class LibfuseFiles {
   #read(_path: string, handle: number, data: Buffer, size: number, low: number, high: number): Result {
     const node = this.#handles.get(handle)?.node;
     if (node === undefined) return -ESTALE;
-    if (node.kind === 'virtual') this.#views.read(node.path);
+    if (node.kind === 'virtual') this.#views.read(node.path, this.#files.content(node)?.length ?? 0);
     return this.#files.read(node, data, 0, size, whole(low, high));
   }
 

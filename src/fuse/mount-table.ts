@@ -1,4 +1,7 @@
+import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+
+const PROGRAM_TIMEOUT_MS = 5_000;
 
 /** One line of /proc/self/mountinfo, as far as it is needed here. */
 export interface MountEntry {
@@ -14,10 +17,7 @@ export interface MountEntry {
  * The topmost mount exactly at `path` (absolute, without links), or undefined. Reads a table and never the mount
  * itself, so it cannot hang in one that is dead.
  */
-export function mountAt(
-  path: string,
-  table: string = readFileSync('/proc/self/mountinfo', 'utf8'),
-): MountEntry | undefined {
+export function mountAt(path: string, table: string = readTable()): MountEntry | undefined {
   let found: MountEntry | undefined;
   for (const line of table.split('\n')) {
     const entry = parseMount(line);
@@ -25,6 +25,26 @@ export function mountAt(
   }
   return found;
 }
+
+function readTable(): string {
+  if (process.platform === 'linux') return readFileSync('/proc/self/mountinfo', 'utf8');
+  return tableOf(spawnSync('mount', { encoding: 'utf8', timeout: PROGRAM_TIMEOUT_MS }).stdout ?? '');
+}
+
+/** What macOS's mount program prints (`source on /path (macfuse, nodev, …)`), as lines of /proc/self/mountinfo. */
+export function tableOf(printed: string): string {
+  return printed
+    .split('\n')
+    .map((line) => /^(.*) on (\/.*) \(([^,)]+)/.exec(line))
+    .filter((found) => found !== null)
+    .map(([, source = '', path = '', type = '']) => {
+      const kind = /fuse/.test(type) ? 'fuse' : type;
+      return `0 0 0:- / ${escapeOctal(path)} rw - ${kind} ${escapeOctal(source)}`;
+    })
+    .join('\n');
+}
+
+const escapeOctal = (text: string): string => text.replaceAll('\\', '\\134').replaceAll(' ', '\\040');
 
 /** `36 35 98:0 /root /mnt rw,noatime shared:1 - ext4 /dev/root rw`; spaces in paths are octal escapes. */
 function parseMount(line: string): MountEntry | undefined {

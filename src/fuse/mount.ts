@@ -217,11 +217,7 @@ type Manner = 'gentle' | 'lazy';
  * the mount itself, which hangs if nobody serves it. Who is not root has `fusermount` for what it mounted by it.
  */
 function runUmount(path: string, manner: Manner, timeoutMs: number): Promise<boolean> {
-  const isRoot = process.geteuid?.() === 0;
-  const lazy = manner === 'lazy';
-  const [name, args] = isRoot
-    ? (['umount', ['-c', ...(lazy ? ['-l'] : []), path]] as const)
-    : (['fusermount', ['-u', '-q', ...(lazy ? ['-z'] : []), path]] as const);
+  const [name, args] = unmountProgram(path, manner === 'lazy');
   return new Promise((resolved) => {
     const program = spawn(name, args, { stdio: 'ignore', cwd: '/' });
     const timer = setTimeout(() => {
@@ -236,6 +232,12 @@ function runUmount(path: string, manner: Manner, timeoutMs: number): Promise<boo
     program.once('error', () => end(false));
     program.once('exit', (code) => end(code === 0));
   });
+}
+
+function unmountProgram(path: string, lazy: boolean): readonly [string, readonly string[]] {
+  if (process.platform !== 'linux') return ['umount', [...(lazy ? ['-f'] : []), path]];
+  if (process.geteuid?.() === 0) return ['umount', ['-c', ...(lazy ? ['-l'] : []), path]];
+  return ['fusermount', ['-u', '-q', ...(lazy ? ['-z'] : []), path]];
 }
 
 /** The path with the links of its parent resolved; the mount point itself is not touched, for it may be dead. */

@@ -225,7 +225,7 @@ test('doctor looks at everything', async () => {
     'kernel',
     'memory',
     'sqlite',
-    'root',
+    'driver',
     'fuse',
     'device',
     'mount',

@@ -7,6 +7,7 @@ import * as assert from 'uvu/assert';
 import { checkAddon, judgeAddon } from '../../src/doctor/addon.js';
 import { judgeClock } from '../../src/doctor/clock.js';
 import { checkDisk } from '../../src/doctor/disk.js';
+import { judgeDriver } from '../../src/doctor/driver.js';
 import { checkKernel, checkNode } from '../../src/doctor/machine.js';
 import { measureMount } from '../../src/doctor/mount-probe.js';
 import { checkWakeups, judgeWakeups } from '../../src/doctor/wakeups.js';
@@ -34,6 +35,22 @@ test('an addon that Node.js 24 would end the process with is told', async () => 
   assert.match(here!.message, /^SQLite 3\.\d+\.\d+$/);
   assert.is(judgeAddon('3.50.0', Buffer.from('…_ZN4node25AddEnvironmentCleanupHookEP…')).result, 'ok');
   assert.is(judgeAddon('3.50.0', Buffer.from('…_ZN4node28RemoveEnvironmentCleanupHookEP…')).result, 'fail');
+});
+
+test('the driver that would be used is told, and why', () => {
+  const good = { isReplica: true, tellsCallers: true };
+  assert.equal(judgeDriver('raw', 'auto', good), {
+    result: 'ok',
+    subject: 'driver',
+    message: 'raw, since this is root',
+    hint: '',
+  });
+  assert.is(judgeDriver('libfuse', 'libfuse', good).result, 'ok');
+  const without = judgeDriver('libfuse', 'auto', good);
+  assert.is(without.result, 'warn');
+  assert.is(without.message, 'libfuse, since this is not root');
+  assert.is(judgeDriver('libfuse', 'auto', { isReplica: true, tellsCallers: false }).result, 'fail');
+  assert.is(judgeDriver('libfuse', 'libfuse', { isReplica: false, tellsCallers: false }).result, 'warn');
 });
 
 test('slow wake-ups name the setting that helps', () => {

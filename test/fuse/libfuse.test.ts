@@ -2,6 +2,12 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { open, readFile, rename, stat, unlink, writeFile } from 'node:fs/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { chooseDriver } from '../../src/fuse/index.js';
+import { mountAt, tableOf } from '../../src/fuse/mount-table.js';
+import { nativeStatfs } from '../../src/fuse/native-stat.js';
+import { NodeTable } from '../../src/fuse/nodes.js';
+import { OpenHandles } from '../../src/fuse/open-handles.js';
+import { VirtualViews } from '../../src/fuse/virtual-views.js';
 import { until } from '../support/until.js';
 import { client, DRIVERS, TestFolders, TestServer, withMount } from './support/mounted.js';
 
@@ -9,7 +15,82 @@ import { client, DRIVERS, TestFolders, TestServer, withMount } from './support/m
 
 const withLibfuse: typeof withMount = (options, run) => withMount({ driver: 'libfuse', ...options }, run);
 
+test('virtual files: the size is told anew, and so dropped, before each open, but nobody is answered ESTALE twice', () => {
+  let nowMs = 0;
+  const views = new VirtualViews(() => nowMs);
+  const [one, other, third] = [11, 12, 13];
+  assert.is(views.mayOpen('a', one), false, 'the kernel may have an old one');
+  assert.is(views.size('a', 8), 9);
+  assert.ok(views.mayOpen('a', one));
+  assert.ok(views.mayOpen('a', one), 'nothing was read since');
+  views.read('a', 8);
+  assert.is(views.mayOpen('a', one), false, 'what it reads next may be another');
+  views.size('a', 8);
+  // Another reads it before who was answered so comes back.
+  assert.ok(views.mayOpen('a', other));
+  views.read('a', 8);
+  assert.is(views.mayOpen('a', third), false);
+  assert.ok(views.mayOpen('a', one));
+  assert.is(views.mayOpen('a', one), false);
+  assert.is(views.mayOpen('b', one), false, 'each for itself');
+  views.read('c', 9);
+  assert.is(views.size('c', 8), 10, 'another than the 9 that the kernel has');
+  // It was killed, and its number is another's now.
+  nowMs += 2000;
+  assert.is(views.mayOpen('a', third), false);
+});
+
+test('numbers of open files are given again, the one of a closed file to no other until then', () => {
+  const table = new NodeTable({ fd: () => -1 });
+  const handles = new OpenHandles();
+  const [one, two] = [handles.add({ node: table.root, flags: 0 }), handles.add({ node: table.wake, flags: 2 })];
+  assert.equal([one, two], [1, 2]);
+  assert.is(handles.remove(one)?.node, table.root);
+  assert.is(handles.get(one), undefined);
+  assert.is(handles.remove(one), undefined);
+  assert.is(handles.add({ node: table.wake, flags: 0 }), one);
+  assert.is(handles.add({ node: table.wake, flags: 0 }), 3);
+  assert.is(handles.get(0), undefined);
+});
+
+test('a large file system is told in larger blocks', () => {
+  const [bsize, , blocks, , bavail] = nativeStatfs({
+    bsize: 4096,
+    blocks: 2 ** 33,
+    bfree: 2 ** 32,
+    bavail: 2 ** 31,
+    files: 2 ** 40,
+    ffree: 5,
+  });
+  assert.equal([bsize, blocks, bavail], [16384, 2 ** 31, 2 ** 29]);
+});
+
+test("the mount table of macOS's mount program is read as Linux's own", () => {
+  const table = tableOf('/dev/disk1s1 on / (apfs, local)\nsluice on /Users/a b/mnt (macfuse, nodev, nosuid)\n');
+  const { type, source } = mountAt('/Users/a b/mnt', table)!;
+  assert.equal([type, source], ['fuse', 'sluice']);
+  assert.is(mountAt('/', table)?.type, 'apfs');
+});
+
 if (DRIVERS.includes('libfuse')) {
+  test('the driver is chosen by who asks; what it cannot do is refused', () => {
+    assert.is(chooseDriver('auto', 'sluice').name, 'raw');
+    assert.is(chooseDriver('libfuse', 'auto').name, 'libfuse');
+    assert.throws(() => chooseDriver('libfuse', 'sluice'), /leaves locks to the kernel/);
+    const path = process.env.PATH;
+    const { geteuid } = process;
+    try {
+      process.geteuid = () => 65534;
+      assert.is(chooseDriver('auto', 'auto').name, 'libfuse');
+      assert.throws(() => chooseDriver('auto', 'sluice'), /leaves locks to the kernel/);
+      process.env.PATH = '/nowhere';
+      assert.throws(() => chooseDriver('auto', 'auto'), /needs root; there is no fusermount/);
+    } finally {
+      Object.assign(process, { geteuid });
+      process.env.PATH = path;
+    }
+  });
+
   test('a virtual file comes, changes with each open, and goes; hidden names are not listed', () =>
     withLibfuse({}, async ({ path }, server) => {
       const read = (): Promise<string> => readFile(`${path}/.primary`, 'utf8').catch((error) => error.code);
@@ -24,9 +105,12 @@ if (DRIVERS.includes('libfuse')) {
         assert.is(await read(), `epoch ${epoch}\n`, 'again');
         await stat(`${path}/.primary`);
         assert.is(await read(), `epoch ${epoch}\n`, 'after its size was asked for');
+        server.send({ mount: 0, primary: epoch + 10 });
+        await server.status();
+        assert.is(await read(), `epoch ${epoch + 10}\n`, 'of the same length');
       }
       const many = await Promise.all(Array.from({ length: 40 }, read));
-      assert.equal([...new Set(many)], ['epoch 5678\n']);
+      assert.equal([...new Set(many)], ['epoch 5688\n']);
       assert.is(await writeFile(`${path}/.primary`, 'x').catch((error) => error.code), 'EACCES');
       assert.is(await unlink(`${path}/.primary`).catch((error) => error.code), 'EPERM');
       await writeFile(`${path}/.hidden-one`, 'there');
