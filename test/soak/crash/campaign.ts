@@ -30,6 +30,8 @@ const MAX_WRITERS = 3;
 const MIN_PAUSE_MS = 50;
 const MAX_PAUSE_MS = 700;
 const FIRST_COMMITS_LIMIT_MS = 60_000;
+/** Until a replica is connected again, with all its pauses between tries. */
+const REST_LIMIT_MS = 60_000;
 const LOG_CHARS = 30_000;
 
 /** Kills whatever there is at random moments, and looks after each round whether anything was lost or left. */
@@ -150,10 +152,7 @@ export class Campaign {
       await checkBackup(this.#primary, database, position, this.#store);
       this.#restores++;
     }
-    for (const node of [this.#primary, this.#replica]) {
-      const { problems } = await node.status();
-      if (problems.length > 0) throw new Error(`problems: ${JSON.stringify(problems)}`);
-    }
+    for (const node of [this.#primary, this.#replica]) await noProblems(node);
     await this.#atRest();
   }
 
@@ -191,6 +190,19 @@ function chooseKinds(random: Random, faults: readonly Fault[]): WriterKind[] {
   const count = 2 + random.below(MAX_WRITERS - 1);
   while (chosen.size < count) chosen.add(random.pick(kinds));
   return [...chosen];
+}
+
+/** A replica may still be on its way back to its primary. */
+async function noProblems(node: ClusterNode): Promise<void> {
+  let problems: readonly object[] = [];
+  await waitFor(
+    async () => {
+      ({ problems } = await node.status());
+      return problems.length === 0;
+    },
+    REST_LIMIT_MS,
+    () => `no problems: ${JSON.stringify(problems)}`,
+  );
 }
 
 function failIfAny(writers: readonly Writer[]): void {
