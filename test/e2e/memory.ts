@@ -24,6 +24,9 @@ export class MemoryWatch {
     return sum(this.peak);
   }
 
+  /** The most that one process had. */
+  largestBytes = 0;
+
   stop(): void {
     clearInterval(this.#timer);
   }
@@ -36,6 +39,7 @@ export class MemoryWatch {
   #look(): void {
     const now = processesOf(this.node).map(resident);
     if (sum(now) > this.peakBytes) this.peak = now;
+    for (const { bytes } of now) this.largestBytes = Math.max(this.largestBytes, bytes);
   }
 }
 
