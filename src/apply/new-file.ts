@@ -29,8 +29,8 @@ export async function createDatabase(path: string, ltx: LtxFile, turn: Turn): Pr
   mkdirSync(dirname(path), { recursive: true });
   const fd = openSync(incoming, 'w');
   try {
-    await writePages(fd, ltx.pages(), turn);
-    // The lock page is never in an LTX; at the end of the file it must be there all the same.
+    await writePages(fd, ltx.pages(), turn, true);
+    // Neither the lock page nor pages of zeros were written; at the end of the file they must be there all the same.
     ftruncateSync(fd, ltx.header.commit * ltx.header.pageSize);
     await sync(fd);
   } catch (error) {

@@ -5,12 +5,13 @@ import type { Turn } from './turn.js';
 
 /**
  * Writes all pages of the LTX to their places in a database file, and checks the LTX to its end: what is written counts
- * only then. Pages that follow each other go in one write.
+ * only then. Pages that follow each other go in one write. `holes`: the file is new, so that pages of zeros need not be
+ * written at all.
  */
-export async function writePages(fd: number, reader: LtxReader, turn: Turn): Promise<void> {
+export async function writePages(fd: number, reader: LtxReader, turn: Turn, holes = false): Promise<void> {
   const piece = takePiece();
   try {
-    await new PageWriter(fd, reader.header.pageSize, piece).writeAll(reader, turn);
+    await new PageWriter(fd, reader.header.pageSize, piece, holes).writeAll(reader, turn);
   } finally {
     givePiece(piece);
   }
@@ -18,6 +19,8 @@ export async function writePages(fd: number, reader: LtxReader, turn: Turn): Pro
 
 class PageWriter {
   private readonly capacity: number;
+  /** Undefined where a page of zeros is one like any other. */
+  private readonly zeros: Buffer | undefined;
   /** The run of pages in the piece: `count` of them, from page `firstPgno` on. */
   private firstPgno = 0;
   private count = 0;
@@ -26,14 +29,22 @@ class PageWriter {
     private readonly fd: number,
     private readonly pageSize: number,
     private readonly piece: Buffer,
+    holes: boolean,
   ) {
     this.capacity = Math.floor(piece.length / pageSize);
+    this.zeros = holes ? Buffer.alloc(pageSize) : undefined;
   }
 
   async writeAll(reader: LtxReader, turn: Turn): Promise<void> {
+    let skipped = 0;
     for (;;) {
-      const pgno = reader.nextPage(this.page(this.count));
+      const page = this.page(this.count);
+      const pgno = reader.nextPage(page);
       if (pgno === 0) break;
+      if (this.zeros?.equals(page) === true) {
+        if (++skipped % this.capacity === 0) await turn.pass();
+        continue;
+      }
       if (pgno !== this.firstPgno + this.count) this.startRun(pgno);
       if (++this.count === this.capacity) {
         this.flush();

@@ -18,7 +18,8 @@ const writeAt: (
 ) => Promise<{ bytesWritten: number }> = promisify(write);
 
 /**
- * Writes database pages to their places in a file, behind the back of whoever makes them, and remembers which are there.
+ * Writes database pages to their places in a new file, behind the back of whoever makes them, and remembers which are
+ * there. Pages of zeros are left out where nothing was written so far: the file is to be made as long as it must be.
  */
 export class PageSink {
   private buffer: Uint8Array;
@@ -30,6 +31,9 @@ export class PageSink {
   private present = new Uint8Array(1024);
   private presentCount = 0;
   private highestPgno = 0;
+  /** The highest page that was written at any time: behind it the file is all zeros, or ends. */
+  private writtenTo = 0;
+  private readonly zeros: Uint8Array;
   /** The page that the buffer begins with, and how many it holds. */
   private firstPgno = 0;
   private pages = 0;
@@ -40,6 +44,7 @@ export class PageSink {
     private readonly fd: number,
     readonly pageSize: number,
   ) {
+    this.zeros = new Uint8Array(pageSize);
     this.pagesPerWrite = Math.max(1, Math.floor(WRITE_BYTES / pageSize));
     this.buffer = Buffer.allocUnsafeSlow(this.pagesPerWrite * pageSize);
     for (let i = 0; i < SPARE_BUFFERS; i++) this.spares.push(Buffer.allocUnsafeSlow(this.pagesPerWrite * pageSize));
@@ -52,6 +57,11 @@ export class PageSink {
 
   /** `data` begins with the page; it is copied. */
   write(pgno: number, data: Uint8Array): void {
+    if (pgno > this.writtenTo && Buffer.compare(this.zeros, data.subarray(0, this.pageSize)) === 0) {
+      this.mark(pgno);
+      return;
+    }
+    this.writtenTo = Math.max(this.writtenTo, pgno);
     if (this.pages === this.pagesPerWrite || pgno !== this.firstPgno + this.pages) this.flush();
     if (this.pages === 0) this.firstPgno = pgno;
     this.buffer.set(data.length === this.pageSize ? data : data.subarray(0, this.pageSize), this.pages * this.pageSize);
@@ -72,6 +82,10 @@ export class PageSink {
 
   /** Reads back a page that is there and was settled, to the start of `target`. */
   read(pgno: number, target: Uint8Array): void {
+    if (pgno > this.writtenTo) {
+      target.fill(0, 0, this.pageSize);
+      return;
+    }
     let done = 0;
     while (done < this.pageSize) {
       const read = readSync(this.fd, target, done, this.pageSize - done, (pgno - 1) * this.pageSize + done);
