@@ -223,8 +223,11 @@ function changePath(path: DiskPath, change: AttributeChange, followMode: boolean
   }
 }
 
+/** Node.js cuts off what is behind the microsecond, and the nearest number may lie before it. */
+const CUT_OFF_S = 0.3e-6;
+
 /** For Node.js, which takes a number below 0 for now, and a date for what it says. */
 function timeOf(wanted: number | 'now' | undefined, beforeMs: number): number | Date {
   const seconds = wanted === undefined ? beforeMs / 1000 : wanted === 'now' ? Date.now() / 1000 : wanted;
-  return seconds < 0 ? new Date(seconds * 1000) : seconds;
+  return seconds < 0 ? new Date(seconds * 1000) : Math.round(seconds * 1e6) / 1e6 + CUT_OFF_S;
 }

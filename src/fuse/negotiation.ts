@@ -32,6 +32,9 @@ export interface Negotiated {
 const WANTED =
   ASYNC_READ | ATOMIC_O_TRUNC | BIG_WRITES | PARALLEL_DIROPS | MAX_PAGES_FLAG | EXPLICIT_INVAL_DATA | INIT_EXT;
 
+/** As exact as times are here; see `putTime` in reply.ts. */
+const TIME_GRANULARITY_NS = 1000;
+
 /** Background requests (RELEASE, readahead, write-back of mapped pages) under way at most, and when the kernel slows down. */
 const MAX_BACKGROUND = 64;
 const CONGESTION_THRESHOLD = 48;
@@ -63,7 +66,7 @@ export function negotiate(
       maxBackground: MAX_BACKGROUND,
       congestionThreshold: CONGESTION_THRESHOLD,
       maxWriteBytes: MAX_WRITE,
-      timeGranularityNs: 1,
+      timeGranularityNs: TIME_GRANULARITY_NS,
       maxPages: MAX_PAGES,
     },
     negotiated: {

@@ -211,8 +211,14 @@ function putU64(out: Buffer, at: number, value: number): void {
 }
 
 function putTime(out: Buffer, secondsAt: number, nanosecondsAt: number, ms: number): void {
-  const seconds = Math.floor(ms / 1000);
+  let seconds = Math.floor(ms / 1000);
+  // A number holds a time of today to a quarter of a microsecond: the nearest whole one is what was set.
+  let microseconds = Math.round((ms - seconds * 1000) * 1000);
+  if (microseconds === 1_000_000) {
+    microseconds = 0;
+    seconds++;
+  }
   out.writeInt32LE(seconds | 0, secondsAt);
   out.writeInt32LE(Math.floor(seconds / 0x1_0000_0000), secondsAt + 4);
-  out.writeUInt32LE(Math.min(999_999_999, Math.floor((ms - seconds * 1000) * 1e6)), nanosecondsAt);
+  out.writeUInt32LE(microseconds * 1000, nanosecondsAt);
 }

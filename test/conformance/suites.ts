@@ -1,4 +1,5 @@
 import { betterSqlite3, dbd, django, python, sqlalchemy } from './binding-suites.js';
+import { calls } from './calls-suite.js';
 import type { Suite } from './campaign.js';
 import { fsx } from './fsx-suite.js';
 import { figures, mptester, threadtest3 } from './program-suites.js';
@@ -33,6 +34,7 @@ export const SUITES: Readonly<Record<string, Make>> = {
     betterSqlite3(staged, 5 * MINUTE_MS * options.patience, options.betterSqlite3),
   ],
   fsx: (staged, { patience }) => [fsx(staged, 3 * MINUTE_MS * patience)],
+  calls: (staged, { patience }) => [calls(staged, 5 * MINUTE_MS * patience)],
   figures: (staged, { patience }) => [figures(staged, 3 * MINUTE_MS * patience)],
 };
 

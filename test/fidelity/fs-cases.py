@@ -531,6 +531,24 @@ def times():
 
 
 @sequence
+def times_to_the_microsecond():
+    put("x", 0o644, 0)
+    for n in range(200):
+        atime, mtime = 1_700_000_000_000_000_000 + n * 1_234_567_891_000, 100_000_000_000_000_000 + n * 100_001_000
+        os.utime("x", ns=(atime, mtime))
+        s = os.stat("x")
+        if (s.st_atime_ns, s.st_mtime_ns) != (atime, mtime):
+            yield atime, s.st_atime_ns, mtime, s.st_mtime_ns
+    os.truncate("x", 1)
+    os.utime("x", ns=(1, 2_000))
+    yield os.stat("x").st_mtime_ns
+    put("y", 0o644, 0)
+    kept = os.stat("y").st_mtime_ns // 1_000_000
+    libc.utimensat(-100, b"y", (ctypes.c_int64 * 4)(5, 0, 0, 0x3FFFFFFE), 0)
+    yield os.stat("y").st_atime_ns, os.stat("y").st_mtime_ns // 1_000_000 == kept
+
+
+@sequence
 def times_to_the_nanosecond():
     put("x", 0o644, 0)
     os.utime("x", ns=(1_600_000_000_123_456_789, 1_600_000_000_987_654_321))
