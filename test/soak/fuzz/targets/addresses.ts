@@ -19,10 +19,57 @@ import { formatPosition, parsePosition } from '../../../../src/ltx/index.js';
 import { isAuthorized, isLoopback } from '../../../../src/replication/auth.js';
 import { isDatabaseName } from '../../../../src/replication/fields.js';
 import { companionOf } from '../../../../src/sqlite/index.js';
+import type { Random } from '../random.js';
 import { attempt, mustHold, type Target, type TargetOpener } from '../target.js';
 
 const isOurs = (error: unknown): boolean => error instanceof SluiceError;
 const texts = (...list: string[]): Buffer[] => list.map((text) => Buffer.from(text));
+
+const ADDRESS_WORDS = texts(
+  'file:',
+  '//',
+  '%',
+  '%2e%2e',
+  '%00',
+  '?',
+  '&',
+  '=',
+  's3://',
+  'Bearer ',
+  '${',
+  ':-',
+  '}',
+  'constructor',
+  '__proto__',
+  '[',
+  ']',
+  '..',
+  '::ffff:',
+  '\u0000',
+  '\ud83d\ude42',
+  '9'.repeat(400),
+);
+const NAME_WORDS = texts(
+  '..',
+  '.',
+  '/',
+  '//',
+  '\u0000',
+  '-wal',
+  '-shm',
+  '-journal',
+  '.sluice-',
+  'ffffffffffffffff',
+  '.ltx',
+  '0000',
+  '\ud83d\ude42',
+  'x'.repeat(255),
+);
+
+/** Words in a row: what is wrong only in a certain order. */
+function sentence(words: readonly Buffer[], random: Random): Buffer {
+  return Buffer.concat(Array.from({ length: 1 + random.below(6) }, () => random.pick(words)));
+}
 
 /** What people and other programs write: addresses, sizes, durations, variables, tokens. */
 export const addresses: TargetOpener = {
@@ -39,30 +86,8 @@ export const addresses: TargetOpener = {
       `a\${HOME:-x}b$$\${NONE}\${A:-\${B}}`,
       'Bearer secret',
     ),
-    dictionary: texts(
-      'file:',
-      '//',
-      '%',
-      '%2e%2e',
-      '%00',
-      '?',
-      '&',
-      '=',
-      's3://',
-      'Bearer ',
-      '${',
-      ':-',
-      '}',
-      'constructor',
-      '__proto__',
-      '[',
-      ']',
-      '..',
-      '::ffff:',
-      '\u0000',
-      '\ud83d\ude42',
-      '9'.repeat(400),
-    ),
+    dictionary: ADDRESS_WORDS,
+    make: (random) => sentence(ADDRESS_WORDS, random),
     maxBytes: 2000,
     run: (input) => readText(input.toString('utf8'), input.toString('latin1')),
   }),
@@ -113,22 +138,8 @@ export const names: TargetOpener = {
         '0009/0000000000000001-001fffffffffffff.ltx',
         '0000000000000007/f123456789abcdef',
       ),
-      dictionary: texts(
-        '..',
-        '.',
-        '/',
-        '//',
-        '\u0000',
-        '-wal',
-        '-shm',
-        '-journal',
-        '.sluice-',
-        'ffffffffffffffff',
-        '.ltx',
-        '0000',
-        '\ud83d\ude42',
-        'x'.repeat(255),
-      ),
+      dictionary: NAME_WORDS,
+      make: (random) => sentence(NAME_WORDS, random),
       maxBytes: 1500,
       run: (input) => readName(input.toString('utf8'), marks),
     };

@@ -146,7 +146,7 @@ function bodyOf(opcode: number, random: Random): Buffer {
       return Buffer.concat([u64(random.chance(0.8) ? BigInt(count) : number()), ...items]);
     }
     case p.FUSE_INTERRUPT:
-      return u64(BigInt(random.below(64)));
+      return u64(BigInt(random.below(200)));
     case p.FUSE_FALLOCATE:
       return Buffer.concat([u64(1n), u64(number()), u64(number()), u64(random.pick([0n, 0n, 1n, 3n, 16n]))]);
     case p.FUSE_INIT:

@@ -14,7 +14,7 @@ import { mustHold, type Target, type TargetOpener } from '../target.js';
 import { randomRequest, requestWords } from './fuse-requests.js';
 
 const CANARY = 'not to be touched';
-const REQUESTS_MAX = 64;
+const REQUESTS_MAX = 200;
 const NO_REPLY = new Set([p.FUSE_FORGET, p.FUSE_BATCH_FORGET, p.FUSE_INTERRUPT, p.FUSE_NOTIFY_REPLY]);
 const MAX_ERRNO = 133;
 
@@ -29,7 +29,7 @@ export const fuse: TargetOpener = {
   open: (folder): Target => ({
     seeds: [],
     dictionary: requestWords(),
-    maxBytes: 16 << 10,
+    maxBytes: 32 << 10,
     make: (random) => conversation(random),
     run(input) {
       const home = mkdtempSync(join(folder, 'c-'));
@@ -50,7 +50,7 @@ export const fuse: TargetOpener = {
 
 function conversation(random: Random): Buffer {
   const parts: Buffer[] = [random.bytes(1)];
-  for (let left = 1 + random.small(REQUESTS_MAX); left > 0; left--) {
+  for (let left = 1 + random.below(REQUESTS_MAX); left > 0; left--) {
     const request = randomRequest(random);
     const length = Buffer.alloc(2);
     length.writeUInt16LE(request.length);
