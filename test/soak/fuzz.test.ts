@@ -9,6 +9,8 @@ import { Mutator } from './fuzz/mutator.js';
 import { Random } from './fuzz/random.js';
 import { TARGETS } from './fuzz/targets.js';
 
+// Time limit: 10 min
+
 /** The short form of `npm run soak -- fuzz`, and the inputs that ever failed. */
 const test = suite('hostile bytes');
 const SEED = 1;
