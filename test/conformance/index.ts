@@ -14,7 +14,7 @@ Suites: ${Object.keys(SUITES).join(', ')}. Default: all.
 
   --locks kernel|sluice        who keeps the locks on the mount (default: one after the other)
   --pending real|stock         where SQLite's own tests have the lock bytes (default: one after the other)
-  --test NAME                  of SQLite's own tests only this one; may be repeated
+  --test NAME                  only the test of this name; may be repeated
   --no-ext4                    leave out ext4; only SQLite's own tests know what it gives
   --better-sqlite3 FOLDER      a checkout of better-sqlite3, for its tests
   --logs FOLDER                keep what the tests print
@@ -47,11 +47,13 @@ async function main(): Promise<void> {
   if (!(patience > 0)) throw new UsageError('--patience takes a number');
 
   const staged = new Staged();
-  const options = { lockBytes, patience, tests: values.test, betterSqlite3: values['better-sqlite3'] };
+  const options = { lockBytes, patience, betterSqlite3: values['better-sqlite3'] };
+  const isWanted = (test: string): boolean => values.test.length === 0 || values.test.includes(test);
   const report = new Report();
   const suites = chosen.flatMap((name) =>
     SUITES[name]!(staged, options).flatMap((suite) => {
-      if (typeof suite !== 'string') return [suite];
+      if (typeof suite !== 'string')
+        return [{ ...suite, tests: suite.tests.filter(({ name: test }) => isWanted(test)) }];
       report.skip(name, suite);
       return [];
     }),

@@ -12,8 +12,6 @@ export interface SuiteOptions {
   readonly lockBytes: readonly LockBytes[];
   /** A checkout of better-sqlite3's repository. */
   readonly betterSqlite3: string | undefined;
-  /** Choose SQLite's own tests by name. */
-  readonly tests: readonly string[];
   /** How much longer than on a quiet machine things may take. */
   readonly patience: number;
 }
@@ -38,14 +36,13 @@ export const SUITES: Readonly<Record<string, Make>> = {
   figures: (staged, { patience }) => [figures(staged, 3 * MINUTE_MS * patience)],
 };
 
-function tcl(list: string, staged: Staged, { lockBytes, tests, patience }: SuiteOptions): Suite[] {
+function tcl(list: string, staged: Staged, { lockBytes, patience }: SuiteOptions): Suite[] {
   const limitMs = 2 * MINUTE_MS * patience;
   return lockBytes.map((place) => {
     const baseline = readBaseline(place);
-    const names = readList(list).filter((name) => tests.length === 0 || tests.includes(name));
     return {
       name: `${list}, ${place} lock bytes`,
-      tests: names.map((name) => {
+      tests: readList(list).map((name) => {
         const known = baseline.get(name);
         const run = (folder: string) => runTcl(name, place, folder, staged, limitMs);
         return { name, run, ...(known === undefined ? {} : { baseline: known }) };
