@@ -95,13 +95,9 @@ export class Capture {
   leaving(sequence: number, all: boolean, kept: Promise<unknown> | undefined): void {
     this.enqueue(sequence, async () => {
       await kept;
-      try {
-        if (this.database.needsWholeRead || (await this.wal.compare(all))) return;
-        // Without the WAL, which says nothing of the file that is there now.
-        await this.captureWhole(0);
-      } finally {
-        this.wal.release();
-      }
+      if (this.database.needsWholeRead || (await this.wal.compare(all))) return;
+      // Without the WAL, which says nothing of the file that is there now.
+      await this.captureWhole(0);
     });
   }
 

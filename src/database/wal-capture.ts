@@ -19,8 +19,6 @@ const FRAMES_PER_TURN = 2048;
 /** Turns the commits in one database's WAL into transactions. Main thread; one call at a time. */
 export class WalCapture {
   private wal: WalFile | undefined;
-  /** It was about to go, and is not kept open. */
-  private left = false;
   private generation = -1;
   /** Frames of that WAL that are in the log. */
   private logged = 0;
@@ -54,8 +52,6 @@ export class WalCapture {
     const { slot } = database;
     for (;;) {
       const { generation, frames: end } = shared.wal(slot);
-      // One that is about to go is not opened again for nothing.
-      if (generation === this.generation && this.logged >= end) return;
       this.at(generation);
       if (this.logged >= end) return;
       if (this.wal === undefined) throw new Error('the WAL cannot be opened');
@@ -70,9 +66,6 @@ export class WalCapture {
   /** The WAL of this generation, opened if it is not; undefined if there is none. */
   at(generation: number): WalFile | undefined {
     if (generation !== this.generation) this.open(generation);
-    // It did not go: whoever wanted that was refused.
-    if (this.left) this.wal = WalFile.open(this.database.walPath);
-    this.left = false;
     return this.wal;
   }
 
@@ -83,25 +76,16 @@ export class WalCapture {
     this.shared.publishLogged(this.database.slot, generation, frames);
   }
 
-  /** It is about to go: what is removed is to be gone, so it is not held open. */
-  release(): void {
-    this.wal?.close();
-    this.wal = undefined;
-    this.left = true;
-  }
-
   close(): void {
     this.wal?.close();
     this.wal = undefined;
-    this.left = false;
     this.generation = -1;
   }
 
   /** Logs that the frames behind `frames` are void, as a transaction that brings back what they replaced. */
   async undo(generation: number, frames: number): Promise<void> {
-    if (generation !== this.generation || this.logged <= frames) return;
-    const wal = this.at(generation);
-    if (wal === undefined) return;
+    const wal = this.wal;
+    if (wal === undefined || generation !== this.generation || this.logged <= frames) return;
     const undone = await wal.newestFrames(frames, this.logged);
     const before = await wal.newestFrames(0, frames);
     const commit =
@@ -130,8 +114,7 @@ export class WalCapture {
    */
   async compare(all: boolean): Promise<boolean> {
     this.replaced = true;
-    const { database } = this;
-    const wal = this.at(this.generation);
+    const { wal, database } = this;
     const facts = databaseFileFacts(database.path);
     if (wal === undefined || facts === undefined || this.logged === 0) return true;
     const { header, pageCount } = facts;

@@ -73,9 +73,10 @@ export class WalGate {
     this.main.publishWal(database);
   }
 
+  /** The WAL is gone, or empty. Main is told at once: what it holds open of a removed file takes up room. */
   clear(database: TrackedDatabase): void {
     database.wal.clear();
-    this.main.beginWal(database);
+    this.main.publishWal(database);
   }
 
   private isCompared({ wal, compared }: TrackedDatabase): boolean {

@@ -140,17 +140,32 @@ test('a commit that its writer never published is undone when the next one overw
 });
 
 test('a WAL that its last user removed is not held open by the node: its space is free', async () => {
+  const links = () =>
+    linksOf(primary.nodePid()).filter((link) => link.includes('removed.db') && link.endsWith('(deleted)'));
+  const closed = () =>
+    waitFor(
+      () => links().length === 0,
+      10_000,
+      () => `${links()} to be closed`,
+    );
   const db = new Sqlite(primary.path('removed.db'));
   db.pragma('journal_mode = WAL');
   db.exec("CREATE TABLE t (a); INSERT INTO t VALUES ('before')");
+  await allAreSame(['removed.db']);
   db.close();
-  const links = () =>
-    linksOf(primary.nodePid()).filter((link) => link.includes('removed.db') && link.endsWith('(deleted)'));
-  await waitFor(
-    () => links().length === 0,
-    10_000,
-    () => `${links()} to be closed`,
-  );
+  await closed();
+
+  // One that began again, and has no commit then.
+  const again = new Sqlite(primary.path('removed.db'));
+  again.exec("INSERT INTO t VALUES ('again')");
+  await allAreSame(['removed.db']);
+  again.pragma('wal_checkpoint(RESTART)');
+  again.pragma('cache_size = 5');
+  again.exec('BEGIN; CREATE TABLE u (p)');
+  for (let i = 0; i < 100; i++) again.exec('INSERT INTO u VALUES (randomblob(900))');
+  again.exec('ROLLBACK');
+  again.close();
+  await closed();
   await allAreSame(['removed.db']);
 });
 

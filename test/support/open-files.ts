@@ -1,4 +1,4 @@
-import { readdirSync, readlinkSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 
 /** What the descriptors of a process are on; empty if there is none. One that is closed meanwhile is left out. */
@@ -11,6 +11,12 @@ export function linksOf(pid: number): string[] {
   } catch {
     return [];
   }
+}
+
+/** How a process has a file open, as the kernel says it: who it was can be told from that. */
+export function flagsOn(pid: number, link: string): string {
+  const fd = readdirSync(`/proc/${pid}/fd`).find((each) => readLink(`/proc/${pid}/fd/${each}`) === link);
+  return fd === undefined ? 'closed' : readFileSync(`/proc/${pid}/fdinfo/${fd}`, 'utf8').split('\n').join(' ');
 }
 
 /** Processes that have a file of the folder open or stand in it. (Not what they have mapped: reading that can block.) */

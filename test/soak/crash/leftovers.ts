@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { mountsIn, processesOf } from '../../e2e/nodes.js';
 import { type ClusterNode, waitFor } from '../../support/cluster.js';
-import { isUnder, linksOf, usersOf } from '../../support/open-files.js';
+import { flagsOn, isUnder, linksOf, usersOf } from '../../support/open-files.js';
 
 /** What ends after others have, or is open for a moment, gets so long to be gone. */
 const REST_LIMIT_MS = 30_000;
@@ -42,7 +42,7 @@ export class Leftovers {
     const counts = new Map<string, number>();
     for (const link of links) if (isUnder(link, node.data)) counts.set(link, (counts.get(link) ?? 0) + 1);
     for (const [link, count] of counts) {
-      if (link.endsWith(' (deleted)')) return `${link} is open in the ${who}'s node`;
+      if (link.endsWith(' (deleted)')) return `${link} is open in the ${who}'s node (${flagsOn(node.nodePid(), link)})`;
       if (count > MAX_PER_FILE) return `${link} is open ${count} times in the ${who}'s node`;
     }
     return this.#tooMany(`${who}'s node`, links, node.data);
