@@ -1,3 +1,4 @@
+// Time limit: 10 min
 import { existsSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';

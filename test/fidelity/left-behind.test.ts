@@ -1,3 +1,4 @@
+// Time limit: 10 min
 import { existsSync, statSync } from 'node:fs';
 import Sqlite from 'better-sqlite3';
 import { suite } from 'uvu';

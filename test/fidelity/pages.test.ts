@@ -1,8 +1,9 @@
+// Time limit: 10 min
 import { existsSync, statSync } from 'node:fs';
 import type Sqlite from 'better-sqlite3';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { txidOf } from '../support/cluster.js';
+import { txidOf, waitFor } from '../support/cluster.js';
 import { python } from './support/python.js';
 import { fill, Trio } from './support/trio.js';
 
@@ -12,6 +13,7 @@ const test = suite('pages');
 const SIZES = [512, 1024, 2048, 4096, 8192, 16384, 32768, 65536];
 /** `SLUICE_WAL_BYTES=1e9` for the long form. */
 const WAL_BYTES = Number(process.env.SLUICE_WAL_BYTES ?? 64e6);
+const LONG_LIMIT_MS = 15 * 60_000;
 
 let trio: Trio;
 test.before(async () => {
@@ -216,8 +218,17 @@ test(`wal_autocheckpoint = 0: a WAL of ${WAL_BYTES / 1e6} MB`, async () => {
   db.pragma('wal_autocheckpoint = 0');
   db.pragma('synchronous = NORMAL');
   const bytes = 400_000;
-  for (let written = 0; written < WAL_BYTES; written += 10 * bytes) fill(db, 10, bytes);
+  const commits = Math.ceil(WAL_BYTES / bytes / 10);
+  for (let n = 0; n < commits; n++) fill(db, 10, bytes);
   assert.ok(statSync(`${trio.primary.backing(name)}-wal`).size >= WAL_BYTES);
+  await waitFor(
+    async () => {
+      const position = await trio.primary.position(name);
+      return position !== undefined && txidOf(position) > commits && position === (await trio.replica.position(name));
+    },
+    LONG_LIMIT_MS,
+    'the replica to have all of it',
+  );
   await trio.proven(name);
   db.exec('UPDATE t SET p = zeroblob(10)');
   await trio.same(name);
