@@ -1,3 +1,4 @@
+// Time limit: 10 min
 /** mount-modes.test.ts once more, with nodes that mount by libfuse. */
 import { DRIVERS } from '../fuse/support/mounted.js';
 

@@ -15,6 +15,7 @@ import {
 import { type Ran, runProgram } from '../support/run-program.js';
 import { NOBODY, openDeviceToAll, openWayTo, readableTree } from '../support/unprivileged.js';
 
+// Time limit: 10 min
 /**
  * A primary, a replica and their applications as a user who is not root: libfuse is chosen by itself. Nobody else can look
  * into such a mount, not even root, so everything there is done by programs of that user.
@@ -22,7 +23,7 @@ import { NOBODY, openDeviceToAll, openWayTo, readableTree } from '../support/unp
 
 const test = suite('without root');
 const MODES = ['wal', 'delete', 'truncate', 'persist'] as const;
-const ROWS = 10;
+const ROWS = 6;
 const SAME_LIMIT_MS = 60_000;
 
 let primary: ClusterNode;
