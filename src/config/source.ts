@@ -31,7 +31,7 @@ export class ConfigSource {
       return;
     }
     this.#lines = new LineCounter();
-    this.#document = parseDocument(text, { lineCounter: this.#lines, prettyErrors: false });
+    this.#document = parseDocument(text, { lineCounter: this.#lines, prettyErrors: false, logLevel: 'error' });
     for (const error of this.#document.errors) {
       this.#report(error.pos[0], '', `not valid YAML: ${error.message.replace(/\s+/g, ' ')}`);
     }

@@ -240,16 +240,27 @@ class Device {
 }
 
 function readSaved(path: string): SavedSession {
+  let cause: unknown;
   try {
-    return JSON.parse(readFileSync(path, 'utf8')) as SavedSession;
-  } catch (cause) {
-    throw new SluiceError(
-      'FUSE_TAKEOVER',
-      `Cannot take over the mount: ${path} cannot be read`,
-      'Unmount it and mount again.',
-      { cause },
-    );
+    const saved: unknown = JSON.parse(readFileSync(path, 'utf8'));
+    if (isSaved(saved)) return saved;
+  } catch (error) {
+    cause = error;
   }
+  throw new SluiceError(
+    'FUSE_TAKEOVER',
+    `Cannot take over the mount: ${path} cannot be read`,
+    'Unmount it and mount again.',
+    { cause },
+  );
+}
+
+/** Whether a process wrote it: what it negotiated as a whole, and a number that can be counted up. */
+function isSaved(saved: unknown): saved is SavedSession {
+  if (typeof saved !== 'object' || saved === null || !('incarnation' in saved) || !('negotiated' in saved))
+    return false;
+  const { incarnation, negotiated } = saved;
+  return Number.isSafeInteger(incarnation) && typeof negotiated === 'object' && negotiated !== null;
 }
 
 function writeSaved(path: string, saved: SavedSession): void {
