@@ -7,11 +7,13 @@ import { flagsOn, isUnder, linksOf, usersOf } from '../../support/open-files.js'
 const REST_LIMIT_MS = 30_000;
 /** Descriptors of one process on one file: a file that is read may be open to be written too. */
 const MAX_PER_FILE = 3;
+/** Connections by which this process asks for /status, kept alive by its HTTP client. */
+const MORE_SOCKETS = 4;
 
 /** Looks whether anything is left behind: descriptors, processes, mounts. */
 export class Leftovers {
   /** Descriptors that are on no file of the data folder, by role; of the keeper all. */
-  readonly #atStart = new Map<string, number>();
+  readonly #atStart = new Map<string, { readonly others: number; readonly sockets: number }>();
 
   /** Everything is quiet: the counts now must not be more than the first time. */
   async check(who: string, node: ClusterNode): Promise<void> {
@@ -50,10 +52,13 @@ export class Leftovers {
 
   #tooMany(who: string, links: readonly string[], except: string): string | undefined {
     const counted = except === '' ? links : links.filter((link) => !isUnder(link, except));
+    const others = counted.filter((link) => !link.startsWith('socket:')).length;
+    const sockets = counted.length - others;
     const first = this.#atStart.get(who);
-    if (first === undefined) this.#atStart.set(who, counted.length);
-    else if (counted.length > first) {
-      return `${counted.length} descriptors of the ${who}, ${first} at the start: ${counted.join(', ')}`;
+    if (first === undefined) this.#atStart.set(who, { others, sockets });
+    else if (others > first.others || sockets > first.sockets + MORE_SOCKETS) {
+      const before = `${first.others} descriptors and ${first.sockets} sockets at the start`;
+      return `${others} and ${sockets} of the ${who}, ${before}: ${counted.join(', ')}`;
     }
     return undefined;
   }
