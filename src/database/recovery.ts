@@ -5,7 +5,7 @@ import { type DatabaseSums, fileSource, LtxReader, type Position, pageChecksum, 
 import type { Database } from './database.js';
 import { endHotJournal, type MountPlace } from './hot-journal.js';
 import { databaseFileFacts, hasHotJournal } from './page-images.js';
-import { openToRead } from './readable-file.js';
+import { mustBeReadable, openToRead } from './readable-file.js';
 import { redo, redoUnderWay } from './redo.js';
 import type { DatabaseState } from './state-file.js';
 import { WalFile } from './wal-file.js';
@@ -48,6 +48,7 @@ interface WalOnDisk {
  */
 export async function recoverPrimary(db: Database, live: boolean, place: MountPlace): Promise<Recovered> {
   const { name } = db;
+  mustBeReadable(db.path);
   if (databaseFileFacts(db.path) === undefined) return withoutDatabase(db);
   const journal = live ? 'none' : await endHotJournal(db.path, place);
   const playedBack = journal === 'ended';
@@ -80,6 +81,7 @@ export async function recoverPrimary(db: Database, live: boolean, place: MountPl
  */
 export async function recoverReplica(db: Database, live: boolean, place: MountPlace): Promise<Recovered> {
   const { name } = db;
+  mustBeReadable(db.path);
   if (databaseFileFacts(db.path) === undefined) return withoutDatabase(db);
   if (db.found?.replacing === true) {
     // Whatever its files are: what had to be kept of them is kept, and a snapshot comes.

@@ -16,15 +16,18 @@ export interface DataLock {
  * kernel frees when the process dies. `node.pid` says by whom. SluiceErrors: `DATA_IN_USE`, `DATA_FOLDER`.
  */
 export function lockDataFolder(data: string): DataLock {
+  let db: Database.Database | undefined;
   try {
     mkdirSync(data, { recursive: true });
-    const db = new Database(join(data, 'lock.db'), { timeout: LOCK_WAIT_MS });
+    db = new Database(join(data, 'lock.db'), { timeout: LOCK_WAIT_MS });
     db.pragma('journal_mode = memory');
     // The transaction is never ended, and nothing is ever written: the file stays empty.
     db.exec('BEGIN EXCLUSIVE');
     writeFileSync(join(data, 'node.pid'), `${process.pid}\n`);
-    return { release: () => db.close() };
+    const held = db;
+    return { release: () => held.close() };
   } catch (cause) {
+    db?.close();
     if (errorCode(cause) === 'SQLITE_BUSY') {
       throw new SluiceError(
         'DATA_IN_USE',
