@@ -1,0 +1,181 @@
+import {
+  closeSync,
+  existsSync,
+  fchmodSync,
+  fsyncSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  unlinkSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import Sqlite from 'better-sqlite3';
+import type { ClusterNode } from '../support/cluster.js';
+
+/** What applications do to a mount, each in a way that makes the calls of some labels; and what they are told of errors. */
+export class Steps {
+  /** Rows of each database whose COMMIT returned. */
+  readonly committed = new Map<string, number[]>();
+  private errors: string[] = [];
+  private turn = 0;
+
+  constructor(private readonly node: ClusterNode) {}
+
+  /** Does one; the errors that its calls returned, by their codes. */
+  do(step: StepName): string[] {
+    this.errors = [];
+    this.turn++;
+    this[step]();
+    return this.errors;
+  }
+
+  wal(): void {
+    this.insert('wal.db', 'wal', 3000);
+  }
+
+  rollback(): void {
+    this.insert('rollback.db', 'delete', 3000);
+  }
+
+  /** journal_mode=OFF, whose changes are in no journal. */
+  unlogged(): void {
+    this.come(`off${this.turn}.db`, 'off');
+  }
+
+  /** A database that comes and goes. */
+  passing(): void {
+    this.come(`passing${this.turn}.db`, 'delete');
+  }
+
+  private come(name: string, journal: string): void {
+    this.insert(name, journal, 100);
+    this.committed.delete(name);
+    this.try(() => rmSync(this.node.path(name), { force: true }));
+  }
+
+  /** Each call on a file of this suffix, that was not looked up before. */
+  files(suffix = ''): void {
+    const { node } = this;
+    const [first, second, target] = ['first', 'second', 'target'].map((name) => `${name}${this.turn}.db${suffix}`) as [
+      string,
+      string,
+      string,
+    ];
+    writeFileSync(node.backing(first), Buffer.alloc(6000, 1));
+    const fd = this.try(() => openSync(node.path(first), 'r+'));
+    if (fd !== undefined) {
+      this.try(() => readSync(fd, Buffer.alloc(100), 0, 100, 0));
+      this.try(() => writeSync(fd, Buffer.alloc(100), 0, 100, 5000));
+      this.try(() => ftruncateSync(fd, 3000));
+      this.try(() => fchmodSync(fd, 0o600));
+      this.try(() => fsyncSync(fd));
+      this.try(() => closeSync(fd));
+    }
+    this.try(() => renameSync(node.path(first), node.path(second)));
+    const open = this.try(() => openSync(node.path(target), 'w'));
+    // Over one that is open: its data is kept under another name.
+    this.try(() => renameSync(node.path(second), node.path(target)));
+    if (open !== undefined) this.try(() => closeSync(open));
+    this.try(() => unlinkSync(node.path(target)));
+    for (const name of [first, second, target]) this.quietly(() => rmSync(node.path(name), { force: true }));
+  }
+
+  wals(): void {
+    this.files('-wal');
+  }
+
+  journals(): void {
+    this.files('-journal');
+  }
+
+  shms(): void {
+    this.files('-shm');
+  }
+
+  superJournals(): void {
+    this.files('-mj0A1B2C9D3');
+  }
+
+  folders(): void {
+    const [a, b] = [`folder${this.turn}`, `moved${this.turn}`].map((name) => this.node.path(name)) as [string, string];
+    this.try(() => mkdirSync(a, 0o700));
+    this.try(() => readdirSync(a));
+    this.try(() => renameSync(a, b));
+    const fd = this.try(() => openSync(b, 'r'));
+    if (fd !== undefined) {
+      this.try(() => fchmodSync(fd, 0o755));
+      this.try(() => fsyncSync(fd));
+      closeSync(fd);
+    }
+    this.try(() => rmdirSync(b));
+    for (const path of [a, b]) if (existsSync(path)) this.quietly(() => rmdirSync(path));
+  }
+
+  /** A file that has no name any more, and is open. */
+  orphan(): void {
+    const path = this.node.path(`orphan${this.turn}.db`);
+    const fd = openSync(path, 'w+');
+    writeSync(fd, Buffer.alloc(100));
+    unlinkSync(path);
+    this.try(() => writeSync(fd, Buffer.alloc(5000), 0, 5000, 8192));
+    this.try(() => readSync(fd, Buffer.alloc(10), 0, 10, 3));
+    this.try(() => ftruncateSync(fd, 50));
+    this.try(() => fchmodSync(fd, 0o600));
+    this.try(() => fsyncSync(fd));
+    this.try(() => closeSync(fd));
+  }
+
+  private insert(name: string, journal: string, size: number): void {
+    const rows = this.committed.get(name) ?? [];
+    this.committed.set(name, rows);
+    this.try(() => {
+      const db = new Sqlite(this.node.path(name), { timeout: 10_000 });
+      try {
+        db.pragma('synchronous = FULL');
+        db.pragma(`journal_mode = ${journal}`);
+        db.exec('CREATE TABLE IF NOT EXISTS t (id INTEGER PRIMARY KEY, body BLOB)');
+        db.prepare('INSERT OR REPLACE INTO t VALUES (?, randomblob(?))').run(this.turn, size);
+        rows.push(this.turn);
+        db.exec('UPDATE t SET body = randomblob(10) WHERE length(body) > 1000');
+        if (journal === 'wal') db.pragma('wal_checkpoint(TRUNCATE)');
+      } finally {
+        db.close();
+      }
+    });
+  }
+
+  private try<T>(call: () => T): T | undefined {
+    try {
+      return call();
+    } catch (error) {
+      const { code, errno } = error as NodeJS.ErrnoException;
+      this.errors.push(code ?? String(errno));
+      return undefined;
+    }
+  }
+
+  private quietly(call: () => void): void {
+    const { length } = this.errors;
+    this.try(call);
+    this.errors.length = length;
+  }
+}
+
+export type StepName =
+  | 'wal'
+  | 'rollback'
+  | 'unlogged'
+  | 'passing'
+  | 'files'
+  | 'wals'
+  | 'journals'
+  | 'shms'
+  | 'superJournals'
+  | 'folders'
+  | 'orphan';
