@@ -7,6 +7,7 @@ import { median, ratio, table } from './stats.js';
 const PROCESSES = 4;
 const MODES = [
   ['wal', 'normal'],
+  ['wal', 'full'],
   ['delete', 'full'],
 ] as const;
 
