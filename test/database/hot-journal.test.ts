@@ -9,7 +9,6 @@ import { contentChecksum } from '../support/cluster.js';
 import { commitNew, killInCommit, makeOld, superJournalOf, valuesOf } from './support/killed-commit.js';
 import { MountBench } from './support/mount-bench.js';
 
-
 /** A transaction over two databases, whose writer was killed: both are as they were, or as they should be. */
 const test = suite('hot journals with a super-journal');
 const MAIN = 'a.db';

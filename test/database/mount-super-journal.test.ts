@@ -4,7 +4,6 @@ import * as assert from 'uvu/assert';
 import { type ClusterNode, cleanUp, contentChecksum, startPrimary, waitFor } from '../support/cluster.js';
 import { killInCommit, makeOld, superJournalOf, valuesOf } from './support/killed-commit.js';
 
-
 /** On a real mount: its node would wait for itself if recovery looked for the super-journal there. */
 const test = suite('a commit over two databases of a mount, killed');
 const NAMES = ['a.db', 'b.db'];

@@ -7,7 +7,6 @@ import { KEEP_DROPPED_MS } from '../../src/database/dropped-databases.js';
 import { contentChecksum, waitFor } from '../support/cluster.js';
 import { MountBench } from './support/mount-bench.js';
 
-
 /** More names than slots: databases come and go, and each is the node's whole business while it is there. */
 const test = suite('slots');
 const SLOTS = 4;
