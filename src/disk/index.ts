@@ -1,6 +1,7 @@
 import * as fs from 'node:fs';
 import * as promises from 'node:fs/promises';
 import type { Disk, Later } from './types.js';
+import { watch } from './watch.js';
 
 /**
  * The node's own I/O on its data folder: node:fs's functions by their names, and nothing between. Only where a process is
@@ -8,7 +9,8 @@ import type { Disk, Later } from './types.js';
  * SLUICE_DISK_TRACE (trace.ts), and fails as the file SLUICE_DISK_FAULTS says (faults.ts).
  */
 const { SLUICE_DISK_ROOT: root, SLUICE_DISK_TRACE: trace, SLUICE_DISK_FAULTS: faults } = process.env;
-const watched = root === undefined ? undefined : (await import('./watch.js')).watch(root, trace, faults);
+// No await here: a thread that is terminated while its modules wait ends the whole process in V8.
+const watched = root === undefined ? undefined : watch(root, trace, faults);
 const disk: Omit<Disk, 'later'> = watched?.disk ?? fs;
 
 export const {
