@@ -2,7 +2,7 @@ import { existsSync, readFileSync, statSync } from 'node:fs';
 import Database from 'better-sqlite3';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { bytes, Reader, withApplier } from './fixture.js';
+import { bytes, Reader, until, withApplier } from './fixture.js';
 
 for (const pageSize of [512, 1024, 2048, 4096, 8192, 16384, 32768, 65536]) {
   test(`page size ${pageSize}: transactions, VACUUM and checkpoints leave the same file`, () =>
@@ -113,13 +113,17 @@ test('the applier checkpoints by itself, also without a thread', async () => {
       assert.is(pids[0], applier.pid);
       const src = source('a.db');
       await applier.apply('a.db', bytes(src.capture()));
+      const begun = statSync(path('a.db')).size;
       let largest = 0;
       for (let round = 0; round < 300; round++) {
         src.insert(40);
         await applier.apply('a.db', bytes(src.capture()));
         largest = Math.max(largest, statSync(`${path('a.db')}-wal`).size);
       }
-      assert.ok(largest > 1000 * 4120 && largest < 2500 * 4120, `${largest / 4120} frames`);
+      assert.ok(largest > 1000 * 4120, `${largest / 4120} frames`);
+      // How late the thread comes to it is the machine's affair.
+      if (thread) await until('a checkpoint', () => statSync(path('a.db')).size > begun);
+      else assert.ok(largest < 2500 * 4120, `${largest / 4120} frames`);
       await applier.checkpoint('a.db', 'truncate');
       assert.ok(readFileSync(path('a.db')).equals(src.file()));
     }, thread);

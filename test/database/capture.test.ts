@@ -278,6 +278,7 @@ test('a database whose changes are not known is compared with what its WAL was l
   const size = 1024 * (db.db.pragma('page_count', { simple: true }) as number);
   for (let i = 0; i < 5; i++) db.db.exec('INSERT INTO t VALUES (randomblob(900))');
   await db.follow();
+  await on.quiet();
   await on.resize('a.db', size);
   const { first, last } = log;
   // Main hears of the change before it looks at the next commit, as when a node takes over.

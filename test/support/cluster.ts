@@ -353,7 +353,12 @@ export async function waitForReplica(
  * Waits until `primary` shows the position of what the database's file holds, and `replica` that position and the same
  * content. Returns the position. The database must be quiet: its content may not change while this waits.
  */
-export async function waitUntilSame(primary: ClusterNode, replica: ClusterNode, db: string): Promise<string> {
+export async function waitUntilSame(
+  primary: ClusterNode,
+  replica: ClusterNode,
+  db: string,
+  catchUpMs?: number,
+): Promise<string> {
   let first: string | undefined;
   let content = '';
   let position: string | undefined;
@@ -369,7 +374,7 @@ export async function waitUntilSame(primary: ClusterNode, replica: ClusterNode, 
     SAME_LIMIT_MS,
     () => `${db}: ${position} to be the position of ${content}\n${primary.log.slice(-3000)}`,
   );
-  const reached = await waitForReplica(primary, replica, db);
+  const reached = await waitForReplica(primary, replica, db, catchUpMs);
   const copied = contentChecksum(replica.backing(db));
   if (copied !== content || !reached.endsWith(`/${content}`)) {
     throw new Error(

@@ -34,6 +34,8 @@ const ROWS = 80;
 /** Every so often an application dies in the pause, and the replica is compared. */
 const DEATH_EVERY = 5;
 const NEW_NODE_LIMIT_MS = 60_000;
+/** The application without a rest commits tens of thousands of transactions, which a replica on the same processors follows later. */
+const CATCH_UP_MS = 120_000;
 
 /** What is on one database: its writer, its rival, a reader where one can be beside a writer, and the rows there are. */
 interface Scene {
@@ -228,8 +230,9 @@ export class Survival {
     const rows = await last.run('SELECT count(*) FROM pulse');
     await last.end();
     if (Number(rows) < total) throw new Error(`pulse.db: ${String(rows)} rows, and ${total} were committed`);
-    for (const { database } of this.#scenes) await waitUntilSame(this.#primary, this.#replica, database);
-    for (const database of [READ_DATABASE, 'pulse.db']) await waitUntilSame(this.#primary, this.#replica, database);
+    for (const { database } of this.#scenes) await waitUntilSame(this.#primary, this.#replica, database, CATCH_UP_MS);
+    for (const database of [READ_DATABASE, 'pulse.db'])
+      await waitUntilSame(this.#primary, this.#replica, database, CATCH_UP_MS);
     const { problems } = await this.#primary.status();
     if (problems.length > 0) throw new Error(`problems: ${JSON.stringify(problems)}`);
     return total;
