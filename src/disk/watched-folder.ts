@@ -14,6 +14,15 @@ export interface Target {
 
 const known = new Set(LABELS);
 
+/** Of a folder that is to be made, or is being removed while a last thread begins, the path as it is given. */
+function realPathOf(root: string): string {
+  try {
+    return fs.realpathSync(root);
+  } catch {
+    return root;
+  }
+}
+
 /** A data folder whose calls are recorded, or made to fail, or both. */
 export class WatchedFolder {
   readonly #root: string;
@@ -23,7 +32,7 @@ export class WatchedFolder {
   #syncs = 0;
 
   constructor(root: string, trace: string | undefined, faults: string | undefined) {
-    this.#root = fs.existsSync(root) ? fs.realpathSync(root) : root;
+    this.#root = realPathOf(root);
     // The file that a thread runs is its name: node-main, fuse-worker, sync-thread.
     this.#thread = basename(process.argv[1] ?? '', '.js');
     this.#faults = faults === undefined ? undefined : new Faults(faults, this.#thread);
