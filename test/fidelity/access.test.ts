@@ -3,6 +3,7 @@ import { chmodSync, chownSync, mkdirSync, statSync } from 'node:fs';
 import Sqlite from 'better-sqlite3';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { letOthersThrough } from '../conformance/unprivileged.js';
 import { type ClusterNode, txidOf } from '../support/cluster.js';
 import { requireShell } from '../tools.js';
 import { fill, type Locks, Trio } from './support/trio.js';
@@ -29,7 +30,7 @@ for (const locks of ['kernel', 'sluice'] satisfies Locks[]) {
   let trio: Trio;
   test.before(async () => {
     trio = await Trio.start(locks);
-    for (const node of [trio.primary, trio.replica]) chmodSync(node.dir, 0o755);
+    for (const node of [trio.primary, trio.replica]) letOthersThrough(node.dir);
   });
   test.after(() => trio.stop());
 
