@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -6,6 +6,7 @@ import * as assert from 'uvu/assert';
 import type { Applier } from '../../src/apply/index.js';
 import type { Database } from '../../src/database/database.js';
 import { DataFolder, ReplicaDatabases, SharedState } from '../../src/database/index.js';
+import { WalTracker } from '../../src/database/wal-tracker.js';
 import { healthOf } from '../../src/http/index.js';
 import { encodeLtx, pageChecksum } from '../../src/ltx/index.js';
 import { databaseStatus, nodeProblems } from '../../src/node-status.js';
@@ -104,10 +105,16 @@ const PROBLEMS: Readonly<Record<string, { readonly fit: boolean; readonly make: 
     async make() {
       const { on } = await primary();
       await on.stop(false);
-      rmSync(on.backing(`${NAME}-wal`), { force: true });
-      mkdirSync(on.backing(`${NAME}-wal`));
       const next = new MountBench(on.root);
-      await next.databases.recover(false);
+      const { load } = WalTracker.prototype;
+      WalTracker.prototype.load = () => {
+        throw new Error('EIO: i/o error, read');
+      };
+      try {
+        await next.databases.recover(false);
+      } finally {
+        WalTracker.prototype.load = load;
+      }
       return databaseOf(next);
     },
   },
