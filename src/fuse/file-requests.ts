@@ -2,7 +2,7 @@ import { backingPath, type Result, watcherOf } from './backing.js';
 import { EINVAL, ENOTDIR, ESTALE } from './errno.js';
 import { type Exchange, LONG_S, NEVER_CACHED_S } from './exchange.js';
 import type { DiskPath } from './file-name.js';
-import type { AttributeChange, FileOperations } from './files.js';
+import { type AttributeChange, type FileOperations, NO_CHANGE } from './files.js';
 import type { Node, RegularFile } from './nodes.js';
 import * as p from './protocol.js';
 import * as w from './reply.js';
@@ -19,14 +19,7 @@ export class FileRequests {
   readonly #x: Exchange;
   readonly #files: FileOperations;
   readonly #sync: Sync;
-  readonly #change: AttributeChange = {
-    mode: undefined,
-    uid: undefined,
-    gid: undefined,
-    size: undefined,
-    atime: undefined,
-    mtime: undefined,
-  };
+  readonly #change: AttributeChange = { ...NO_CHANGE };
 
   constructor(exchange: Exchange, files: FileOperations, sync: Sync) {
     this.#x = exchange;

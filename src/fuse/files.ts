@@ -38,6 +38,15 @@ export interface AttributeChange {
   mtime: number | 'now' | undefined;
 }
 
+export const NO_CHANGE: Readonly<AttributeChange> = {
+  mode: undefined,
+  uid: undefined,
+  gid: undefined,
+  size: undefined,
+  atime: undefined,
+  mtime: undefined,
+};
+
 const EMPTY = Buffer.alloc(0);
 
 /** Operations on what is in files: the calls that name a node, not a path. System errors are thrown. */

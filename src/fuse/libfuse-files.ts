@@ -1,6 +1,6 @@
 import { type Backing, backingPath, type Result, watcherOf } from './backing.js';
 import { EEXIST, EINVAL, EISDIR, ENOENT, EPERM, ESTALE } from './errno.js';
-import type { AttributeChange, FileOperations } from './files.js';
+import { type AttributeChange, type FileOperations, NO_CHANGE } from './files.js';
 import { ANSWERED_LATER, type Answer, type LibfuseParts } from './libfuse-parts.js';
 import type { NameOperations } from './names.js';
 import { callerOf, callerPid, wantedMtimeMs } from './native-binding.js';
@@ -16,14 +16,6 @@ const TWO_32 = 0x1_0000_0000;
 const O_RDWR = 2;
 /** An id that is to stay, in chown. */
 const UNCHANGED = 0xffff_ffff;
-const NO_CHANGE: AttributeChange = {
-  mode: undefined,
-  uid: undefined,
-  gid: undefined,
-  size: undefined,
-  atime: undefined,
-  mtime: undefined,
-};
 
 /** Requests about one file, at a path or open. Their arguments are those of fuse-native's handlers. */
 export class LibfuseFiles {

@@ -78,8 +78,9 @@ export function makeSnapshot(pageSize: number, commit: number, txid: number, see
   return encodeLtx(headerOf({ pageSize, commit, minTxid: 1, maxTxid: txid, postApply }), pages);
 }
 
-export function readAll(bytes: Uint8Array): { pages: LtxPage[]; summary: LtxSummary } {
-  const reader = new LtxReader(bytesSource(bytes));
+/** In pieces of `pieceSize` bytes, if it is given. */
+export function readAll(bytes: Uint8Array, pieceSize?: number): { pages: LtxPage[]; summary: LtxSummary } {
+  const reader = new LtxReader(bytesSource(bytes), pieceSize);
   const pages: LtxPage[] = [];
   for (;;) {
     const data = new Uint8Array(reader.header.pageSize);

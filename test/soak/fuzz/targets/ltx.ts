@@ -6,7 +6,6 @@ import {
   HEADER_SIZE,
   LtxError,
   type LtxPage,
-  LtxReader,
   LtxStreamDecoder,
   type LtxSummary,
   readPageAt,
@@ -14,7 +13,7 @@ import {
 } from '../../../../src/ltx/index.js';
 import { putIndexEntry } from '../../../../src/ltx/index-section.js';
 import { BLOCK_OFFSET, FLAG_SIZE, FRAME_HEADER_SIZE, frameSize, inflatePage } from '../../../../src/ltx/page-frame.js';
-import { fixture, headerOf, makePages, makeSnapshot } from '../../../ltx/support.js';
+import { fixture, headerOf, makePages, makeSnapshot, readAll } from '../../../ltx/support.js';
 import { attempt, mustHold, type Target, type TargetOpener } from '../target.js';
 
 const isLtxError = (error: unknown): boolean => error instanceof LtxError;
@@ -50,7 +49,7 @@ export const ltx: TargetOpener = {
     maxBytes: 80 << 10,
     repair: (input) => sealed(input),
     run(input) {
-      const read = attempt(isLtxError, () => readAll(input));
+      const read = attempt(isLtxError, () => readAll(input, pieceSize(input)));
       const streamed = attempt(isLtxError, () => stream(input));
       mustHold('value' in read === 'value' in streamed, 'reader and stream decoder disagree');
       if (!('value' in read)) {
@@ -83,17 +82,8 @@ export const pageIndex: TargetOpener = {
   }),
 };
 
-function readAll(bytes: Uint8Array): { pages: LtxPage[]; summary: LtxSummary } {
-  const reader = new LtxReader(bytesSource(bytes), 1000 + (bytes.length % 5000));
-  const pages: LtxPage[] = [];
-  for (;;) {
-    const data = new Uint8Array(reader.header.pageSize);
-    const pgno = reader.nextPage(data);
-    if (pgno === 0) break;
-    pages.push({ pgno, data });
-  }
-  return { pages, summary: reader.finish() };
-}
+/** Pages then lie across pieces in ever other ways. */
+const pieceSize = (bytes: Uint8Array): number => 1000 + (bytes.length % 5000);
 
 /** In pieces of lengths that the bytes decide. */
 function stream(bytes: Uint8Array): LtxSummary {
@@ -123,7 +113,7 @@ function checkAgain({ header }: LtxSummary, pages: readonly LtxPage[]): void {
   const chunks: Buffer[] = [];
   compactLtx([bytesSource(written)], (chunk) => chunks.push(Buffer.from(chunk)));
   for (const bytes of [written, Buffer.concat(chunks)]) {
-    const again = readAll(bytes);
+    const again = readAll(bytes, pieceSize(bytes));
     mustHold(again.pages.length === pages.length, 'another number of pages after writing and reading');
     for (const [i, { pgno, data }] of again.pages.entries()) {
       mustHold(
