@@ -11,7 +11,10 @@ interface Resident {
   readonly bytes: number;
 }
 
-/** Looks now and then at what memory all of a node's processes have. Shared pages count once for each process. */
+/**
+ * Looks now and then at what memory all of a node's processes have. Shared pages count once for each process, but for
+ * those of a child that has not yet become its own program (between fork and exec): these are its parent's.
+ */
 export class MemoryWatch {
   peak: readonly Resident[] = [];
   readonly #timer: NodeJS.Timeout;
@@ -37,7 +40,7 @@ export class MemoryWatch {
   }
 
   #look(): void {
-    const now = processesOf(this.node).map(resident);
+    const now = programs(processesOf(this.node)).map(resident);
     if (sum(now) > this.peakBytes) this.peak = now;
     for (const { bytes } of now) this.largestBytes = Math.max(this.largestBytes, bytes);
   }
@@ -45,12 +48,24 @@ export class MemoryWatch {
 
 /** What these processes have together. */
 export function residentBytes(pids: readonly number[]): number {
-  return sum(pids.map(resident));
+  return sum(programs(pids).map(resident));
+}
+
+/** Those that run a program of their own. */
+function programs(pids: readonly number[]): number[] {
+  return pids.filter((pid) => {
+    const parent = Number(/^PPid:\s+(\d+)/m.exec(read(`/proc/${pid}/status`))?.[1] ?? 0);
+    return !pids.includes(parent) || commandOf(pid) !== commandOf(parent);
+  });
+}
+
+function commandOf(pid: number): string {
+  return read(`/proc/${pid}/cmdline`);
 }
 
 function resident(pid: number): Resident {
   const bytes = 1024 * Number(/^VmRSS:\s+(\d+)/m.exec(read(`/proc/${pid}/status`))?.[1] ?? 0);
-  const words = read(`/proc/${pid}/cmdline`).split('\0');
+  const words = commandOf(pid).split('\0');
   const script = words.find((word) => word.endsWith('.js')) ?? words[0] ?? '?';
   return { pid, name: script.split('/').at(-1) ?? '?', bytes };
 }
