@@ -1,7 +1,5 @@
-import { mkdirSync } from 'node:fs';
-import { join } from 'node:path';
-import { type NodeOptions, startLitefs, startNode } from './places.js';
-import { client, type Server } from './processes.js';
+import { type Place, type Stoppable, startPlaces, type Variants } from './contenders.js';
+import { client } from './processes.js';
 import { median, microseconds, ratio, table } from './stats.js';
 
 interface Timing {
@@ -16,18 +14,11 @@ interface Result {
   readonly integrity: string;
 }
 
-interface Place {
-  readonly name: string;
-  readonly folder: string;
-}
-
 const MODES = [
   ['wal', 'normal'],
   ['wal', 'full'],
   ['delete', 'full'],
 ] as const;
-
-type Variants = readonly (readonly [name: string, options: NodeOptions])[];
 
 export const RAW_VARIANTS: Variants = [
   ['Sluice, kernel locks, wakeups auto', { locks: 'kernel', wakeups: 'auto' }],
@@ -43,9 +34,9 @@ export const DRIVER_VARIANTS: Variants = [
 
 /** Single-row commits and point reads: ext4, Sluice in its variants, LiteFS where it is given. */
 export async function benchCommits(root: string, count: number, rounds: number, variants: Variants): Promise<string> {
-  const servers: Server[] = [];
+  const servers: Stoppable[] = [];
   try {
-    const places = await startPlaces(root, servers, variants);
+    const places = await startPlaces(root, 'commits', variants, servers);
     const commits: string[][] = [];
     const reads: string[][] = [];
     for (const [journal, synchronous] of MODES) {
@@ -68,24 +59,6 @@ export async function benchCommits(root: string, count: number, rounds: number, 
   } finally {
     for (const server of servers.reverse()) await server.stop();
   }
-}
-
-async function startPlaces(root: string, servers: Server[], variants: Variants): Promise<Place[]> {
-  const plain = join(root, 'ext4');
-  mkdirSync(plain, { recursive: true });
-  const places: Place[] = [{ name: 'ext4', folder: plain }];
-  for (const [index, [name, options]] of variants.entries()) {
-    const node = await startNode(root, `commits-${options.driver ?? 'raw'}-${index}`, options);
-    servers.push(node.server);
-    places.push({ name, folder: node.mount });
-  }
-  const binary = process.env.LITEFS_BIN;
-  if (binary !== undefined) {
-    const litefs = await startLitefs(binary, root, 'litefs-commits');
-    servers.push(litefs.server);
-    places.push({ name: 'LiteFS', folder: litefs.mount });
-  }
-  return places;
 }
 
 async function measure(places: readonly Place[], journal: string, synchronous: string, count: number, rounds: number) {

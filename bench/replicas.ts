@@ -1,5 +1,4 @@
-import { mkdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { type Stoppable, startPlaces } from './contenders.js';
 import { startLitefs, startNode } from './places.js';
 import { client } from './processes.js';
 import { median, microseconds, ratio, table } from './stats.js';
@@ -55,22 +54,14 @@ async function lagRow(name: string, primary: string, replica: string, count: num
 
 /** Four processes that read and one that writes, at once. */
 export async function benchMixed(root: string, seconds: number, rounds: number): Promise<string> {
-  const plain = join(root, 'ext4-mixed');
-  mkdirSync(plain, { recursive: true });
-  const node = await startNode(root, 'mixed', {});
-  const litefs =
-    process.env.LITEFS_BIN === undefined ? undefined : await startLitefs(process.env.LITEFS_BIN, root, 'litefs-mixed');
+  const servers: Stoppable[] = [];
   try {
-    const places = [
-      ['ext4', plain],
-      ['Sluice', node.mount],
-      ...(litefs === undefined ? [] : [['LiteFS', litefs.mount]]),
-    ] as [string, string][];
+    const places = await startPlaces(root, 'mixed', [['Sluice', {}]], servers);
     const rows: string[][] = [];
     for (const journal of ['wal', 'delete']) {
-      const results = new Map<string, { reads: number; commits: number }[]>(places.map(([name]) => [name, []]));
+      const results = new Map<string, { reads: number; commits: number }[]>(places.map(({ name }) => [name, []]));
       for (let round = 0; round < rounds; round++) {
-        for (const [name, folder] of places) {
+        for (const { name, folder } of places) {
           await client('commits', folder, journal, 'normal', 200);
           const readers = Array.from({ length: 4 }, () => client<{ perSecond: number }>('reader', folder, seconds));
           const writer = await client<{ perSecond: number }>('writer', folder, journal, 'normal', seconds);
@@ -82,7 +73,7 @@ export async function benchMixed(root: string, seconds: number, rounds: number):
         }
       }
       const base = results.get('ext4')!;
-      for (const [name] of places) {
+      for (const { name } of places) {
         const runs = results.get(name)!;
         const against = (pick: (run: { reads: number; commits: number }) => number) =>
           name === 'ext4' ? '' : ` (${ratio(median(runs.map((run, i) => pick(run) / pick(base[i]!))))})`;
@@ -100,7 +91,6 @@ export async function benchMixed(root: string, seconds: number, rounds: number):
       table(['journal mode', '', 'reads/s', 'commits/s'], rows),
     ].join('\n');
   } finally {
-    await litefs?.server.stop();
-    await node.server.stop();
+    for (const server of servers.reverse()) await server.stop();
   }
 }

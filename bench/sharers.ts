@@ -1,7 +1,5 @@
-import { mkdirSync } from 'node:fs';
-import { join } from 'node:path';
-import { startLitefs, startNode } from './places.js';
-import { client, type Server } from './processes.js';
+import { type Stoppable, startPlaces } from './contenders.js';
+import { client } from './processes.js';
 import { median, ratio, table } from './stats.js';
 
 const PROCESSES = 4;
@@ -13,26 +11,14 @@ const MODES = [
 
 /** Four processes on one database, each with the same amount of reads and single-row updates. */
 export async function benchSharers(root: string, count: number, rounds: number): Promise<string> {
-  const plain = join(root, 'ext4-sharers');
-  mkdirSync(plain, { recursive: true });
-  const servers: Server[] = [];
+  const servers: Stoppable[] = [];
   try {
-    const node = await startNode(root, 'sharers', {});
-    servers.push(node.server);
-    const places: [string, string][] = [
-      ['ext4', plain],
-      ['Sluice', node.mount],
-    ];
-    if (process.env.LITEFS_BIN !== undefined) {
-      const litefs = await startLitefs(process.env.LITEFS_BIN, root, 'litefs-sharers');
-      servers.push(litefs.server);
-      places.push(['LiteFS', litefs.mount]);
-    }
+    const places = await startPlaces(root, 'sharers', [['Sluice', {}]], servers);
     const rows: string[][] = [];
     for (const [journal, synchronous] of MODES) {
-      const seconds = new Map<string, number[]>(places.map(([name]) => [name, []]));
+      const seconds = new Map<string, number[]>(places.map(({ name }) => [name, []]));
       for (let round = 0; round <= rounds; round++) {
-        for (const [name, folder] of places) {
+        for (const { name, folder } of places) {
           const taken = await once(folder, journal, synchronous, count);
           if (round > 0) seconds.get(name)!.push(taken);
           process.stderr.write(`  sharers ${journal}: ${name}: ${taken.toFixed(2)} s\n`);

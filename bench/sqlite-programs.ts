@@ -1,9 +1,8 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, rmSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { startLitefs, startNode } from './places.js';
-import type { Server } from './processes.js';
+import { type Stoppable, startBindfs, startPlaces, type Variants } from './contenders.js';
 import { median, ratio, table } from './stats.js';
 
 /** Where `npm run conformance` builds them. */
@@ -20,6 +19,10 @@ interface Program {
   readonly command: readonly string[];
 }
 
+const VARIANTS: Variants = [
+  ['Sluice, kernel locks', { locks: 'kernel' }],
+  ['Sluice, sluice locks', { locks: 'sluice' }],
+];
 const FILE = 'program.db';
 const PROGRAMS_RUN: readonly Program[] = [
   { name: `speedtest1 --size ${SIZE}, DELETE`, command: ['speedtest1', '--size', SIZE, '--journal', 'delete', FILE] },
@@ -46,14 +49,15 @@ export async function benchPrograms(root: string, rounds: number): Promise<strin
   if (!existsSync(join(PROGRAMS, 'speedtest1'))) {
     return `Not measured: there is no speedtest1 in ${PROGRAMS}. \`npm run conformance\` builds it, or name a folder in SQLITE_PROGRAMS.`;
   }
-  const servers: Server[] = [];
+  const servers: Stoppable[] = [];
   try {
-    const places = await startPlaces(root, servers);
+    const places = await startPlaces(root, 'programs', VARIANTS, servers);
+    places.push(...(await startBindfs(root, 'programs', servers)));
     const rows: string[][] = [];
     for (const program of PROGRAMS_RUN) {
       const seconds = places.map((): number[] => []);
       for (let round = 0; round <= rounds; round++) {
-        for (const [index, [name, folder]] of places.entries()) {
+        for (const [index, { name, folder }] of places.entries()) {
           const taken = run(folder, program);
           if (round > 0) seconds[index]!.push(taken);
           process.stderr.write(`  ${program.name}: ${name}: ${taken.toFixed(2)} s\n`);
@@ -70,28 +74,11 @@ export async function benchPrograms(root: string, rounds: number): Promise<strin
     return [
       `SQLite's own programs, whole processes; median of ${rounds} rounds in turn after one that is not counted, and of the ratios to ext4.`,
       '',
-      table(['', ...places.map(([name]) => name)], rows),
+      table(['', ...places.map(({ name }) => name)], rows),
     ].join('\n');
   } finally {
     for (const server of servers.reverse()) await server.stop();
   }
-}
-
-async function startPlaces(root: string, servers: Server[]): Promise<[string, string][]> {
-  const plain = join(root, 'ext4-programs');
-  mkdirSync(plain, { recursive: true });
-  const places: [string, string][] = [['ext4', plain]];
-  for (const locks of ['kernel', 'sluice'] as const) {
-    const node = await startNode(root, `programs-${locks}`, { locks });
-    servers.push(node.server);
-    places.push([`Sluice, ${locks} locks`, node.mount]);
-  }
-  if (process.env.LITEFS_BIN !== undefined) {
-    const litefs = await startLitefs(process.env.LITEFS_BIN, root, 'litefs-programs');
-    servers.push(litefs.server);
-    places.push(['LiteFS', litefs.mount]);
-  }
-  return places;
 }
 
 /** Seconds. */
