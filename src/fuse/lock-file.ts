@@ -67,9 +67,9 @@ export class LockFile implements LockRecorder {
   }
 
   clear(slot: number): void {
+    this.#free.push(slot);
     this.#slot.fill(0);
     this.#put(slot);
-    this.#free.push(slot);
   }
 
   #put(slot: number): void {

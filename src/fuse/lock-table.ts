@@ -37,10 +37,11 @@ export interface HeldLock {
   slot: number;
 }
 
-/** Keeps what is held where the next process finds it; see lock-file.ts. */
+/** Keeps what is held where the next process finds it; see lock-file.ts. Both may throw a system error. */
 export interface LockRecorder {
   /** A lock is new or has changed. Gives it a slot if it has none. */
   write(id: number, lock: HeldLock): void;
+  /** The slot is free, whether or not the record could be cleared. */
   clear(slot: number): void;
 }
 
@@ -57,6 +58,9 @@ export class LockTable {
   /** What a request changed, for the recorder: written from the last to the first, then the slots are cleared. */
   readonly #changed: HeldLock[] = [];
   readonly #cleared: number[] = [];
+  /** What the owner of the request had before, the first `#hadCount` of it. */
+  readonly #had: HeldLock[] = [];
+  #hadCount = 0;
   #recorder: LockRecorder | undefined;
 
   /** From here on every change is told to `recorder`. */
@@ -84,7 +88,10 @@ export class LockTable {
     return undefined;
   }
 
-  /** Sets or clears a range for an owner. 0, or EAGAIN if another owner is in the way (nothing changed then). */
+  /**
+   * Sets or clears a range for an owner. 0, or EAGAIN if another owner is in the way. Throws what the recorder throws.
+   * Nothing has changed then: what the next process would not know of is not granted. What is cleared is free in any case.
+   */
   set(
     id: number,
     ownerLow: number,
@@ -104,9 +111,11 @@ export class LockTable {
     }
     let newStart = start;
     let newEnd = end;
+    this.#hadCount = 0;
     for (let i = locks.length - 1; i >= 0; i--) {
       const lock = locks[i]!;
       if (lock.ownerLow !== ownerLow || lock.ownerHigh !== ownerHigh) continue;
+      this.#remember(lock);
       if (lock.type === type) {
         if (lock.start > end + 1 || lock.end + 1 < start) continue;
         newStart = Math.min(newStart, lock.start);
@@ -117,7 +126,11 @@ export class LockTable {
       }
     }
     if (type !== F_UNLCK) this.#add(locks, ownerLow, ownerHigh, type, newStart, newEnd, pid, handle);
-    this.#tell(id);
+    const error = this.#tell(id);
+    if (error !== undefined && type !== F_UNLCK) {
+      this.#restore(id, locks, ownerLow, ownerHigh);
+      throw error;
+    }
     // An empty list stays for the next transaction on the file; `drop` removes it.
     return 0;
   }
@@ -167,13 +180,47 @@ export class LockTable {
 
   /**
    * The new lock first, what it replaces last: a process that dies in between must not seem to hold less than its
-   * callers believe.
+   * callers believe. The first error, if there is one: what came after it is told all the same.
    */
-  #tell(id: number): void {
-    for (let i = this.#changed.length - 1; i >= 0; i--) this.#recorder?.write(id, this.#changed[i]!);
-    for (let i = 0; i < this.#cleared.length; i++) this.#recorder?.clear(this.#cleared[i]!);
+  #tell(id: number): unknown {
+    let failed: unknown;
+    for (let i = this.#changed.length - 1; i >= 0; i--) {
+      try {
+        this.#recorder?.write(id, this.#changed[i]!);
+      } catch (error) {
+        failed ??= error;
+      }
+    }
+    for (let i = 0; i < this.#cleared.length; i++) {
+      try {
+        this.#recorder?.clear(this.#cleared[i]!);
+      } catch (error) {
+        failed ??= error;
+      }
+    }
     this.#changed.length = 0;
     this.#cleared.length = 0;
+    return failed;
+  }
+
+  #remember(lock: HeldLock): void {
+    const kept = this.#had[this.#hadCount];
+    if (kept === undefined) this.#had.push({ ...lock });
+    else Object.assign(kept, lock);
+    this.#hadCount++;
+  }
+
+  /** Gives an owner back what it had; as far as it goes, for the next process too. */
+  #restore(id: number, locks: HeldLock[], ownerLow: number, ownerHigh: number): void {
+    for (let i = locks.length - 1; i >= 0; i--) {
+      const lock = locks[i]!;
+      if (lock.ownerLow === ownerLow && lock.ownerHigh === ownerHigh) this.#remove(locks, i);
+    }
+    for (let i = 0; i < this.#hadCount; i++) {
+      const { type, start, end, pid, handle } = this.#had[i]!;
+      this.#add(locks, ownerLow, ownerHigh, type, start, end, pid, handle);
+    }
+    this.#tell(id);
   }
 
   /** Takes `start..end` out of a lock that overlaps it. */

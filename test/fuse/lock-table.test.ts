@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { LockFile } from '../../src/fuse/lock-file.js';
-import { F_RDLCK, F_UNLCK, F_WRLCK, LockTable } from '../../src/fuse/lock-table.js';
+import { F_RDLCK, F_UNLCK, F_WRLCK, type HeldLock, type LockRecorder, LockTable } from '../../src/fuse/lock-table.js';
 
 const BYTES = 24;
 const OWNERS = 4;
@@ -163,6 +163,69 @@ test('a process that dies between the writes of one change never seems to hold l
   writes.length = 0;
   table.set(1, 1, 1, F_WRLCK, 0, 9, 5);
   assert.equal(writes, ['write 1 0..9', 'clear', 'clear', 'clear']);
+});
+
+/** Records as LockFile does, but every call fails for which it is told to. */
+class Forgetful implements LockRecorder {
+  readonly slots: (string | undefined)[] = [];
+  failing = false;
+
+  write(id: number, lock: HeldLock): void {
+    if (lock.slot < 0) lock.slot = this.slots.push(undefined) - 1;
+    if (this.failing) throw new Error('full');
+    this.slots[lock.slot] = `${id}: ${lock.ownerLow} ${lock.type} ${lock.start}..${lock.end}`;
+  }
+
+  clear(slot: number): void {
+    if (this.failing) throw new Error('full');
+    this.slots[slot] = undefined;
+  }
+
+  get all(): string[] {
+    return this.slots.filter((slot) => slot !== undefined).sort();
+  }
+}
+
+test('what cannot be recorded is not granted, and leaves nothing behind', () => {
+  const table = new LockTable();
+  const recorder = new Forgetful();
+  table.record(recorder);
+  table.set(1, 1, 0, F_RDLCK, 0, 9, 5);
+  table.set(1, 2, 0, F_RDLCK, 5, 5, 6);
+  const held = sorted(table, 1);
+  recorder.failing = true;
+  for (const [owner, type, start, end] of [
+    [1, F_RDLCK, 20, 29],
+    [1, F_WRLCK, 0, 3],
+    [1, F_RDLCK, 8, 12],
+    [3, F_RDLCK, 0, 0],
+  ] as const) {
+    assert.throws(() => table.set(1, owner, 0, type, start, end, 5), /full/);
+    assert.equal(sorted(table, 1), held);
+  }
+  recorder.failing = false;
+  assert.is(table.set(2, 7, 0, F_WRLCK, 1, 1, 7), 0);
+  assert.equal(sorted(table, 2), ['7.0 1 1..1 7 0']);
+  assert.ok(
+    recorder.all.every((slot) => !slot.startsWith('2:') || slot === '2: 7 1 1..1'),
+    recorder.all.join(', '),
+  );
+  // What it gave back is recorded with the next change of each.
+  assert.is(table.set(1, 1, 0, F_RDLCK, 0, 10, 5), 0);
+  assert.ok(recorder.all.includes('1: 1 0 0..10'));
+});
+
+test('what is let go is free, though that cannot be recorded', () => {
+  const table = new LockTable();
+  const recorder = new Forgetful();
+  table.record(recorder);
+  table.set(1, 1, 0, F_WRLCK, 0, 9, 5);
+  recorder.failing = true;
+  assert.is(table.set(1, 1, 0, F_UNLCK, 0, 9, 5), 0);
+  assert.equal(table.held(1), []);
+  recorder.failing = false;
+  assert.is(table.set(1, 2, 0, F_WRLCK, 0, 9, 5), 0);
+  assert.equal(sorted(table, 1), ['2.0 1 0..9 5 0']);
 });
 
 test('slots that no process can have written are left out', () => {
