@@ -36,7 +36,7 @@ export type ReplyHead =
       readonly message: string;
       readonly hint: string;
     }
-  | { readonly kind: 'log'; readonly level: 'info' | 'warn'; readonly name: string; readonly text: string };
+  | { readonly kind: 'log'; readonly level: 'debug' | 'info' | 'warn'; readonly name: string; readonly text: string };
 
 const packr = new Packr({ useRecords: false });
 
@@ -89,9 +89,16 @@ export class MessageReader<Head> {
       const headSize = this.prefix.readUInt32LE(4);
       this.body = undefined;
       this.prefixBytes = 0;
-      const head: Head = packr.unpack(body.subarray(0, headSize));
-      this.receive(head, body.subarray(headSize));
+      this.receive(unpacked<Head>(body.subarray(0, headSize)), body.subarray(headSize));
     }
     return at + taken;
+  }
+}
+
+function unpacked<Head>(bytes: Buffer): Head {
+  try {
+    return packr.unpack(bytes) as Head;
+  } catch (cause) {
+    throw new SluiceError('APPLIER_PROTOCOL', 'applier: a message whose head is no msgpack', '', { cause });
   }
 }

@@ -21,7 +21,7 @@ export interface Shared {
   /** Undefined: checkpoints run on the loop. */
   readonly checkpointer: Checkpointer | undefined;
   readonly nowMs: () => number;
-  readonly log: (level: 'info' | 'warn', name: string, text: string) => void;
+  readonly log: (level: 'debug' | 'info' | 'warn', name: string, text: string) => void;
 }
 
 /** The operations on one database. One at a time; the caller sees to that. */

@@ -49,6 +49,7 @@ export interface ApplierOptions {
   /** After a restart: everything that was open must be opened again by the node. */
   readonly onRestart?: () => void;
   readonly log: {
+    debug(o: object, m: string): void;
     info(o: object, m: string): void;
     warn(o: object, m: string): void;
     error(o: object, m: string): void;

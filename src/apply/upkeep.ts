@@ -52,7 +52,7 @@ export class Upkeep {
     const leaves = this.mayLeave(client);
     if (leaves && client.tryLeaveWal()) {
       this.forget();
-      this.shared.log('info', this.name, 'out of WAL mode, as on the primary');
+      this.shared.log('debug', this.name, 'out of WAL mode, as on the primary');
       return;
     }
     const { total } = walFrames(client);

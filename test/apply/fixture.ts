@@ -70,7 +70,7 @@ export async function withApplier(use: (fixture: Fixture) => Promise<void>, thre
     onPid: (pid) => void pids.push(pid),
     ...(thread ? { onThread: (tid: number) => void pids.push(tid) } : {}),
     onRestart: () => void restarts++,
-    log: { info: line, warn: line, error: line },
+    log: { debug: line, info: line, warn: line, error: line },
   });
   const sources: SourceDatabase[] = [];
   try {
