@@ -270,22 +270,31 @@ export class ReplicaDatabases implements ReplicaSink {
       open = false;
     };
     return {
-      async write(chunk) {
+      write: async (chunk) => {
         writeWhole(fd, chunk, chunk.length, size);
         size += chunk.length;
       },
-      async finish() {
+      finish: async () => {
         close();
         try {
           return await finish(path);
         } finally {
-          rmSync(path, { force: true });
+          this.removeSpooled(path);
         }
       },
-      async abort() {
+      abort: async () => {
         close();
-        rmSync(path, { force: true });
+        this.removeSpooled(path);
       },
     };
+  }
+
+  /** What it was for is done, or not: that it stays does not change that, and the next start removes it. */
+  private removeSpooled(path: string): void {
+    try {
+      rmSync(path, { force: true });
+    } catch (error) {
+      this.options.warn('', `${path} could not be removed; the next start of the node does it`, error);
+    }
   }
 }

@@ -1,4 +1,4 @@
-import { readSync } from 'node:fs';
+import { readSync } from '../disk/index.js';
 
 /** Bytes that can be read at any place, synchronously: a buffer, or a range of an open file. */
 export interface ByteSource {

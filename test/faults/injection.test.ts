@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import Sqlite from 'better-sqlite3';
@@ -8,11 +8,13 @@ import * as assert from 'uvu/assert';
 import { LABELS } from '../../src/disk/labels.js';
 import {
   type ClusterNode,
+  contentChecksum,
   freshFolder,
   startPrimary,
   startReplica,
   stopAll,
   waitFor,
+  waitForReplica,
   waitUntilSame,
 } from '../support/cluster.js';
 import { type StepName, Steps } from './injection-steps.js';
@@ -83,18 +85,21 @@ const STARTING: Record<StartReport['kind'], readonly string[]> = {
   ],
 };
 
-/** Of a replica that takes what does not go in one message, or sets a database aside: not injected yet. */
-const NOT_YET = [
-  ...each('spool', 'create open read write unlink'),
-  ...each('set-aside', 'create write open sync'),
+/** Of a replica that takes what does not go in one message. */
+const SPOOLING = each('spool', 'create write open read unlink');
+/** Of one that sets a database aside. */
+const SETTING_ASIDE = [
   ...each('set-aside-folder', 'mkdir open sync rename'),
+  ...each('set-aside', 'create write open sync'),
 ];
+/** Of a primary with `locks: sluice`. */
+const LOCKING = ['locks.write'];
 /** The calls of others, which have another label where a crash left a file of that name. */
 const LEFT_OVER = ['name.open', 'identity.open', 'keeper.open', 'mark.open', 'pid.read'];
 /** Only after two faults at once. */
 const TWOFOLD: Record<string, string> = { 'nodes.unlink': 'nodes.rename' };
-/** What undoes a rename that failed in its middle; what a successor finds; locks that the worker keeps. Not injected. */
-const UNDOING = ['orphan.rename', 'orphan.open', 'locks.write'];
+/** What undoes a rename that failed in its middle; what a successor finds. Not injected. */
+const UNDOING = ['orphan.rename', 'orphan.open'];
 
 test.after(() => stopAll());
 
@@ -102,7 +107,9 @@ test('each label has its case', () => {
   const cases = [
     ...Object.values(RUNNING).flat(),
     ...Object.values(STARTING).flat(),
-    ...NOT_YET,
+    ...SPOOLING,
+    ...SETTING_ASIDE,
+    ...LOCKING,
     ...LEFT_OVER,
     ...UNDOING,
   ];
@@ -190,8 +197,79 @@ test('applications get the error of their calls, nobody else does, and both node
   }
 });
 
+test('a replica whose disk fails while it takes a large transaction, or sets a database aside, gets there', async () => {
+  const primary = await startPrimary();
+  const replica = await watched('spooling', () => startReplica(primary, { dir: folderOf('spooling') }));
+  const write = (path: string, bytes: number): void => {
+    const db = new Sqlite(path);
+    db.exec('CREATE TABLE IF NOT EXISTS t (id INTEGER PRIMARY KEY, body BLOB)');
+    db.prepare('INSERT INTO t (body) VALUES (randomblob(?))').run(bytes);
+    db.close();
+  };
+  write(primary.path('x.db'), 10);
+  await waitUntilSame(primary, replica.node, 'x.db');
+  const pid = replica.node.nodePid();
+  for (const label of SPOOLING) {
+    replica.inject(`${label} ${errorOf(label)} 1`);
+    write(primary.path('x.db'), 600_000);
+    await replica.wasHit(label);
+    replica.clear();
+    await waitForReplica(primary, replica.node, 'x.db', HEAL_LIMIT_MS);
+    await waitUntilSame(primary, replica.node, 'x.db');
+  }
+  assert.is(replica.node.nodePid(), pid, 'the node stayed');
+  assert.not.match(replica.node.log, /cannot follow: \w+: injected, unlink/, 'what is applied is not asked for again');
+  assert.is(existsSync(join(replica.node.data, 'set-aside')), false, 'it has nothing but what the primary has');
+
+  assert.is(await replica.node.stop(), 0);
+  write(replica.node.backing('x.db'), 100);
+  const own = contentChecksum(replica.node.backing('x.db'));
+  write(primary.path('x.db'), 1);
+  // Each of them once: a copy that fails begins again.
+  replica.inject(SETTING_ASIDE.map((label) => `${label} ${errorOf(label)} 1`).join('\n'));
+  await replica.restart();
+  for (const label of SETTING_ASIDE) await replica.wasHit(label);
+  replica.clear();
+  await waitForReplica(primary, replica.node, 'x.db', HEAL_LIMIT_MS);
+  await waitUntilSame(primary, replica.node, 'x.db');
+  const [folder, ...more] = readdirSync(join(replica.node.data, 'set-aside'));
+  assert.equal(more, []);
+  assert.is(contentChecksum(join(replica.node.data, 'set-aside', folder!, 'x.db')), own, 'what only it had is kept');
+  await waitFor(
+    async () => (await replica.node.status()).problems.length === 0,
+    HEAL_LIMIT_MS,
+    'no problem to be left',
+  );
+});
+
+test('a lock that cannot be recorded is refused, and is nobody’s', async () => {
+  const primary = await watched('locking', () =>
+    startPrimary({ dir: folderOf('locking'), mount: { locks: 'sluice' } }),
+  );
+  const [label] = LOCKING as [string];
+  const open = (): Sqlite.Database => new Sqlite(primary.node.path('l.db'), { timeout: 0 });
+  const one = open();
+  one.exec('CREATE TABLE t (a)');
+  primary.inject(`${label} ${errorOf(label)}`);
+  assert.throws(() => one.exec('INSERT INTO t VALUES (1)'), EXPECTED_CODE);
+  await primary.wasHit(label);
+  primary.clear();
+  // Were it held still, the other would be told that the database is locked.
+  const other = open();
+  other.exec('INSERT INTO t VALUES (2)');
+  one.exec('INSERT INTO t VALUES (3)');
+  assert.equal(other.prepare('SELECT a FROM t').pluck().all(), [2, 3]);
+  for (const db of [one, other]) db.close();
+  await primary.node.killNode();
+  const after = open();
+  after.exec('INSERT INTO t VALUES (4)');
+  after.close();
+});
+
 /** What an application may be told; of a file that could not be made or moved, that it is not there. */
 const EXPECTED = /^(E(IO|NOSPC|MFILE|NOLCK|NOENT|EXIST)|SQLITE_(IOERR|FULL|CANTOPEN|READONLY|CORRUPT|BUSY).*)$/;
+
+const EXPECTED_CODE = (error: unknown): boolean => EXPECTED.test((error as { code: string }).code);
 
 /** Does a step until nobody gets an error any more. */
 async function healed(steps: Steps, step: StepName, label: string): Promise<void> {
@@ -208,6 +286,8 @@ async function healed(steps: Steps, step: StepName, label: string): Promise<void
 
 interface Watched {
   readonly node: ClusterNode;
+  /** After a stop, with what is injected then. */
+  restart(): Promise<void>;
   inject(rules: string): void;
   clear(): void;
   wasHit(label: string): Promise<void>;
@@ -239,6 +319,7 @@ async function watched(name: string, start: () => Promise<ClusterNode>): Promise
   const node = await within(start);
   return {
     node,
+    restart: () => within(() => node.start()),
     inject(rules) {
       rmSync(hits, { force: true });
       writeFileSync(control, `${rules}\n`);
