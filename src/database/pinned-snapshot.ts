@@ -69,7 +69,10 @@ export class PinnedSnapshot implements Snapshot {
     this.broken ??= reason;
   }
 
-  /** Copies the WAL, which is about to go: here, and not on the worker, where every application would wait for it. */
+  /**
+   * Copies the WAL, which is about to go: here, and not on the worker, where every application would wait for it. It must
+   * not go before that: libuv copies a file that becomes shorter meanwhile for ever.
+   */
   async keepWal(): Promise<void> {
     const { flags, frames, walPath, savedPath } = this.facts;
     if (frames === 0 || flags.walCopied || this.closed) return;

@@ -1,8 +1,12 @@
-import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readFileSync, readSync, rmSync, statSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Sqlite from 'better-sqlite3';
 import { DatabaseSums, pageChecksum } from '../../src/ltx/index.js';
+
+/** A checkpoint in the middle of a copy makes it begin again, so often at most. */
+const MAX_COPIES = 20;
+const PIECE_BYTES = 1024 * 1024;
 
 /**
  * The checksum of what a database holds, 16 hex digits as in `<db>-pos`, from copies of its file and of its -wal or
@@ -12,8 +16,8 @@ export function contentChecksum(backingPath: string): string {
   const folder = mkdtempSync(join(tmpdir(), 'sluice-content-'));
   try {
     const copy = join(folder, 'copy');
-    for (const suffix of ['', '-wal', '-journal']) {
-      if (existsSync(backingPath + suffix)) copyFileSync(backingPath + suffix, copy + suffix);
+    for (let copies = 1; !copyDatabase(backingPath, copy); copies++) {
+      if (copies === MAX_COPIES) throw new Error(`${backingPath}: its WAL changes while it is copied`);
     }
     const db = new Sqlite(copy);
     db.pragma('wal_checkpoint(TRUNCATE)');
@@ -34,4 +38,43 @@ export function contentChecksum(backingPath: string): string {
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/** False if a checkpoint came in between, so that the copies do not belong together. */
+function copyDatabase(from: string, to: string): boolean {
+  const before = factsOf(`${from}-wal`);
+  for (const suffix of ['-journal', '-wal', '']) copyFile(from + suffix, to + suffix);
+  return factsOf(`${from}-wal`) === before;
+}
+
+/** By hand: copyFileSync copies a file that becomes shorter meanwhile for ever. A file that is not there: no copy. */
+function copyFile(from: string, to: string): void {
+  rmSync(to, { force: true });
+  const source = openIfThere(from);
+  if (source === undefined) return;
+  const target = openSync(to, 'w');
+  try {
+    const piece = Buffer.allocUnsafe(PIECE_BYTES);
+    for (let at = 0, read = 1; read > 0; at += read) {
+      read = readSync(source, piece, 0, PIECE_BYTES, at);
+      writeSync(target, piece, 0, read, at);
+    }
+  } finally {
+    closeSync(source);
+    closeSync(target);
+  }
+}
+
+function openIfThere(path: string): number | undefined {
+  try {
+    return openSync(path, 'r');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+function factsOf(path: string): string {
+  const stat = statSync(path, { throwIfNoEntry: false });
+  return stat === undefined ? '' : `${stat.ino} ${stat.size} ${stat.mtimeMs}`;
 }
