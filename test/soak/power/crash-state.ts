@@ -198,15 +198,13 @@ function contentOf(file: File, made: Choice): { content: Buffer; mtimeMs: number
   return { content, mtimeMs: last?.mtimeMs ?? file.mtimeMs };
 }
 
-/** Writes a tree into `path`, which is there and empty; what `wanted` refuses is left out. */
-export function writeTree(tree: Tree, path: string, wanted: (path: string) => boolean, below = ''): void {
+/** Writes a tree into `path`, which is there and empty. */
+export function writeTree(tree: Tree, path: string): void {
   for (const [name, entry] of tree) {
-    const relative = below === '' ? name : `${below}/${name}`;
-    if (!wanted(relative)) continue;
     const at = join(path, name);
     if (entry instanceof Map) {
       mkdirSync(at);
-      writeTree(entry, at, wanted, relative);
+      writeTree(entry, at);
     } else {
       writeFileSync(at, entry.content);
       utimesSync(at, entry.mtimeMs / 1000, entry.mtimeMs / 1000);

@@ -1,4 +1,5 @@
 import type { ReadRecord } from '../../../src/disk/trace.js';
+import type { Tree } from './crash-state.js';
 
 /** A write or truncation of a file. */
 export interface DataChange {
@@ -74,6 +75,25 @@ export class DiskModel {
   root = new Folder();
   private readonly nodes = new Map<number, Node>();
   private readonly syncs = new Map<string, { readonly node: Node; readonly index: number }>();
+
+  /** A folder that is on the disk for sure, with all that is in it; `idOf`: what the trace calls each path of it. */
+  holds(tree: Tree, idOf: (path: string) => number, path = ''): Folder {
+    const folder = new Folder();
+    this.nodes.set(idOf(path), folder);
+    for (const [name, entry] of tree) {
+      const below = path === '' ? name : `${path}/${name}`;
+      if (entry instanceof Map) {
+        folder.durable.set(name, this.holds(entry, idOf, below));
+        continue;
+      }
+      const file = new File();
+      file.durable = entry.content;
+      file.mtimeMs = entry.mtimeMs;
+      this.nodes.set(idOf(below), file);
+      folder.durable.set(name, file);
+    }
+    return folder;
+  }
 
   /** The next record. */
   take(record: ReadRecord, index: number): void {

@@ -3,16 +3,19 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ReadRecord } from '../../../src/disk/trace.js';
 import { Random } from '../../database/support/random.js';
-import { makeChoice, treeOf, writeTree } from './crash-state.js';
+import { makeChoice, type Tree, treeOf, writeTree } from './crash-state.js';
 import { DiskModel } from './disk-model.js';
 import { loadTrace } from './load-trace.js';
 import { Promises } from './promise.js';
+import { crashAgain } from './second-crash.js';
 import { Judge } from './verdict.js';
 
 /** A database is among those that are looked at for so many records after something was done to it. */
 const RECENT_RECORDS = 150;
 /** Of 100 states, so many are started twice. */
 const AGAIN_PERCENT = 3;
+/** Crashes in the middle of the recovery of one state. */
+const SECOND_CRASHES = 6;
 /** Where a state is made: memory, if there is such a folder. */
 const MEMORY = '/dev/shm';
 
@@ -20,6 +23,8 @@ export interface ExploreOptions {
   readonly trace: string;
   readonly seed: number;
   readonly states: number;
+  /** In the recovery of one of so many states the machine crashes once more; default: in none. */
+  readonly crashAgainEvery?: number | undefined;
   /** `<crash point>.<variant>`: this state alone. */
   readonly only?: string | undefined;
   /** Ends at so many. */
@@ -36,6 +41,8 @@ export interface Violation {
 
 export interface Explored {
   readonly states: number;
+  /** Of these after a crash in the middle of a recovery. */
+  readonly secondStates: number;
   readonly crashPoints: number;
   readonly violations: readonly Violation[];
   /** How often recovery came to what. */
@@ -48,7 +55,7 @@ export async function explore(options: ExploreOptions): Promise<Explored> {
   const points = records.flatMap((record, index) => (isPoint(record) ? [index] : []));
   const folder = mkdtempSync(join(existsSync(MEMORY) ? MEMORY : tmpdir(), 'sluice-power-'));
   const plan = planOf(points, options);
-  const exploration = new Exploration(options, join(folder, 'data'));
+  const exploration = new Exploration(options, folder);
   try {
     for (const [index, record] of records.entries()) {
       exploration.take(record, index);
@@ -61,8 +68,8 @@ export async function explore(options: ExploreOptions): Promise<Explored> {
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
-  const { states, violations, judge } = exploration;
-  return { states, crashPoints: points.length, violations, outcomes: judge.outcomes };
+  const { states, secondStates, violations, judge } = exploration;
+  return { states, secondStates, crashPoints: points.length, violations, outcomes: judge.outcomes };
 }
 
 /** After records that change what is on the disk, or may be. */
@@ -92,6 +99,7 @@ function planOf(points: readonly number[], { states, only, seed }: ExploreOption
 
 class Exploration {
   states = 0;
+  secondStates = 0;
   readonly violations: Violation[] = [];
   private readonly model = new DiskModel();
   private readonly promises = new Promises();
@@ -100,11 +108,14 @@ class Exploration {
   private readonly touched = new Map<string, number>();
   /** The workload that is at work. */
   private current = '';
+  private readonly root: string;
 
   constructor(
     private readonly options: ExploreOptions,
-    private readonly root: string,
-  ) {}
+    private readonly folder: string,
+  ) {
+    this.root = join(folder, 'data');
+  }
 
   take(record: ReadRecord, index: number): void {
     this.model.take(record, index);
@@ -126,15 +137,37 @@ class Exploration {
     const random = new Random((this.options.seed * 1_000_003 + index * 131 + variant) | 0);
     const made = makeChoice(this.model, variant, random);
     const groups = this.groupsAt(index, random);
+    const tree = wantedOf(treeOf(this.model.root, made), groups);
+    const databases = this.promises.databases().filter((db) => groups.has(groupOf(db)));
+    const again = random.below(100) < AGAIN_PERCENT;
+    const state = { name: `${index}.${variant}`, choice: made.description };
+    if (!(await this.isRight(tree, databases, again, state))) return;
+    const every = this.options.crashAgainEvery ?? 0;
+    if (every === 0 || random.below(every) !== 0) return;
+    const mountPath = this.promises.mountPath;
+    for (const second of await crashAgain(tree, this.folder, mountPath, SECOND_CRASHES, random)) {
+      this.states++;
+      this.secondStates++;
+      const choice = `${made.description}; ${second.description}`;
+      await this.isRight(second.tree, databases, false, { ...state, choice });
+    }
+  }
+
+  private async isRight(
+    tree: Tree,
+    databases: readonly string[],
+    again: boolean,
+    { name, choice }: { readonly name: string; readonly choice: string },
+  ): Promise<boolean> {
     rmSync(this.root, { recursive: true, force: true });
     mkdirSync(this.root, { recursive: true });
-    writeTree(treeOf(this.model.root, made), this.root, (path) => isWanted(path, groups));
-    const databases = this.promises.databases().filter((db) => groups.has(groupOf(db)));
+    writeTree(tree, this.root);
     try {
-      await this.judge.judge(this.root, databases, random.below(100) < AGAIN_PERCENT);
+      await this.judge.judge(this.root, databases, again);
+      return true;
     } catch (error) {
-      const text = error instanceof Error ? error.message : String(error);
-      this.violations.push({ state: `${index}.${variant}`, choice: made.description, error: text });
+      this.violations.push({ state: name, choice, error: error instanceof Error ? error.message : String(error) });
+      return false;
     }
   }
 
@@ -148,6 +181,15 @@ class Exploration {
 
 /** The workload of a file or a folder of `meta`, by its name. */
 const groupOf = (name: string): string => /^[a-z]*/.exec(name)![0];
+
+function wantedOf(tree: Tree, groups: ReadonlySet<string>, below = ''): Tree {
+  const wanted: Tree = new Map();
+  for (const [name, entry] of tree) {
+    const path = below === '' ? name : `${below}/${name}`;
+    if (isWanted(path, groups)) wanted.set(name, entry instanceof Map ? wantedOf(entry, groups, path) : entry);
+  }
+  return wanted;
+}
 
 function isWanted(path: string, groups: ReadonlySet<string>): boolean {
   const [area, name] = path.split('/') as [string, string?];

@@ -15,6 +15,8 @@ const { values } = parseArgs({
     states: { type: 'string', default: '10000' },
     seed: { type: 'string', default: String(Date.now() % 1_000_000) },
     times: { type: 'string', default: '3' },
+    /** In the recovery of one of so many states the machine crashes again; 0: never. */
+    again: { type: 'string', default: '50' },
     workloads: { type: 'string' },
     /** A trace to explore, instead of recording one; `keep`: where the recorded one goes. */
     trace: { type: 'string' },
@@ -38,10 +40,11 @@ if (values.trace === undefined) {
   });
 }
 const recordedMs = performance.now();
-const { states, crashPoints, violations, outcomes } = await explore({
+const { states, secondStates, crashPoints, violations, outcomes } = await explore({
   trace,
   seed,
   states: Number(values.states),
+  crashAgainEvery: Number(values.again),
   only: values.only,
   maxViolations: Number(values.violations),
   progress: (count) => {
@@ -50,7 +53,8 @@ const { states, crashPoints, violations, outcomes } = await explore({
 });
 const seconds = (ms: number): string => (ms / 1000).toFixed(1);
 console.log(
-  `seed ${seed}: ${states} states at ${crashPoints} crash points, ${violations.length} violations; ` +
+  `seed ${seed}: ${states} states at ${crashPoints} crash points, ${secondStates} of them after a crash in a recovery too, ` +
+    `${violations.length} violations; ` +
     `${seconds(recordedMs - startedMs)} s to record, ${seconds(performance.now() - recordedMs)} s to explore`,
 );
 console.log([...outcomes].map(([outcome, count]) => `${outcome} ${count}`).join(', '));

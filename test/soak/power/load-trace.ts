@@ -8,6 +8,12 @@ const WAL_TIME = 96;
 const CRC = STATE_BYTES - 8;
 /** A time that a file can be given exactly, for each time in the trace: seconds from here. */
 const FIRST_SECOND = 1_000_000_000;
+
+export interface LoadOptions {
+  readonly firstSecond?: number;
+  /** Times of files that are there before the first record: they stay as they are. */
+  readonly untouchedMs?: readonly number[];
+}
 /** Of no consequence after a crash of the machine: what lives as long as the mount, and SQLite's own shared memory. */
 const TRANSIENT = /^(nodes|locks|session|pid|keeper|shm|spool|orphan)\./;
 
@@ -15,11 +21,13 @@ const TRANSIENT = /^(nodes|locks|session|pid|keeper|shm|spool|orphan)\./;
  * A trace as the machine's next boot finds it: the states were written under another boot id, and times are whole seconds,
  * in their order.
  */
-export function loadTrace(path: string): ReadRecord[] {
+export function loadTrace(path: string, options: LoadOptions = {}): ReadRecord[] {
+  const { firstSecond = FIRST_SECOND, untouchedMs = [] } = options;
   const records = readTrace(path).filter(({ op, label }) => !(op === 'write' && TRANSIENT.test(label)));
   const times = [...new Set(records.flatMap((record) => ('mtimeMs' in record ? [record.mtimeMs] : [])))];
   times.sort((a, b) => a - b);
-  const seconds = new Map(times.map((time, i) => [time, (FIRST_SECOND + i) * 1000]));
+  const seconds = new Map(times.map((time, i) => [time, (firstSecond + i) * 1000]));
+  for (const time of untouchedMs) seconds.set(time, time);
   return records.map((record) => {
     if (record.op !== 'write' && record.op !== 'truncate') return record;
     const mtimeMs = seconds.get(record.mtimeMs)!;

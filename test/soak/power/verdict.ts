@@ -7,7 +7,7 @@ import { transactionsIn } from './content.js';
 import type { Promises } from './promise.js';
 
 /** A node holds so many databases here. */
-const SLOTS = 16;
+export const SLOTS = 16;
 
 /** Starts a node, without a mount, on data folders, and looks at what it makes of them. */
 export class Judge {
