@@ -1,4 +1,5 @@
 import Database from 'better-sqlite3';
+import { byExactPath } from '../sqlite/index.js';
 import { isBusy } from './client.js';
 
 /**
@@ -14,7 +15,7 @@ const SPILLED_PAGES = 64;
 
 /** Checkpoints with a connection of its own. Who is in the way ends it early; throws SQLite's other errors. */
 export function checkpoint(path: string, mode: CheckpointMode): void {
-  const connection = new Database(path, { fileMustExist: true, timeout: 0 });
+  const connection = byExactPath(path, (exact) => new Database(exact, { fileMustExist: true, timeout: 0 }));
   try {
     connection.pragma('wal_autocheckpoint=0');
     connection.pragma('wal_checkpoint(PASSIVE)');

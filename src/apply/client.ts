@@ -1,7 +1,13 @@
 import { closeSync, fstatSync, openSync, statSync, writeFileSync } from 'node:fs';
 import Database from 'better-sqlite3';
 import { errorCode, SluiceError } from '../errors.js';
-import { type DatabaseHeader, HEADER_SIZE, parseDatabaseHeader, WAL_HEADER_SIZE } from '../sqlite/index.js';
+import {
+  byExactPath,
+  type DatabaseHeader,
+  HEADER_SIZE,
+  parseDatabaseHeader,
+  WAL_HEADER_SIZE,
+} from '../sqlite/index.js';
 import { readOrZeros } from './files.js';
 
 /** Bytes 18 and 19 of a database file. */
@@ -47,7 +53,7 @@ export class DatabaseClient {
     if (!mayBeEmpty && statSync(path).size === 0) {
       throw new SluiceError('APPLY_FAILED', `${path} is empty, so it is not a database`);
     }
-    const connection = new Database(path, { fileMustExist: true, timeout: 0 });
+    const connection = byExactPath(path, (exact) => new Database(exact, { fileMustExist: true, timeout: 0 }));
     let fd = -1;
     try {
       fd = openSync(path, 'r+');

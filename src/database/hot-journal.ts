@@ -11,7 +11,13 @@ import {
   readSync,
   unlinkSync,
 } from '../disk/index.js';
-import { isSuperJournalName, SUPER_NOTE_MAX, type SuperJournalNote, superJournalNote } from '../sqlite/index.js';
+import {
+  byExactPath,
+  isSuperJournalName,
+  SUPER_NOTE_MAX,
+  type SuperJournalNote,
+  superJournalNote,
+} from '../sqlite/index.js';
 import { syncFolder } from './durable-file.js';
 import { hasHotJournal } from './page-images.js';
 
@@ -65,7 +71,7 @@ export async function endHotJournal(path: string, place: MountPlace): Promise<Jo
 async function rollBack(path: string): Promise<void> {
   const { default: Sqlite } = await import('better-sqlite3');
   bySqlite(path, () => {
-    const db = new Sqlite(path);
+    const db = byExactPath(path, (exact) => new Sqlite(exact));
     try {
       db.pragma('schema_version');
     } finally {

@@ -1,6 +1,7 @@
 import { bySqlite, closeSync, fsyncSync, ftruncateSync, openSync } from '../disk/index.js';
 import { SluiceError } from '../errors.js';
 import { type ByteSource, LtxReader, verifyLtx } from '../ltx/index.js';
+import { byExactPath } from '../sqlite/index.js';
 import type { Database } from './database.js';
 import { writeWhole } from './log-segment.js';
 import type { LogEntry } from './types.js';
@@ -66,7 +67,7 @@ function writePages(fd: number, source: ByteSource): void {
 async function checkpointOffline(path: string): Promise<void> {
   const { default: Sqlite } = await import('better-sqlite3');
   bySqlite(path, () => {
-    const db = new Sqlite(path);
+    const db = byExactPath(path, (exact) => new Sqlite(exact));
     try {
       db.pragma('wal_checkpoint(TRUNCATE)');
     } finally {

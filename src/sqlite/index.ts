@@ -1,3 +1,4 @@
+export * from './exact-path.js';
 export * from './file-names.js';
 export * from './header.js';
 export * from './journal.js';

@@ -264,6 +264,23 @@ test('names up to what SQLite can have journals for, and of any letters, are rep
   }
 });
 
+test('a name that ends in white space is not the one without', async () => {
+  const program = `
+import sqlite3, sys
+for step in range(3):
+    for path in sys.argv[1:]:
+        db = sqlite3.connect(path, isolation_level=None)
+        if step == 2: db.execute('pragma journal_mode = wal')
+        db.execute('create table if not exists t (x)')
+        db.execute('insert into t values (?)', (path,))
+        db.close()`;
+  const names = ['white', 'white ', 'white\n', 'white\u00a0'];
+  await run('python3', ['-c', program, ...names.map((name) => primary.path(name))]);
+  const checksums = new Set<string>();
+  for (const name of names) checksums.add((await same(name)).split('/')[1]!);
+  assert.is(checksums.size, names.length);
+});
+
 test('a database whose name is not UTF-8 works, is not replicated, and the status says so', async () => {
   const name = Buffer.from('636166e9fffe2e6462', 'hex');
   const path = Buffer.concat([Buffer.from(`${primary.mount}/`), name]);
