@@ -57,7 +57,13 @@ export class DatabaseOperations {
       return this.write(client, ltx);
     }
     await createDatabase(this.path, ltx, this.shared.turn);
-    await this.opened(true);
+    try {
+      await this.opened(true);
+    } catch (error) {
+      // It is malformed on the primary too, like half a copy: here it is what it is there.
+      if (!isUnsound(error)) throw error;
+      await this.close();
+    }
   }
 
   async drop(): Promise<void> {

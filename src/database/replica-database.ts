@@ -174,7 +174,7 @@ export class ReplicaDatabase {
   /** Whether the applier could not open it because of what the file is, which only a snapshot changes. */
   private isNoDatabase(error: unknown): boolean {
     if (errorCode(error) === 'APPLIER_GONE') return false;
-    return databaseFileFacts(this.database.path) === undefined || /SQLITE_(NOTADB|CORRUPT)/.test(describeError(error));
+    return databaseFileFacts(this.database.path) === undefined || isUnsound(error);
   }
 
   private inOrder<T>(work: () => Promise<T>): Promise<T> {
@@ -214,6 +214,8 @@ export class ReplicaDatabase {
     } catch (error) {
       checked.revert();
       if (append !== undefined) database.log.cut(database.position.txid);
+      // SQLite cannot open what came before, so nothing can follow it but all that the primary has now.
+      if (database.position.txid > 0 && isUnsound(error)) this.distrust();
       database.fail(error, 'REPLICA_FAILED', 'It is tried again; check the disk if this goes on');
       throw database.problem!.error;
     }
@@ -283,6 +285,11 @@ export class ReplicaDatabase {
       }
     }
   }
+}
+
+/** SQLite takes the file for malformed, or for no database, as the applier says. */
+function isUnsound(error: unknown): boolean {
+  return /SQLITE_(NOTADB|CORRUPT)/.test(describeError(error));
 }
 
 async function withFile<T>(path: string, work: (source: ByteSource, size: number) => Promise<T>): Promise<T> {

@@ -264,6 +264,32 @@ test('names up to what SQLite can have journals for, and of any letters, are rep
   }
 });
 
+test('an import in pieces, each closed before the next: malformed, here and there, until it is whole', async () => {
+  const bytes = readFileSync(make(join(folder, 'closed.db'), 100, 'closed'));
+  const cut = 9000;
+  const pieces: Record<string, () => void> = {
+    'closed.db': () => writeFileSync(primary.path('closed.db'), bytes.subarray(0, cut)),
+    'closed-and-moved.db': () => {
+      writeFileSync(join(folder, 'part.db'), bytes.subarray(0, cut));
+      copyFileSync(join(folder, 'part.db'), primary.path('part'));
+      renameSync(primary.path('part'), primary.path('closed-and-moved.db'));
+    },
+  };
+  for (const [name, begin] of Object.entries(pieces)) {
+    begin();
+    await waitFor(
+      async () => existsSync(primary.path(`${name}-pos`)) && (await replica.position(name)) !== undefined,
+      30_000,
+      `what there is of ${name}`,
+    );
+    appendFileSync(primary.path(name), bytes.subarray(cut));
+    await isEverywhere(name, '100 closed');
+    make(join(folder, `next-${name}`), 101, 'whole');
+    copyFileSync(join(folder, `next-${name}`), primary.path(name));
+    await isEverywhere(name, '101 whole');
+  }
+});
+
 test('a name that ends in white space is not the one without', async () => {
   const program = `
 import sqlite3, sys
