@@ -226,6 +226,8 @@ export class CaptureWatcher implements Watcher {
     } else if (tag.kind === 'main') {
       this.shared.countFileWrite(database.slot);
       if (database.journalOpen) database.resized = true;
+      // By its path: no close follows.
+      else if (node.writers === 0) this.files.settleUnjournaled(database);
     }
   }
 

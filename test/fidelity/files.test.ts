@@ -290,6 +290,18 @@ test('an import in pieces, each closed before the next: malformed, here and ther
   }
 });
 
+test('truncated by its name, which no close follows, it is emptied all the same', async () => {
+  for (const name of ['by-name.db', 'by-name-wal.db']) {
+    const db = new Sqlite(make(primary.path(name), 40, 'before'));
+    if (name === 'by-name-wal.db') db.pragma('journal_mode = wal');
+    db.close();
+    await isEverywhere(name, '40 before');
+    // Node.js' truncate opens the file first, and closes it.
+    await run('python3', ['-c', 'import os, sys; os.truncate(sys.argv[1], 0)', primary.path(name)]);
+    await gone(replica, name);
+  }
+});
+
 test('a name that ends in white space is not the one without', async () => {
   const program = `
 import sqlite3, sys
