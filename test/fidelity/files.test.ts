@@ -299,6 +299,7 @@ test('truncated by its name, which no close follows, it is emptied all the same'
     // Node.js' truncate opens the file first, and closes it.
     await run('python3', ['-c', 'import os, sys; os.truncate(sys.argv[1], 0)', primary.path(name)]);
     await gone(replica, name);
+    unlinkSync(primary.path(name));
   }
 });
 
