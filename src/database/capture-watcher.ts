@@ -71,8 +71,8 @@ export class CaptureWatcher implements Watcher {
         database.marked = true;
       }
       this.main.publishWal(database);
-      // Whether somebody still has it open is not known: what it has so far is a transaction.
-      if (database.marked && !database.journalOpen) this.files.settle(database);
+      // Somebody may be in the middle of a transaction, by the locks that are seen once the mount answers.
+      if (database.marked && !database.journalOpen) this.main.tellUnjournaled(database);
     }
   }
 
@@ -183,15 +183,19 @@ export class CaptureWatcher implements Watcher {
     if (tag.database === undefined) return PROCEED;
     if (tag.kind === 'wal') return this.wals.mayLeave(tag.database, true);
     if (tag.kind === 'journal') return this.files.settle(tag.database);
-    return PROCEED;
+    // Its state and its log stay, and would be believed of the file that comes in its place.
+    return tag.kind === 'main' ? this.files.markDurably(tag.database) : PROCEED;
   }
 
-  mayRename(_oldPath: string, newPath: string, replaced: FileNode | undefined): Verdict {
+  mayRename(oldPath: string, newPath: string, replaced: FileNode | undefined): Verdict {
     if (this.virtualFiles.isReserved(newPath)) return EACCES;
-    if (replaced === undefined) return PROCEED;
-    const { kind, database } = replaced.tag as Tag;
-    // Its state and its log stay, and would be believed of the file that comes.
-    return kind === 'main' && database !== undefined ? this.files.mark(database) : this.mayUnlink(replaced);
+    for (const database of this.databases.all()) {
+      const { name, main } = database;
+      if (main === undefined || (name !== oldPath && !name.startsWith(`${oldPath}/`))) continue;
+      const marked = this.files.markDurably(database);
+      if (marked !== PROCEED) return marked;
+    }
+    return replaced === undefined ? PROCEED : this.mayUnlink(replaced);
   }
 
   // --- it happened ----------------------------------------------------------------------------------------------
@@ -360,6 +364,7 @@ export class CaptureWatcher implements Watcher {
     if (database === undefined) return undefined;
     database.main = node;
     database.dirtyUnknown = true;
+    database.marked = this.options.marks.has(database.name);
     tag.database = database;
     for (const kind of COMPANIONS) {
       const companion = this.strays.get(`${node.path}-${kind}`);

@@ -86,8 +86,10 @@ export class Capture {
     this.enqueue(sequence, () => {
       const result = this.captureChange(pages);
       if (!marked) return result;
-      if (result !== undefined) return result.then(() => this.database.clearUnlogged());
-      this.database.clearUnlogged();
+      // Of a file that is new: what is known of the old one must not be what a crash of the machine leaves.
+      const clear = () => this.database.clearUnlogged(pages === undefined);
+      if (result !== undefined) return result.then(clear);
+      clear();
     });
   }
 

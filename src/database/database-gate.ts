@@ -39,7 +39,7 @@ export class DatabaseGate {
     if (!database.journalOpen && this.cutsContent(database, size)) {
       if (!this.main.isLogged(database)) return DEFER;
       if (this.cutsContent(database, size)) {
-        const marked = database.marked ? PROCEED : this.mark(database);
+        const marked = this.markDurably(database);
         if (marked !== PROCEED) return marked;
         // What comes back may be zeros that nobody writes.
         database.dirtyUnknown = true;
@@ -95,23 +95,36 @@ export class DatabaseGate {
     }
   }
 
+  /** The same, before another file takes the place of the one that is there. */
+  markDurably(database: TrackedDatabase): Verdict {
+    try {
+      this.marks.setDurably(database.name);
+      database.marked = true;
+      return PROCEED;
+    } catch (error) {
+      return errnoOf(error);
+    }
+  }
+
   private mayChange(database: TrackedDatabase): boolean {
     if (database.pending !== undefined && !this.main.resolve(database)) return false;
     return !this.main.isHeld(database);
   }
 
-  /** The file is as long as its header says. */
+  /** The file is as long as its header says, or nobody has it open. */
   private isWhole({ main }: TrackedDatabase): boolean {
-    if (main === undefined || readSync(main.fd(), this.head, 0, HEADER_SIZE, 0) < HEADER_SIZE) return false;
+    if (main === undefined) return true;
+    if (readSync(main.fd(), this.head, 0, HEADER_SIZE, 0) < HEADER_SIZE) return false;
     const header = parseDatabaseHeader(this.head);
     if (header === undefined) return false;
     const { size } = fstatSync(main.fd());
     return databasePageCount(header, size) * header.pageSize <= size;
   }
 
+  /** Nobody who has it open holds EXCLUSIVE. */
   private isLocked({ main }: TrackedDatabase): boolean {
-    if (main === undefined || this.locks === undefined) return true;
-    return this.locks.isWriteLocked(main, SHARED_FIRST, SHARED_FIRST + SHARED_SIZE - 1);
+    if (this.locks === undefined) return true;
+    return main !== undefined && this.locks.isWriteLocked(main, SHARED_FIRST, SHARED_FIRST + SHARED_SIZE - 1);
   }
 
   private cutsContent(database: TrackedDatabase, size: number): boolean {

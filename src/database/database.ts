@@ -72,7 +72,7 @@ export class Database implements ReplicatedDatabase {
     this.sameBoot = this.stateFile.sameBoot;
     this.state = this.found ?? INITIAL_STATE;
     this.sums = new DatabaseSums(this.state.pageSize || DEFAULT_PAGE_SIZE);
-    this.log = new SegmentedLog(meta, this.state.clean ? 'none' : this.sameBoot ? 'last' : 'all');
+    this.log = openLog(meta, this.state, this.sameBoot);
   }
 
   get position(): Position {
@@ -107,8 +107,13 @@ export class Database implements ReplicatedDatabase {
     return this.marks.has(this.name);
   }
 
-  /** They are logged now. */
-  clearUnlogged(): void {
+  /** They are logged now. `durably`: only once the state that says so is durable. */
+  clearUnlogged(durably: boolean): void {
+    if (!this.hasUnlogged) return;
+    if (durably) {
+      this.writeLate();
+      this.stateFile.sync();
+    }
     this.marks.clear(this.name);
   }
 
@@ -328,6 +333,18 @@ export class Database implements ReplicatedDatabase {
     this.shared.setPosition(this.slot, txid, checksum, pageCount);
     this.shared.setLogFd(this.slot, this.log.fd);
   }
+}
+
+/** What an unclean end leaves is verified; what the state says is dropped is not in it any more. */
+function openLog(meta: string, { clean, dropped, txid }: DatabaseState, sameBoot: boolean): SegmentedLog {
+  let log = new SegmentedLog(meta, clean ? 'none' : sameBoot ? 'last' : 'all');
+  if (clean && log.last > txid) {
+    // The state is that of an earlier end.
+    log.close();
+    log = new SegmentedLog(meta, 'all');
+  }
+  if (dropped) log.forgetUpTo(txid);
+  return log;
 }
 
 function fileFacts(path: string): { readonly size: number; readonly timeMs: number } {

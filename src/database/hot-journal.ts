@@ -11,6 +11,7 @@ import {
   readSync,
   unlinkSync,
 } from '../disk/index.js';
+import { errorCode } from '../errors.js';
 import {
   byExactPath,
   isSuperJournalName,
@@ -74,6 +75,9 @@ async function rollBack(path: string): Promise<void> {
     const db = byExactPath(path, (exact) => new Sqlite(exact));
     try {
       db.pragma('schema_version');
+    } catch (error) {
+      // What is left is no database: whoever looks next says so.
+      if (errorCode(error) !== 'SQLITE_NOTADB') throw error;
     } finally {
       db.close();
     }

@@ -86,7 +86,7 @@ export class PrimaryDatabases implements DatabaseSet {
         shared.publishWal(slot, 0, walFrames);
         await this.captures[slot]!.compare();
       }
-      if (!live) database.clearUnlogged();
+      if (!live) database.clearUnlogged(true);
     }
     return outcomes;
   }
@@ -282,7 +282,7 @@ export class PrimaryDatabases implements DatabaseSet {
 
   private forget(database: Database): void {
     const { name, slot } = database;
-    if (!existsSync(database.path)) database.clearUnlogged();
+    if (!existsSync(database.path)) database.clearUnlogged(true);
     database.close();
     delete this.captures[slot];
     delete this.databases[slot];

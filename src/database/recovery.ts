@@ -49,11 +49,10 @@ interface WalOnDisk {
 export async function recoverPrimary(db: Database, live: boolean, place: MountPlace): Promise<Recovered> {
   const { name } = db;
   mustBeReadable(db.path);
-  if (databaseFileFacts(db.path) === undefined) return withoutDatabase(db);
-  const journal = live ? 'none' : await endHotJournal(db.path, place);
+  // First: a file that was cut short in its first transaction need not be a database before it is taken back.
+  const journal = live || isEmpty(db.path) ? 'none' : await endHotJournal(db.path, place);
   const playedBack = journal === 'ended';
-  // Its first transaction was taken back.
-  if (playedBack && databaseFileFacts(db.path) === undefined) return withoutDatabase(db);
+  if (databaseFileFacts(db.path) === undefined) return withoutDatabase(db);
   const journalLeft = journal === 'left';
   const wal = scanWal(db.walPath);
   const walFrames = wal?.frames ?? 0;
@@ -82,18 +81,18 @@ export async function recoverPrimary(db: Database, live: boolean, place: MountPl
 export async function recoverReplica(db: Database, live: boolean, place: MountPlace): Promise<Recovered> {
   const { name } = db;
   mustBeReadable(db.path);
+  const replacing = db.found?.replacing === true;
+  // The applier's open would play it back later, and the files would not be what was read here.
+  const journal = live || replacing || isEmpty(db.path) ? 'none' : await endHotJournal(db.path, place);
   if (databaseFileFacts(db.path) === undefined) return withoutDatabase(db);
-  if (db.found?.replacing === true) {
+  if (replacing) {
     // Whatever its files are: what had to be kept of them is kept, and a snapshot comes.
     db.log.cut(db.position.txid);
     db.distrust(true);
     return { name, outcome: 'being replaced', compare: false, walFrames: 0 };
   }
-  // The applier's open would play it back later, and the files would not be what was read here.
-  const journal = live ? 'none' : await endHotJournal(db.path, place);
   if (journal === 'left') throw cutShort('a transaction over a database elsewhere was cut short');
   const playedBack = journal === 'ended';
-  if (playedBack && databaseFileFacts(db.path) === undefined) return withoutDatabase(db);
   const wal = scanWal(db.walPath);
   const walFrames = wal?.frames ?? 0;
   const trusted = playedBack && db.found?.clean === true ? undefined : compareTrust(db, wal, playedBack);
@@ -116,6 +115,10 @@ export async function recoverReplica(db: Database, live: boolean, place: MountPl
   const origin = db.found !== undefined && samePosition(position, db.found) ? db.found.origin : 0n;
   db.advance({ position, pageSize, pageCount, timeMs: db.state.timeMs, pages: undefined, origin });
   return { name, outcome: 'read whole', compare: false, walFrames };
+}
+
+function isEmpty(path: string): boolean {
+  return (statSync(path, { throwIfNoEntry: false })?.size ?? 0) === 0;
 }
 
 function cutShort(what: string): SluiceError {
@@ -203,7 +206,9 @@ async function readAndDecide(db: Database, wal: WalOnDisk | undefined, live: boo
   let { sums, pageSize, pageCount } = await readFiles(db, walState);
   let outcome: Recovered['outcome'] = redoFrom > 0 ? 'redone from the log' : 'read whole';
   let position = knownPosition(db, sums.checksum());
-  if (position !== undefined && position.txid < db.log.last && !live) {
+  // The file may be another one, which is as the old one was once: what was removed must not come back.
+  const isSameFile = !db.hasUnlogged;
+  if (position !== undefined && position.txid < db.log.last && !live && isSameFile) {
     walState = await redo(db, position.txid + 1, walState !== undefined && walState.frames > 0);
     ({ sums, pageSize, pageCount } = await readFiles(db, walState));
     position = knownPosition(db, sums.checksum());
@@ -222,13 +227,14 @@ async function readAndDecide(db: Database, wal: WalOnDisk | undefined, live: boo
 /** The position that this checksum belongs to: the newest one in the log, or the state's. */
 function knownPosition(db: Database, checksum: bigint): Position | undefined {
   const { found } = db;
+  const isFound = found !== undefined && !found.dropped && found.checksum === checksum;
+  if (isFound && found.txid > db.log.last) return { txid: found.txid, checksum };
   for (let txid = db.log.last; txid >= db.log.first; txid--) {
     const header = db.log.header(txid);
     if (header?.postApply === checksum) return { txid, checksum };
     if (txid === db.log.first && header?.preApply === checksum && txid > 1) return { txid: txid - 1, checksum };
   }
-  if (found !== undefined && !found.dropped && found.checksum === checksum) return { txid: found.txid, checksum };
-  return undefined;
+  return isFound ? { txid: found.txid, checksum } : undefined;
 }
 
 async function readFiles(

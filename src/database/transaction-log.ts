@@ -126,6 +126,12 @@ export class SegmentedLog implements TransactionLog {
     if (txid < this.last) this.cut(txid);
   }
 
+  /** Drops the segments that have nothing after `txid`: their removal was begun. */
+  forgetUpTo(txid: Txid): void {
+    while (this.segments[0] !== undefined && this.segments[0].lastTxid <= txid) this.segments.shift()!.remove();
+    this.base = this.segments.length === 0 ? Math.max(this.base, txid) : this.segments[0]!.firstTxid - 1;
+  }
+
   /** Drops the oldest segments that are over age or size; never the current one. */
   prune(retention: Retention, nowMs: number): void {
     let bytes = this.bytes;

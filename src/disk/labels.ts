@@ -47,7 +47,7 @@ const FOLDERS: Record<string, readonly Operation[]> = {
   'files-folder': ['open', 'mkdir', 'rmdir', 'list', 'sync', 'rename', 'change'],
   'meta-folder': ['open', 'mkdir', 'rmdir', 'list', 'sync'],
   'run-folder': ['mkdir', 'rmdir', 'list'],
-  'unlogged-folder': ['mkdir'],
+  'unlogged-folder': ['mkdir', 'open', 'sync'],
   'spool-folder': ['mkdir', 'rmdir'],
   'set-aside-folder': ['open', 'mkdir', 'rmdir', 'list', 'sync', 'rename'],
 };

@@ -1,6 +1,7 @@
 import {
   closeSync,
   ftruncateSync,
+  mkdirSync,
   mkdtempSync,
   openSync,
   readFileSync,
@@ -710,9 +711,13 @@ test('what is written without a journal or a WAL leaves a mark until it is logge
   rig.watcher.removed(journal);
   rig.write(main, PAGE, Buffer.alloc(PAGE, 2));
   assert.is(marks.has('a.db'), true);
+  assert.equal(rig.takeAll(), [{ kind: 'unjournaled', slot: 0 }]);
   // The process dies; the next one does not know which pages were written before it.
   rig.watcher = rig.make([{ name: 'a.db', slot: 0 }]);
-  const [changed] = rig.take();
+  assert.equal(rig.takeAll(), [{ kind: 'unjournaled', slot: 0 }], 'and whether it is the end of a transaction');
+  assert.equal(rig.askEnd(), [{ kind: 'settled', slot: 0, ended: false }], 'before locks are seen');
+  rig.watcher.serving({ isWriteLocked: () => false });
+  const [changed] = rig.askEnd();
   if (changed?.kind !== 'changed') throw new Error('nothing to log');
   assert.is(changed.pages, undefined);
   assert.is(changed.marked, true);
@@ -730,6 +735,23 @@ test('a file takes the place of a database only when that is marked', () => {
   const marks = new UnloggedMarks(unlogged);
   assert.is(rig.rename(other, 'a.db', old), PROCEED);
   assert.is(marks.has('a.db'), true);
+});
+
+test('the name of a database becomes free only when that is marked, whether it or its folder goes', () => {
+  mkdirSync(join(rig.folder, 'sub'));
+  for (const name of ['a.db', 'b.db', 'sub/c.db']) writeFileSync(join(rig.folder, name), databaseBytes(3));
+  const names = ['a.db', 'b.db', 'sub/c.db'].map((name, slot) => ({ name, slot }));
+  rig.watcher = rig.make(names);
+  const [a, b] = names.map(({ name }) => rig.file(name, false)) as [FakeFile, FakeFile, FakeFile];
+  const unlogged = join(rig.folder, 'unlogged');
+  rmSync(unlogged, { recursive: true });
+  assert.is(rig.unlink(a), ENOENT, 'there is no room for a mark');
+  assert.is(rig.watcher.mayRename('sub', 'moved', undefined), ENOENT);
+  const marks = new UnloggedMarks(unlogged);
+  assert.is(rig.unlink(a), PROCEED);
+  assert.is(rig.rename(b, 'away', undefined), PROCEED);
+  assert.is(rig.watcher.mayRename('sub', 'moved', undefined), PROCEED);
+  for (const { name } of names) assert.is(marks.has(name), true, name);
 });
 
 test('a checkpoint cuts the file to the last commit; what cuts it further is not one', () => {

@@ -74,6 +74,24 @@ test('journal_mode MEMORY in a connection that lives longer than the node', asyn
   await same(name);
 });
 
+test('journal_mode MEMORY, and the node dies in the middle of a transaction', async () => {
+  const name = 'middle.db';
+  made(primary.path(name), 'old');
+  const before = await same(name);
+  const db = new Sqlite(primary.path(name));
+  db.pragma('journal_mode = MEMORY');
+  db.pragma('cache_size = 5');
+  db.exec("BEGIN; UPDATE t SET a = 'half', p = randomblob(900)");
+  assert.not.equal(readFileSync(primary.backing(name)).indexOf('half'), -1, 'pages of it are in the file');
+  await primary.killNode();
+  // As long as it takes to look for the end of a transaction a few times.
+  await new Promise((resolve) => setTimeout(resolve, 1500));
+  assert.is(await primary.position(name), before, 'half a transaction is none');
+  db.exec('COMMIT');
+  db.close();
+  assert.not.equal(await same(name), before);
+});
+
 test('a database moved over another', async () => {
   const name = 'moved.db';
   made(primary.path(name), 'old');

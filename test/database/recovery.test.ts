@@ -48,6 +48,9 @@ async function primary(mode: 'wal' | 'delete'): Promise<{ on: MountBench; db: Sh
   await db.run('CREATE TABLE t (id INTEGER PRIMARY KEY, p BLOB)');
   for (let i = 0; i < 5; i++) await db.run('INSERT INTO t (p) VALUES (randomblob(3000))');
   await on.quiet();
+  // What was written before there was a WAL is a transaction at the last close.
+  on.release(NAME);
+  await on.quiet();
   return { on, db };
 }
 
@@ -284,6 +287,86 @@ test('page checksums that are cut are made again', async () => {
   assert.is(next.outcome(NAME), 'read whole');
   assert.is(next.position(NAME), position);
   assert.is(next.databases.get(NAME)!.log.first, 1, 'the log is kept');
+});
+
+test('a file that is what the database was once is not brought forward, if it took the place of another', async () => {
+  for (const mode of MODES) {
+    const { on, db } = await primary(mode);
+    const early = keep(dataFiles(on));
+    for (let i = 0; i < 3; i++) await db.run('INSERT INTO t (p) VALUES (randomblob(5000))');
+    await on.quiet();
+    const position = on.position(NAME);
+    await on.stop(false);
+    // A copy of before, moved into place; of what the node did then, the machine's end left the mark only.
+    early();
+    const content = contentChecksum(on.backing(NAME));
+    on.folder.marks.setDurably(NAME);
+    makeOtherBoot(meta(on, 'state'));
+    const next = await restart(on);
+    assert.is(next.outcome(NAME), 'changed while down', mode);
+    assert.is(contentChecksum(next.backing(NAME)), content, 'what took its place stays');
+    assert.is(txid(next.position(NAME)), txid(position) + 1);
+    assert.is(next.folder.marks.has(NAME), false);
+  }
+});
+
+test('the log of a database that was removed is not believed of one that came in its place', async () => {
+  const { on, db } = await primary('delete');
+  const early = keep(dataFiles(on));
+  await db.run('INSERT INTO t (p) VALUES (randomblob(5000))');
+  await on.quiet();
+  const position = on.position(NAME);
+  const log = keep([meta(on, '0000000000000001.log')]);
+  await on.unlink(NAME);
+  await on.quiet();
+  await on.stop(false);
+  // The removal of the log did not come to the disk, the state did.
+  log();
+  early();
+  makeOtherBoot(meta(on, 'state'));
+  const next = await restart(on);
+  assert.is(next.outcome(NAME), 'changed while down');
+  assert.is(txid(next.position(NAME)), txid(position) + 1);
+});
+
+test('a log that goes on after the clean stop that the state tells of is verified', async () => {
+  const { on, db } = await primary('delete');
+  await on.stop(true);
+  const clean = keep([meta(on, 'state'), ...dataFiles(on)]);
+  const times = statSync(on.backing(NAME));
+  const again = await restart(on);
+  const later = again.databases.get(NAME)!;
+  await new Shadow(again, NAME, 'delete').run('CREATE TABLE other (a); INSERT INTO other VALUES (randomblob(3000))');
+  await again.quiet();
+  const { path, offset, size } = later.log.location(later.log.last)!;
+  await again.stop(false);
+  db.close();
+  // Neither the database file nor the state came to the disk, and of the log a part.
+  clean();
+  utimesSync(on.backing(NAME), times.atimeMs / 1000, times.mtimeMs / 1000);
+  const bytes = readFileSync(path);
+  bytes.fill(0, offset + size - 600, offset + size - 300);
+  writeFileSync(path, bytes);
+  makeOtherBoot(meta(on, 'state'));
+  const next = await restart(on);
+  assert.equal(next.warnings, []);
+  assert.ok(next.position(NAME)?.endsWith(contentChecksum(next.backing(NAME))));
+});
+
+test('a file without its first bytes, whose journal takes back its first transaction, is none', async () => {
+  const { on } = await primary('delete');
+  await on.stop(false);
+  // Magic, no records, a nonce, no pages before, sectors of 512 bytes, pages of 1024.
+  const journal = Buffer.alloc(512);
+  journal.write('d9d505f920a163d7', 'hex');
+  for (const [at, value] of [0, 7, 0, 512, 1024].entries()) journal.writeUInt32BE(value, 8 + 4 * at);
+  writeFileSync(on.backing(`${NAME}-journal`), journal);
+  writeFileSync(on.backing(NAME), Buffer.alloc(1024));
+  makeOtherBoot(meta(on, 'state'));
+  const next = await restart(on);
+  assert.is(next.outcome(NAME), 'gone');
+  assert.is(next.position(NAME), undefined);
+  assert.is(existsSync(next.backing(`${NAME}-journal`)), false);
 });
 
 test('a database that lost its last transactions with the machine has them again from the log', async () => {

@@ -34,7 +34,7 @@ const RUNNING: Record<StepName, readonly string[]> = {
   wal: each('wal', 'create read'),
   rollback: ['journal.create', 'journal.write', 'journal.sync'],
   unlogged: ['mark.create'],
-  passing: ['db.create', 'db.write', 'db.sync', 'log.unlink'],
+  passing: ['db.create', 'db.write', 'db.sync', 'log.unlink', ...each('unlogged-folder', 'open sync')],
   files: each('db', 'truncate rename link unlink change'),
   wals: each('wal', 'open write truncate sync rename link unlink change'),
   journals: each('journal', 'open read truncate rename link unlink change'),
