@@ -1,6 +1,6 @@
 import { formatDuration, formatSize } from '../src/config/index.js';
 import type { NodeStatus } from '../src/status.js';
-import { formatTable } from './table.js';
+import { formatTable, visible } from './table.js';
 
 const MAX_LOCAL_FILES_SHOWN = 5;
 
@@ -79,10 +79,12 @@ function rest(status: NodeStatus): string[] {
   if (status.localFileCount > 0) {
     const shown = status.localFiles.slice(0, MAX_LOCAL_FILES_SHOWN).join(', ');
     const more = status.localFileCount - Math.min(status.localFiles.length, MAX_LOCAL_FILES_SHOWN);
-    lines.push(`files that are no databases, kept here only: ${shown}${more > 0 ? ` and ${more} more` : ''}`);
+    lines.push(visible(`files that are no databases, kept here only: ${shown}${more > 0 ? ` and ${more} more` : ''}`));
   }
   for (const problem of status.problems) {
-    lines.push(`problem: ${problem.subject}: ${problem.message}${problem.hint === '' ? '' : `. ${problem.hint}`}`);
+    lines.push(
+      visible(`problem: ${problem.subject}: ${problem.message}${problem.hint === '' ? '' : `. ${problem.hint}`}`),
+    );
   }
   return lines;
 }
