@@ -184,7 +184,7 @@ export class CaptureWatcher implements Watcher {
     if (tag.kind === 'wal') return this.wals.mayLeave(tag.database, true);
     if (tag.kind === 'journal') return this.files.settle(tag.database);
     // Its state and its log stay, and would be believed of the file that comes in its place.
-    return tag.kind === 'main' ? this.files.markDurably(tag.database) : PROCEED;
+    return tag.kind === 'main' ? this.files.mark(tag.database, 'durably') : PROCEED;
   }
 
   mayRename(oldPath: string, newPath: string, replaced: FileNode | undefined): Verdict {
@@ -192,7 +192,7 @@ export class CaptureWatcher implements Watcher {
     for (const database of this.databases.all()) {
       const { name, main } = database;
       if (main === undefined || (name !== oldPath && !name.startsWith(`${oldPath}/`))) continue;
-      const marked = this.files.markDurably(database);
+      const marked = this.files.mark(database, 'durably');
       if (marked !== PROCEED) return marked;
     }
     return replaced === undefined ? PROCEED : this.mayUnlink(replaced);

@@ -39,7 +39,7 @@ export class DatabaseGate {
     if (!database.journalOpen && this.cutsContent(database, size)) {
       if (!this.main.isLogged(database)) return DEFER;
       if (this.cutsContent(database, size)) {
-        const marked = this.markDurably(database);
+        const marked = this.mark(database, 'durably');
         if (marked !== PROCEED) return marked;
         // What comes back may be zeros that nobody writes.
         database.dirtyUnknown = true;
@@ -84,21 +84,14 @@ export class DatabaseGate {
     return true;
   }
 
-  /** What changes from now on is only known here: the next process must know that something did. */
-  mark(database: TrackedDatabase): Verdict {
+  /**
+   * What changes from now on is only known here: the next process must know that something did. `durably`: before another
+   * file takes the place of the one that is there, also after a crash of the machine.
+   */
+  mark(database: TrackedDatabase, durably?: 'durably'): Verdict {
     try {
-      this.marks.set(database.name);
-      database.marked = true;
-      return PROCEED;
-    } catch (error) {
-      return errnoOf(error);
-    }
-  }
-
-  /** The same, before another file takes the place of the one that is there. */
-  markDurably(database: TrackedDatabase): Verdict {
-    try {
-      this.marks.setDurably(database.name);
+      if (durably === undefined) this.marks.set(database.name);
+      else this.marks.setDurably(database.name);
       database.marked = true;
       return PROCEED;
     } catch (error) {
