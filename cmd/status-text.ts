@@ -16,7 +16,7 @@ function summary(status: NodeStatus, nowMs: number): string[] {
   const upMs = nowMs - Date.parse(status.startedAt);
   const lines = [
     `${status.role} ${status.nodeId}  ${status.ready ? 'ready' : 'not ready'}, up ${formatDuration(upMs)}, sluice ${status.version}`,
-    `mount    ${status.mount} (${status.locks} locks)`,
+    `mount    ${status.mount} (${status.locks} locks${status.passthrough ? ', WALs written by the kernel' : ''})`,
     `data     ${status.data}`,
     `primary  ${status.primary ?? 'unknown'}`,
   ];

@@ -2,7 +2,15 @@ import { DataFolder, LibfuseMount, type MountServer, MountWorker, SharedState } 
 import type { FromWorker } from './database/worker-messages.js';
 import { mkdirSync, rmSync } from './disk/index.js';
 import { SluiceError } from './errors.js';
-import { connectionAt, createShared, measureWakeup, opcodeCounts, WakeupsTimer, whenServing } from './fuse/index.js';
+import {
+  connectionAt,
+  createShared,
+  measureWakeup,
+  opcodeCounts,
+  passesOn,
+  WakeupsTimer,
+  whenServing,
+} from './fuse/index.js';
 import { LocalFiles } from './local-files.js';
 import type { NodeRole } from './node-role.js';
 import { databaseStatus, listedFiles, nodeProblems } from './node-status.js';
@@ -35,6 +43,7 @@ export async function startNode(options: StartNodeOptions): Promise<RunningNode>
   }
 
   const locks = config.mount.locks === 'sluice' ? 'sluice' : 'kernel';
+  const passes = config.mount.passthrough === 'auto' && role.role === 'primary';
   const fuseShared = createShared(config.mount.wakeups);
   const served = {
     mountPath: config.mount.path,
@@ -58,6 +67,7 @@ export async function startNode(options: StartNodeOptions): Promise<RunningNode>
           locks,
           connection: connectionAt(config.mount.path),
           takeover,
+          passthrough: passes,
           state: shared.buffer,
         });
   const serving = await Promise.race([whenServing(fuseShared, SERVING_LIMIT_MS), worker.ended.then(() => false)]);
@@ -94,7 +104,14 @@ export async function startNode(options: StartNodeOptions): Promise<RunningNode>
   if (!takeover && config.mount.driver !== 'libfuse') void reportWakeup(options);
 
   const files = new LocalFiles(folder.files);
-  const state = () => stateOf(options, role, folder, { startedAt, ready, locks, requests: opcodeCounts(fuseShared) });
+  const state = () =>
+    stateOf(options, role, folder, {
+      startedAt,
+      ready,
+      locks,
+      passthrough: passes && passesOn(fuseShared),
+      requests: opcodeCounts(fuseShared),
+    });
   return {
     state,
     async status() {
@@ -133,6 +150,7 @@ function stateOf(
     readonly startedAt: Date;
     readonly ready: boolean;
     readonly locks: 'kernel' | 'sluice';
+    readonly passthrough: boolean;
     readonly requests: ReadonlyMap<string, number>;
   },
 ): NodeState {
@@ -148,6 +166,7 @@ function stateOf(
     mount: config.mount.path,
     data: config.data,
     locks: facts.locks,
+    passthrough: facts.passthrough,
     requests: Object.fromEntries(facts.requests),
     databases: databases.filter((db) => db.live).map((db) => databaseStatus(db, role.role, role.lagMs(db.name))),
     replicas: role.replicas(),

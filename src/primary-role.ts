@@ -43,6 +43,7 @@ export class PrimaryRole implements NodeRole {
       send: (message) => this.worker?.send(message),
       wakeWorker: () => this.worker?.waker.wake(),
       cache: (path, bytes) => this.worker?.warmer.read(path, bytes) ?? false,
+      onWrite: () => this.awake(),
       onLogged: (db, pages, bytes) => {
         this.awake();
         metrics.transaction(db.name, pages, bytes);

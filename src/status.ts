@@ -17,6 +17,8 @@ export interface NodeState {
   readonly mount: string;
   readonly data: string;
   readonly locks: 'kernel' | 'sluice';
+  /** Whether the kernel writes WALs by itself, without a request for each write. */
+  readonly passthrough: boolean;
   /** What the kernel asked of this process by operation (`WRITE`, `LOOKUP`…), since it started; only what occurred. */
   readonly requests: Readonly<Record<string, number>>;
   readonly databases: readonly DatabaseStatus[];

@@ -100,11 +100,11 @@ function sorted(source: ConfigSource): ConfigSource['problems'] {
 /** Fills in what depends on other values, and makes every path absolute. */
 function effective(parsed: ParsedConfig, file: string | null, folder: string): Config {
   const data = resolve(folder, parsed.data);
-  const { path, driver, locks, wakeups } = parsed.mount;
+  const { path, ...mount } = parsed.mount;
   return {
     file,
     data,
-    mount: { path: path === undefined ? join(data, 'mnt') : resolve(folder, path), driver, locks, wakeups },
+    mount: { path: path === undefined ? join(data, 'mnt') : resolve(folder, path), ...mount },
     http: {
       listen: parsed.http.listen.address,
       token: parsed.http.token ?? null,

@@ -10,7 +10,7 @@ import { TrackedDatabases } from './tracked-databases.js';
 import type { UnloggedMarks } from './unlogged-marks.js';
 import { VirtualFiles } from './virtual-files.js';
 import { WalGate } from './wal-gate.js';
-import type { FromWorker, ToWorker } from './worker-messages.js';
+import type { FromWorker, Looked, ToWorker } from './worker-messages.js';
 
 const EACCES = 13;
 const COMPANIONS = ['wal', 'shm', 'journal'] as const;
@@ -31,6 +31,8 @@ export interface CaptureOptions {
   readonly marks: UnloggedMarks;
   /** Databases that exist already, with their slots. */
   readonly databases: readonly { readonly name: string; readonly slot: number }[];
+  /** Whether the kernel may write WALs by itself; see WalLook. */
+  readonly passthrough?: boolean;
   readonly send: (message: FromWorker) => void;
   /** The next message from main, if there is one. */
   readonly receive: () => ToWorker | undefined;
@@ -58,7 +60,7 @@ export class CaptureWatcher implements Watcher {
     this.shared = options.shared;
     this.main = new MainLink(options.shared, options.send, (database) => this.pins.grant(database));
     this.files = new DatabaseGate(options.shared, this.main, options.marks);
-    this.wals = new WalGate(this.main);
+    this.wals = new WalGate(this.main, this.files);
     this.pins = new PinDesk(options.shared, this.main);
     this.databases = new TrackedDatabases(options.backing, options.shared, options.databases, (slot, name) =>
       options.send({ kind: 'found', slot, name }),
@@ -99,7 +101,8 @@ export class CaptureWatcher implements Watcher {
     else if (companion.kind === 'wal') {
       database.walNode = node;
       if (created) this.wals.clear(database);
-    }
+      if (node.passed) this.watchWal(database, true);
+    } else if (companion.kind === 'shm') database.shmNode = node;
   }
 
   removed(node: FileNode): void {
@@ -138,6 +141,14 @@ export class CaptureWatcher implements Watcher {
     return PROCEED;
   }
 
+  /** A WAL, and the wal-index that tells how far it is committed. */
+  mayPass(node: FileNode): boolean {
+    const { kind, database } = node.tag as Tag;
+    if (this.options.passthrough !== true || database === undefined || (kind !== 'wal' && kind !== 'shm')) return false;
+    if (kind === 'wal') this.watchWal(database, true);
+    return true;
+  }
+
   mayCreate(path: string): Verdict {
     return this.virtualFiles.isReserved(path) ? EACCES : PROCEED;
   }
@@ -155,8 +166,10 @@ export class CaptureWatcher implements Watcher {
         return this.mayWriteWal(database, node, position, data, start, length);
       case 'journal':
         return isJournalCommit(position, data, start, length) ? this.files.settle(database) : PROCEED;
-      case 'main':
-        return this.files.mayWrite(database, node, position, length, pid);
+      case 'main': {
+        const caughtUp = this.wals.mayCheckpoint(database);
+        return caughtUp === PROCEED ? this.files.mayWrite(database, node, position, length, pid) : caughtUp;
+      }
       default:
         return PROCEED;
     }
@@ -168,11 +181,14 @@ export class CaptureWatcher implements Watcher {
     if (database === undefined) return PROCEED;
     switch (tag.kind) {
       case 'wal':
+        this.wals.look(database);
         return size < database.wal.committedEnd ? this.wals.mayLeave(database, true) : PROCEED;
       case 'journal':
         return size === 0 ? this.files.settle(database) : PROCEED;
-      case 'main':
-        return this.files.mayResize(database, node, size);
+      case 'main': {
+        const caughtUp = this.wals.mayEndCheckpoint(database);
+        return caughtUp === PROCEED ? this.files.mayResize(database, node, size) : caughtUp;
+      }
       default:
         return PROCEED;
     }
@@ -183,8 +199,10 @@ export class CaptureWatcher implements Watcher {
     if (tag.database === undefined) return PROCEED;
     if (tag.kind === 'wal') return this.wals.mayLeave(tag.database, true);
     if (tag.kind === 'journal') return this.files.settle(tag.database);
+    if (tag.kind !== 'main') return PROCEED;
+    this.wals.look(tag.database);
     // Its state and its log stay, and would be believed of the file that comes in its place.
-    return tag.kind === 'main' ? this.files.mark(tag.database, 'durably') : PROCEED;
+    return this.files.mark(tag.database, 'durably');
   }
 
   mayRename(oldPath: string, newPath: string, replaced: FileNode | undefined): Verdict {
@@ -192,6 +210,7 @@ export class CaptureWatcher implements Watcher {
     for (const database of this.databases.all()) {
       const { name, main } = database;
       if (main === undefined || (name !== oldPath && !name.startsWith(`${oldPath}/`))) continue;
+      this.wals.look(database);
       const marked = this.files.mark(database, 'durably');
       if (marked !== PROCEED) return marked;
     }
@@ -238,6 +257,7 @@ export class CaptureWatcher implements Watcher {
   released(node: FileNode, wrote: boolean): void {
     if (!wrote) return;
     const tag = node.tag as Tag | undefined;
+    if (tag?.kind === 'shm' && tag.database !== undefined) tag.database.indexMoves = false;
     if (tag?.kind !== 'main' || node.writers > 0) return;
     const database = tag.database;
     // Its first bytes may have come in pieces too small to be known for a database.
@@ -250,7 +270,10 @@ export class CaptureWatcher implements Watcher {
 
   /** The mount is gone: what was written without a journal, and not closed in time to be seen, is a transaction too. */
   ended(): void {
-    for (const database of this.databases.all()) this.files.settleUnjournaled(database);
+    for (const database of this.databases.all()) {
+      this.wals.look(database, true);
+      this.files.settleUnjournaled(database);
+    }
   }
 
   // --- durability -----------------------------------------------------------------------------------------------
@@ -308,6 +331,22 @@ export class CaptureWatcher implements Watcher {
       if (database.waitingPins.length > 0 && !database.journalOpen) return DEFER;
     }
     return this.wals.mayWrite(database, node, position, data, start, length);
+  }
+
+  private watchWal({ slot, walPath }: TrackedDatabase, on: boolean): void {
+    this.options.send({ kind: 'watch-wal', slot, path: on ? walPath : undefined });
+  }
+
+  private look(slot: number): void {
+    const database = this.databases.at(slot);
+    let looked: Looked = { frames: 0, more: false, published: undefined };
+    try {
+      if (database !== undefined) looked = this.wals.lookFor(database);
+    } catch {
+      // The files cannot be read now: main asks again.
+      looked = { ...looked, more: true };
+    }
+    this.options.send({ kind: 'looked', slot, looked });
   }
 
   // --- rollback journal -----------------------------------------------------------------------------------------
@@ -374,7 +413,8 @@ export class CaptureWatcher implements Watcher {
       if (kind === 'wal') {
         database.walNode = companion;
         this.wals.load(database);
-      } else if (kind === 'journal') {
+      } else if (kind === 'shm') database.shmNode = companion;
+      else if (kind === 'journal') {
         database.journalOpen = startsJournal(companion);
       }
     }
@@ -396,7 +436,9 @@ export class CaptureWatcher implements Watcher {
     if (kind === 'wal' && database.walNode === node) {
       this.wals.clear(database);
       database.walNode = undefined;
-    } else if (kind === 'journal') {
+      if (node.passed) this.watchWal(database, false);
+    } else if (kind === 'shm' && database.shmNode === node) database.shmNode = undefined;
+    else if (kind === 'journal') {
       this.journalEnded(database);
     }
   }
@@ -420,6 +462,10 @@ export class CaptureWatcher implements Watcher {
         continue;
       }
       if (message.kind === 'slot') continue;
+      if (message.kind === 'look') {
+        this.look(message.slot);
+        continue;
+      }
       const database = this.databases.at(message.slot);
       if (message.kind === 'settle') {
         this.options.send({ kind: 'settled', slot: message.slot, ended: this.isSettled(database) });

@@ -1,11 +1,13 @@
 import { existsSync, statSync } from 'node:fs';
 import { lockPage } from '../ltx/index.js';
+import type { WalIndexHeader } from '../sqlite/index.js';
 import type { Database } from './database.js';
 import type { DatabaseEvents } from './events.js';
 import type { FrameBuffer } from './frame-buffer.js';
 import { databaseFileFacts, hasHotJournal, PageImages } from './page-images.js';
 import { allPages, grownPages } from './page-numbers.js';
 import type { SharedState } from './shared.js';
+import type { Comparison } from './tracked-database.js';
 import { type ChangedPage, changedPage, TransactionWriter } from './transaction-writer.js';
 import { WalCapture } from './wal-capture.js';
 import { WholeCapture } from './whole-capture.js';
@@ -81,6 +83,18 @@ export class Capture {
     this.pump();
   }
 
+  /** The wal-index of a WAL that the kernel writes by itself says that there are more commits. False: the worker has to be asked. */
+  published(index: WalIndexHeader): boolean {
+    if (!this.wal.publish(index)) return false;
+    this.attend();
+    return true;
+  }
+
+  /** Frames of the WAL that are known to be committed. */
+  get committedFrames(): number {
+    return this.wal.committed().frames;
+  }
+
   /** The database file changed without the WAL; `pages` ascending, undefined if not known. */
   changed(sequence: number, pages: Uint32Array | undefined, marked: boolean): void {
     this.enqueue(sequence, () => {
@@ -94,10 +108,10 @@ export class Capture {
   }
 
   /** The WAL, all of which is in the log, is about to go, when `kept` has it. */
-  leaving(sequence: number, all: boolean, kept: Promise<unknown> | undefined): void {
+  leaving(sequence: number, compare: Comparison, kept: Promise<unknown> | undefined): void {
     this.enqueue(sequence, async () => {
       await kept;
-      if (this.database.needsWholeRead || (await this.wal.compare(all))) return;
+      if (compare === 'none' || this.database.needsWholeRead || (await this.wal.compare(compare === 'all'))) return;
       // Without the WAL, which says nothing of the file that is there now.
       await this.captureWhole(0);
     });
@@ -202,8 +216,8 @@ export class Capture {
 
   /** Nothing may hang because one database cannot be captured: it is reported, and read whole at its next change. */
   private failed(error: unknown): void {
-    const { database, shared } = this;
-    const { generation, frames } = shared.wal(database.slot);
+    const { database } = this;
+    const { generation, frames } = this.wal.committed();
     // Removed while it was read: that it is gone will be said next.
     if (existsSync(database.path)) this.report(error);
     this.wal.skipTo(generation, frames);

@@ -114,8 +114,8 @@ export class DatabaseGate {
     return databasePageCount(header, size) * header.pageSize <= size;
   }
 
-  /** Nobody who has it open holds EXCLUSIVE. */
-  private isLocked({ main }: TrackedDatabase): boolean {
+  /** Whether somebody holds EXCLUSIVE, as far as can be known. */
+  isLocked({ main }: TrackedDatabase): boolean {
     if (this.locks === undefined) return true;
     return main !== undefined && this.locks.isWriteLocked(main, SHARED_FIRST, SHARED_FIRST + SHARED_SIZE - 1);
   }

@@ -330,7 +330,7 @@ export class Database implements ReplicatedDatabase {
 
   private publish(): void {
     const { txid, checksum, pageCount } = this.state;
-    this.shared.setPosition(this.slot, txid, checksum, pageCount);
+    this.shared.setPosition(this.slot, txid, checksum, pageCount, this.state);
     this.shared.setLogFd(this.slot, this.log.fd);
   }
 }

@@ -16,6 +16,8 @@ export interface FuseWorkerData {
   readonly connection: number | undefined;
   readonly takeover: boolean;
   readonly role: 'primary' | 'replica';
+  /** Whether the kernel may read and write WALs by itself, if it can. */
+  readonly passthrough: boolean;
   /** From src/fuse's `createShared`. */
   readonly fuseShared: SharedArrayBuffer;
   /** SharedState's. */
@@ -36,6 +38,7 @@ function run(data: FuseWorkerData, send: (message: FromWorker) => void): void {
     locks: data.locks,
     connection: data.connection,
     takeover: data.takeover,
+    passthrough: data.passthrough,
     watcher,
     shared: data.fuseShared,
     log: (message) => send({ kind: 'log', message }),

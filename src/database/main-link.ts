@@ -1,7 +1,7 @@
 import type { Verdict } from '../fuse/index.js';
 import { DEFER, PROCEED } from '../fuse/index.js';
 import type { SharedState } from './shared.js';
-import type { Pending, TrackedDatabase } from './tracked-database.js';
+import type { Comparison, Pending, TrackedDatabase } from './tracked-database.js';
 import type { FromWorker } from './worker-messages.js';
 
 /** The worker's side of what it and main tell each other about databases. */
@@ -23,6 +23,11 @@ export class MainLink {
     if (this.shared.isLogged(slot, wal.generation, wal.committedFrames)) return true;
     this.shared.ringBell(slot);
     return false;
+  }
+
+  /** Whether the WAL is in the log up to `frames`. Without a wake-up. */
+  isLoggedTo({ slot, wal }: TrackedDatabase, frames: number): boolean {
+    return this.shared.isLogged(slot, wal.generation, frames);
   }
 
   /** Whether main reads the whole database just now. If so, the worker will be woken. */
@@ -57,11 +62,11 @@ export class MainLink {
   }
 
   /** Main is to make sure that the database file has what it logged from the WAL, which is about to go. */
-  askToCompare(database: TrackedDatabase, all: boolean): Verdict {
+  askToCompare(database: TrackedDatabase, compare: Comparison): Verdict {
     const { slot, wal } = database;
     const { generation, committedFrames: frames } = wal;
-    const sequence = this.next(database, { kind: 'leaving', generation, frames });
-    this.send({ kind: 'leaving', slot, sequence, all });
+    const sequence = this.next(database, { kind: 'leaving', generation, frames, how: compare });
+    this.send({ kind: 'leaving', slot, sequence, compare });
     return this.verdict(database);
   }
 
@@ -88,7 +93,7 @@ export class MainLink {
     }
     database.pending = undefined;
     if (pending.kind === 'changed') database.clearChanges();
-    else if (pending.kind === 'leaving') database.compared = { generation: pending.generation, frames: pending.frames };
+    else if (pending.kind === 'leaving') database.compared = pending;
     else if (pending.kind === 'undo') {
       database.wal.takeBack(pending.frames);
       this.publishWal(database);

@@ -12,16 +12,26 @@ export interface WatcherOptions {
   /** Folder of the UnloggedMarks. */
   readonly marks: string;
   readonly databases: readonly { readonly name: string; readonly slot: number }[];
+  /** Whether the kernel may write WALs by itself. */
+  readonly passthrough?: boolean;
   readonly send: (message: FromWorker) => void;
   readonly receive: () => ToWorker | undefined;
 }
 
 /** Who watches the files of a node's mount, by its role. */
 export function createWatcher(options: WatcherOptions): { readonly watcher: Watcher; ended(): void } {
-  const { role, shared, backing, databases, send, receive } = options;
+  const { role, shared, backing, databases, passthrough, send, receive } = options;
   if (role === 'replica')
     return { watcher: new ReplicaWatcher({ shared, databases, receive }), ended: () => undefined };
   const marks = new UnloggedMarks(options.marks);
-  const watcher = new CaptureWatcher({ shared, backing, marks, databases, send, receive });
+  const watcher = new CaptureWatcher({
+    shared,
+    backing,
+    marks,
+    databases,
+    passthrough: passthrough === true,
+    send,
+    receive,
+  });
   return { watcher, ended: () => watcher.ended() };
 }

@@ -1,6 +1,6 @@
 import type { MainLink } from './main-link.js';
 import { PinFlags } from './pin-flags.js';
-import type { SharedState } from './shared.js';
+import type { SharedState, WalPart } from './shared.js';
 import type { TrackedDatabase } from './tracked-database.js';
 import type { ToWorker } from './worker-messages.js';
 import { WorkerPin } from './worker-pin.js';
@@ -41,10 +41,12 @@ export class PinDesk {
     const { slot, wal } = database;
     if (database.journalOpen || database.pending !== undefined) return;
     if (database.changed && !database.checkpointing) return;
-    if (!this.main.isLogged(database)) return;
+    const isPassed = database.walNode?.passed === true;
+    // Where the kernel writes the WAL by itself, main may have logged more than was seen here, but never less than a checkpoint took.
+    if (!isPassed && !this.main.isLogged(database)) return;
     this.waiting.delete(database);
-    const frames = wal.header === undefined ? 0 : wal.committedFrames;
     const position = this.shared.position(slot);
+    const frames = isPassed ? framesBeside(database, position) : wal.header === undefined ? 0 : wal.committedFrames;
     for (const { pin, path } of database.waitingPins.splice(0)) {
       if (database.pageSize === 0 || position.pageCount === 0) {
         this.refuse(slot, pin, 'the database is gone');
@@ -56,4 +58,13 @@ export class PinDesk {
       this.main.send({ kind: 'pinned', slot, pin, flags: flags.buffer, frames, pageSize, ...position });
     }
   }
+}
+
+/** Frames of the WAL that belong to the image beside what the database file has. */
+function framesBeside({ wal, backfilled }: TrackedDatabase, position: WalPart): number {
+  const { header, generation } = wal;
+  const isOfPosition = header?.salt1 === position.walSalt1 && header.salt2 === position.walSalt2;
+  // What a checkpoint has brought to the file whole is to be read there: its WAL may begin afresh unseen.
+  const isInFile = backfilled?.generation === generation && position.walFrames <= backfilled.frames;
+  return isOfPosition && !isInFile ? position.walFrames : 0;
 }

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { describeError, SluiceError } from '../errors.js';
+import type { WalIndexHeader } from '../sqlite/index.js';
 import { Capture } from './capture.js';
 import type { DataFolder } from './data-folder.js';
 import { Database } from './database.js';
@@ -15,6 +16,7 @@ import { NO_SLOT, type SharedState } from './shared.js';
 import { SnapshotDesk } from './snapshot-desk.js';
 import type { Retention } from './transaction-log.js';
 import type { DatabaseListener, DatabaseSet, ReplicatedDatabase, Snapshot } from './types.js';
+import { WalWatches } from './wal-watches.js';
 import type { FromWorker, ToWorker } from './worker-messages.js';
 
 /** A commit that follows another within this time is one of a burst; those are gathered for so long and taken together. */
@@ -31,6 +33,8 @@ export interface PrimaryOptions {
   readonly wakeWorker: () => void;
   /** Has the kernel cache the start of a file of the mount; false if it cannot now. */
   readonly cache: (path: string, bytes: number) => boolean;
+  /** An application writes: there is soon something to do. */
+  readonly onWrite: () => void;
   readonly onLogged: (db: ReplicatedDatabase, pages: number, bytes: number) => void;
   readonly warn: (name: string, message: string, error: unknown) => void;
 }
@@ -48,6 +52,7 @@ export class PrimaryDatabases implements DatabaseSet {
   private readonly ending = new Map<number, FromWorker[]>();
   private readonly gone: DroppedDatabases;
   private readonly settler: Settler;
+  private readonly walWatches: WalWatches;
   private stopped = false;
 
   constructor(private readonly options: PrimaryOptions) {
@@ -58,6 +63,11 @@ export class PrimaryDatabases implements DatabaseSet {
       (slot) => options.shared.fileWrites(slot),
       (slot) => options.send({ kind: 'settle', slot }),
     );
+    this.walWatches = new WalWatches({
+      ask: (slot) => options.send({ kind: 'look', slot }),
+      noticed: options.onWrite,
+      published: (slot, index, before) => this.published(slot, index, before),
+    });
     this.refused = new RefusedDatabases(options.folder.files, options.shared.slots);
   }
 
@@ -93,6 +103,7 @@ export class PrimaryDatabases implements DatabaseSet {
 
   /** After the worker began. */
   begin(): void {
+    this.walWatches.start();
     void this.attendLoop();
   }
 
@@ -154,11 +165,18 @@ export class PrimaryDatabases implements DatabaseSet {
       case 'leaving': {
         const capture = this.captureOf(message.slot);
         if (capture === undefined) this.letGo(message.slot, message.sequence);
-        else capture.leaving(message.sequence, message.all, this.snapshots.keepWal(message.slot));
+        else capture.leaving(message.sequence, message.compare, this.snapshots.keepWal(message.slot));
         return;
       }
       case 'dropped':
         this.dropped(message.slot, message.sequence);
+        return;
+      case 'watch-wal':
+        if (message.path === undefined) this.walWatches.end(message.slot);
+        else this.walWatches.begin(message.slot, message.path);
+        return;
+      case 'looked':
+        this.walWatches.looked(message.slot, message.looked);
         return;
       case 'unjournaled':
         this.settler.watch(message.slot);
@@ -212,6 +230,7 @@ export class PrimaryDatabases implements DatabaseSet {
 
   private async endCaptures(): Promise<void> {
     this.settler.close();
+    this.walWatches.close();
     await this.idle();
     this.stopped = true;
     this.options.shared.wakeMain();
@@ -245,6 +264,12 @@ export class PrimaryDatabases implements DatabaseSet {
       warn(name, 'its journal is one of a transaction with a database elsewhere: its next opener ends it', undefined);
     }
     return recovered;
+  }
+
+  /** A wal-index went on from `before` frames, which are all that are known. False: the worker has to be asked. */
+  private published(slot: number, index: WalIndexHeader, before: number): boolean {
+    const capture = this.captures[slot];
+    return capture !== undefined && capture.committedFrames === before && capture.published(index);
   }
 
   private refuse(name: string): void {

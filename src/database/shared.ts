@@ -15,7 +15,7 @@ const GLOBALS = 16;
 /** Int32 words per slot. */
 const SLOT_WORDS = 11;
 /** 64-bit words per slot. */
-const SLOT_LONGS = 4;
+const SLOT_LONGS = 6;
 /** With its place in the ring. */
 const SLOT_BYTES = SLOT_WORDS * 4 + SLOT_LONGS * 8 + 4;
 
@@ -62,9 +62,28 @@ enum Long {
   Txid = 0,
   Checksum = 1,
   PageCount = 2,
+  /** What of which WAL the position has. */
+  WalSalts = 3,
+  WalFrames = 4,
   /** Odd while the others are being written. */
-  Version = 3,
+  Version = 5,
 }
+
+/** Frames of the WAL with these salts that a position has; of any other it has all or nothing. */
+export interface WalPart {
+  readonly walFrames: number;
+  readonly walSalt1: number;
+  readonly walSalt2: number;
+}
+
+/** Where a database stands. */
+export interface SharedPosition extends WalPart {
+  readonly txid: number;
+  readonly checksum: bigint;
+  readonly pageCount: number;
+}
+
+const NO_WAL: WalPart = { walFrames: 0, walSalt1: 0, walSalt2: 0 };
 
 export class SharedState {
   readonly buffer: SharedArrayBuffer;
@@ -243,12 +262,14 @@ export class SharedState {
   }
 
   /** Main: before `publishLogged` and `settle` of the transaction that led there. */
-  setPosition(slot: number, txid: number, checksum: bigint, pageCount: number): void {
+  setPosition(slot: number, txid: number, checksum: bigint, pageCount: number, wal = NO_WAL): void {
     const at = slot * SLOT_LONGS;
     Atomics.add(this.longs, at + Long.Version, 1n);
     Atomics.store(this.longs, at + Long.PageCount, BigInt(pageCount));
     Atomics.store(this.longs, at + Long.Checksum, checksum);
     Atomics.store(this.longs, at + Long.Txid, BigInt(txid));
+    Atomics.store(this.longs, at + Long.WalSalts, saltsOf(wal));
+    Atomics.store(this.longs, at + Long.WalFrames, BigInt(wal.walFrames));
     Atomics.add(this.longs, at + Long.Version, 1n);
   }
 
@@ -259,15 +280,19 @@ export class SharedState {
     Atomics.store(this.words, this.at(slot, Slot.LogDirty), 0);
   }
 
-  position(slot: number): { readonly txid: number; readonly checksum: bigint; readonly pageCount: number } {
+  position(slot: number): SharedPosition {
     const at = slot * SLOT_LONGS;
     // Never the TXID of one position with the checksum of another: main may be writing at this moment.
     for (;;) {
       const version = Atomics.load(this.longs, at + Long.Version);
+      const salts = Atomics.load(this.longs, at + Long.WalSalts);
       const position = {
         txid: Number(Atomics.load(this.longs, at + Long.Txid)),
         checksum: Atomics.load(this.longs, at + Long.Checksum),
         pageCount: Number(Atomics.load(this.longs, at + Long.PageCount)),
+        walFrames: Number(Atomics.load(this.longs, at + Long.WalFrames)),
+        walSalt1: Number(salts >> 32n),
+        walSalt2: Number(salts & 0xffff_ffffn),
       };
       if ((version & 1n) === 0n && Atomics.load(this.longs, at + Long.Version) === version) return position;
     }
@@ -296,4 +321,8 @@ export class SharedState {
   lagMs(): number {
     return Atomics.load(this.words, Global.LagMs);
   }
+}
+
+function saltsOf({ walSalt1, walSalt2 }: WalPart): bigint {
+  return (BigInt(walSalt1 >>> 0) << 32n) | BigInt(walSalt2 >>> 0);
 }

@@ -5,11 +5,20 @@ import { PageSet } from './page-set.js';
 import { WalTracker } from './wal-tracker.js';
 import type { WorkerPin } from './worker-pin.js';
 
+/** What main compares with the database file before a WAL goes: its last transaction, or all; or it only copies it. */
+export type Comparison = 'none' | 'last' | 'all';
+
 /** What main has to finish before the worker lets the database change again. */
 export type Pending =
   | { readonly kind: 'changed' | 'dropped'; readonly sequence: number }
   | { readonly kind: 'undo'; readonly sequence: number; readonly frames: number }
-  | { readonly kind: 'leaving'; readonly sequence: number; readonly generation: number; readonly frames: number };
+  | {
+      readonly kind: 'leaving';
+      readonly sequence: number;
+      readonly generation: number;
+      readonly frames: number;
+      readonly how: Comparison;
+    };
 
 /** A pin that waits for the end of a rollback transaction. */
 export interface WaitingPin {
@@ -21,6 +30,7 @@ export interface WaitingPin {
 export class TrackedDatabase {
   main: FileNode | undefined;
   walNode: FileNode | undefined;
+  shmNode: FileNode | undefined;
   /** Bytes; 0 until page 1 was seen. */
   pageSize = 0;
   readonly wal: WalTracker;
@@ -36,7 +46,15 @@ export class TrackedDatabase {
   /** Main was told that the file is gone, and not that there is one of that name again. */
   dropped = false;
   /** The state of the WAL that main has compared with the database file. */
-  compared: { readonly generation: number; readonly frames: number } | undefined;
+  compared: { readonly generation: number; readonly frames: number; readonly how: Comparison } | undefined;
+  /** The state of the WAL, nobody telling of its writes, that a checkpoint has brought to the database file. */
+  backfilled: { readonly generation: number; readonly frames: number } | undefined;
+  /** Frames of that WAL that its users had published when it was last looked at; undefined where none of them says it. */
+  published: number | undefined;
+  /** The wal-index was seen to change since a handle of it was closed: it is no old one that nobody uses. */
+  indexMoves = false;
+  /** What was taken for committed in the WAL is not there any more: main must read the database whole. */
+  walBroken = false;
   /** The next process will see that the file has changes that are not logged. */
   marked = false;
   /** Main looks for the end of a transaction without a journal. */

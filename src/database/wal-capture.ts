@@ -1,5 +1,5 @@
 import { lockPage } from '../ltx/index.js';
-import { frameCommitSize, framePageNumber, WAL_FRAME_HEADER_SIZE } from '../sqlite/index.js';
+import { frameCommitSize, framePageNumber, WAL_FRAME_HEADER_SIZE, type WalIndexHeader } from '../sqlite/index.js';
 import type { Database } from './database.js';
 import type { FrameBuffer } from './frame-buffer.js';
 import { databaseFileFacts, PageImages } from './page-images.js';
@@ -27,6 +27,8 @@ export class WalCapture {
   /** The WAL that was there at the start was replaced. */
   private replaced = false;
   private readonly offsets = new Map<number, number>();
+  /** Frames of it that its wal-index says are committed, though the worker has not seen it. */
+  private published: { readonly generation: number; readonly frames: number } | undefined;
   /** What the kernel was told to cache of the file. */
   private cachedBytes = 0;
 
@@ -43,6 +45,24 @@ export class WalCapture {
     return this.logged;
   }
 
+  /** The WAL's generation, and its frames that are known to be committed. */
+  committed(): { readonly generation: number; readonly frames: number } {
+    const { published } = this;
+    const { generation, frames } = this.shared.wal(this.database.slot);
+    const isSame = published?.generation === generation;
+    return { generation, frames: isSame ? Math.max(frames, published.frames) : frames };
+  }
+
+  /** Takes the word of a wal-index for how far the WAL is committed. False if it is one of another WAL, or of no more frames. */
+  publish(index: WalIndexHeader): boolean {
+    const { wal } = this;
+    const { generation, frames } = this.committed();
+    if (wal === undefined || generation !== this.generation || index.frames <= frames) return false;
+    if (index.salt1 !== wal.header.salt1 || index.salt2 !== wal.header.salt2) return false;
+    this.published = { generation, frames: index.frames };
+    return true;
+  }
+
   /**
    * Logs what is committed in the WAL and not logged yet; small transactions in this turn of the event loop. A promise
    * only if something is large, or if the database has to be read whole first.
@@ -51,7 +71,7 @@ export class WalCapture {
     const { database, shared } = this;
     const { slot } = database;
     for (;;) {
-      const { generation, frames: end } = shared.wal(slot);
+      const { generation, frames: end } = this.committed();
       this.at(generation);
       if (this.logged >= end) return;
       if (this.wal === undefined) throw new Error('the WAL cannot be opened');
@@ -84,6 +104,7 @@ export class WalCapture {
 
   /** Logs that the frames behind `frames` are void, as a transaction that brings back what they replaced. */
   async undo(generation: number, frames: number): Promise<void> {
+    this.published = undefined;
     const wal = this.wal;
     if (wal === undefined || generation !== this.generation || this.logged <= frames) return;
     const undone = await wal.newestFrames(frames, this.logged);

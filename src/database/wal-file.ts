@@ -72,6 +72,14 @@ export class WalFile {
     return newest;
   }
 
+  /** Whether the file still begins with the header that was read when it was opened. */
+  get isCurrent(): boolean {
+    const bytes = Buffer.alloc(WAL_HEADER_SIZE);
+    const header =
+      readSync(this.fd, bytes, 0, WAL_HEADER_SIZE, 0) < WAL_HEADER_SIZE ? undefined : parseWalHeader(bytes);
+    return header?.salt1 === this.header.salt1 && header.salt2 === this.header.salt2;
+  }
+
   get size(): number {
     return fstatSync(this.fd).size;
   }

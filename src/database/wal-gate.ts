@@ -1,14 +1,82 @@
 import { readSync } from '../disk/index.js';
 import { DEFER, type FileNode, PROCEED, type Verdict } from '../fuse/index.js';
 import { WAL_HEADER_SIZE } from '../sqlite/index.js';
+import type { DatabaseGate } from './database-gate.js';
 import type { MainLink } from './main-link.js';
-import type { TrackedDatabase } from './tracked-database.js';
+import type { Comparison, TrackedDatabase } from './tracked-database.js';
+import { WalLook } from './wal-look.js';
+import type { Looked } from './worker-messages.js';
 
 /** What may happen to a database's WAL, and when; finds its commits. On the worker. */
 export class WalGate {
   private bytes = Buffer.alloc(0);
+  private readonly looks: WalLook;
+  /** At the last look: what its users have published, if that is less than what was taken for committed. */
+  private behind: number | undefined;
 
-  constructor(private readonly main: MainLink) {}
+  constructor(
+    private readonly main: MainLink,
+    private readonly files: DatabaseGate,
+  ) {
+    this.looks = new WalLook((database) => files.isLocked(database));
+  }
+
+  /**
+   * Takes what stands in a WAL whose writes nobody tells of, and tells main. Whether there may soon be more. `last`: the
+   * WAL may be gone, or begin afresh, after this.
+   */
+  look(database: TrackedDatabase, last = false): boolean {
+    if (database.walNode?.passed !== true) return false;
+    const { changed, more, published, broken } = this.looks.look(database, last);
+    if (changed) this.main.publishWal(database);
+    if (broken) database.walBroken = true;
+    if (database.walBroken) this.readWhole(database);
+    this.behind = published;
+    return more;
+  }
+
+  /** A look that main asks for. */
+  lookFor(database: TrackedDatabase): Looked {
+    const { wal } = database;
+    const { generation, committedFrames: before } = wal;
+    const more = this.look(database);
+    const { committedFrames } = wal;
+    const frames = wal.generation === generation ? committedFrames - before : committedFrames;
+    const isExact = !database.walBroken && database.published === committedFrames && database.pending === undefined;
+    return { frames, more, published: isExact ? committedFrames : undefined };
+  }
+
+  /** Before a write to the database file: what a checkpoint brings there must be in the log. */
+  mayCheckpoint(database: TrackedDatabase): Verdict {
+    if (database.walNode?.passed !== true || database.journalOpen) return PROCEED;
+    const { main } = this;
+    if (this.looks.isLogged(database, (frames) => main.isLoggedTo(database, frames))) return PROCEED;
+    this.look(database, true);
+    return main.resolve(database) && main.isLogged(database) ? PROCEED : DEFER;
+  }
+
+  /**
+   * Before the database file gets its size, which is the last that a checkpoint does before it says that it is complete: from then
+   * on the WAL may begin afresh, without anybody telling.
+   */
+  mayEndCheckpoint(database: TrackedDatabase): Verdict {
+    const { wal, walNode } = database;
+    if (walNode?.passed !== true || database.journalOpen) return PROCEED;
+    const { main } = this;
+    if (!main.resolve(database) || main.isHeld(database)) return DEFER;
+    this.look(database, true);
+    if (wal.header === undefined) return PROCEED;
+    if (!main.resolve(database) || !main.isLogged(database)) return DEFER;
+    if (this.behind !== undefined) return main.askToUndo(database, this.behind);
+    // Where others may commit meanwhile, the last transaction need not be in the file.
+    const how = isShared(database) ? 'none' : 'last';
+    if (how === 'last' || database.pins.some((pin) => pin.needsWal)) {
+      if (!this.isCompared(database, how) && main.askToCompare(database, how) === DEFER) return DEFER;
+      for (const pin of database.pins) pin.saveWal();
+    }
+    database.backfilled = { generation: wal.generation, frames: wal.committedFrames };
+    return PROCEED;
+  }
 
   mayWrite(
     database: TrackedDatabase,
@@ -38,11 +106,15 @@ export class WalGate {
   mayLeave(database: TrackedDatabase, all: boolean): Verdict {
     const { main } = this;
     const { wal } = database;
+    const isPassed = database.walNode?.passed === true;
+    if (isPassed) this.look(database, true);
     if (wal.header === undefined) return PROCEED;
     if (!main.resolve(database) || main.isHeld(database)) return DEFER;
-    if (wal.verify()) main.publishWal(database);
+    if (!isPassed && wal.verify()) main.publishWal(database);
     if (!main.isLogged(database)) return DEFER;
-    if (!this.isCompared(database) && main.askToCompare(database, all) === DEFER) return DEFER;
+    if (isPassed && this.behind !== undefined) return main.askToUndo(database, this.behind);
+    const how = all ? 'all' : 'last';
+    if (!this.isCompared(database, how) && main.askToCompare(database, how) === DEFER) return DEFER;
     // Main has copied it for those that it read from when it was asked.
     for (const pin of database.pins) pin.saveWal();
     return PROCEED;
@@ -79,8 +151,20 @@ export class WalGate {
     this.main.publishWal(database);
   }
 
-  private isCompared({ wal, compared }: TrackedDatabase): boolean {
+  /** Main cannot tell from the WAL what changed: it compares all pages. */
+  private readWhole(database: TrackedDatabase): void {
+    if (!this.main.resolve(database)) return;
+    database.walBroken = false;
+    database.dirtyUnknown = true;
+    this.files.mark(database);
+    database.wal.load();
+    this.main.publishWal(database);
+    this.main.askToLog(database);
+  }
+
+  private isCompared({ wal, compared }: TrackedDatabase, how: Comparison): boolean {
     if (wal.committedFrames === 0) return true;
+    if (compared?.how === 'none' && how !== 'none') return false;
     return compared?.generation === wal.generation && compared.frames === wal.committedFrames;
   }
 
@@ -89,4 +173,9 @@ export class WalGate {
     const read = readSync(node.fd(), this.bytes, 0, length, position);
     return read === length && this.bytes.compare(data, start, start + length, 0, length) === 0;
   }
+}
+
+/** Whether somebody may have the wal-index open. */
+function isShared({ shmNode }: TrackedDatabase): boolean {
+  return shmNode !== undefined && (shmNode.handles > 0 || shmNode.inherited);
 }

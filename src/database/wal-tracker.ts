@@ -61,6 +61,45 @@ export class WalTracker {
     this.frameBytes = 0;
   }
 
+  /**
+   * Another WAL stands in the file: its writers did not tell of it. `header` as the file has it; nothing of it is committed
+   * yet.
+   */
+  beginAnew(header: WalHeader): void {
+    this.clear();
+    this.take(header);
+  }
+
+  /** The writers say that it is committed up to `frames`, the last of which has this checksum. */
+  publish(frames: number, s0: number, s1: number): void {
+    this.committedFrames = frames;
+    this.committedSum.s0 = s0;
+    this.committedSum.s1 = s1;
+    this.rewind();
+  }
+
+  /** Whether the last committed frame still stands in the file. */
+  get stands(): boolean {
+    return this.committedFrames === 0 || this.isFrame(this.committedFrames, this.committedSum);
+  }
+
+  /** Whether the checksum chain leads from the WAL's header to the last committed frame. Reads all of it. */
+  verifiesAll(): boolean {
+    const whole = new WalTracker(this.read);
+    whole.load();
+    return whole.committedFrames >= this.committedFrames;
+  }
+
+  /** Whether frame `number`, from 1, is one of this WAL with this checksum, or whatever checksum. */
+  isFrame(number: number, sum?: WalChecksum): boolean {
+    const { header, headerBytes: bytes } = this;
+    if (header === undefined) return false;
+    const position = WAL_HEADER_SIZE + (number - 1) * this.frameSize;
+    if (this.read(bytes, WAL_FRAME_HEADER_SIZE, position) < WAL_FRAME_HEADER_SIZE) return false;
+    if (bytes.readUInt32BE(8) !== header.salt1 || bytes.readUInt32BE(12) !== header.salt2) return false;
+    return sum === undefined || (bytes.readUInt32BE(16) === sum.s0 && bytes.readUInt32BE(20) === sum.s1);
+  }
+
   /** Whether a write there changes frames that were recognised as committed. */
   overwritesCommitted(position: number): boolean {
     return this.header !== undefined && position >= WAL_HEADER_SIZE && position < this.committedEnd;
@@ -82,6 +121,20 @@ export class WalTracker {
     this.frameBytes = 0;
     if (from < frameStart) this.rewind();
     return this.touchesCommit(from, length - skip) && this.verify();
+  }
+
+  /**
+   * Looks for commits behind the last one, where nobody told of the writes: what verified before may have been written
+   * again. Checksums are computed only if there is a commit frame. Returns whether a commit was recognised.
+   */
+  verifyAgain(): boolean {
+    this.rewind();
+    let number = this.committedFrames + 1;
+    for (; this.isFrame(number); number++) if (frameCommitSize(this.headerBytes, 0) !== 0) break;
+    if (!this.isFrame(number)) return false;
+    const recognised = this.verify();
+    this.rewind();
+    return recognised;
   }
 
   /** Reads on from what is verified. Returns whether a commit was recognised. */
@@ -132,7 +185,10 @@ export class WalTracker {
     this.clear();
     if (this.read(this.headerBytes, WAL_HEADER_SIZE, 0) < WAL_HEADER_SIZE) return;
     const header = parseWalHeader(this.headerBytes);
-    if (header === undefined) return;
+    if (header !== undefined) this.take(header);
+  }
+
+  private take(header: WalHeader): void {
     this.header = header;
     this.sum.s0 = this.committedSum.s0 = header.s0;
     this.sum.s1 = this.committedSum.s1 = header.s1;

@@ -12,6 +12,8 @@ import { readWhole } from './whole-read.js';
 const IMPORT_LOG_BYTES = 4 * 1024 * 1024;
 /** Reads of a whole database until one was not disturbed by a write that was under way when they began. */
 const WHOLE_READ_TRIES = 5;
+/** Until the worker knows of a WAL that began afresh. */
+const RESTART_MS = 20;
 
 interface WholeImage {
   readonly sums: DatabaseSums;
@@ -50,6 +52,11 @@ export class WholeCapture {
         const writes = shared.fileWrites(slot);
         const image = await this.read(limit);
         if (shared.fileWrites(slot) !== writes) continue;
+        // All of it was in the file, so a writer could begin it afresh: the worker finds that out, and says so.
+        if (image?.overlay?.file.isCurrent === false) {
+          await new Promise((resolve) => setTimeout(resolve, RESTART_MS));
+          continue;
+        }
         return image === undefined ? 'unreadable' : await this.accept(image);
       }
       throw new Error('the database file changed while it was read whole');
@@ -59,8 +66,8 @@ export class WholeCapture {
   }
 
   private async read(limit: number | undefined): Promise<WholeImage | undefined> {
-    const { database, shared } = this;
-    const { generation, frames: committed } = shared.wal(database.slot);
+    const { database } = this;
+    const { generation, frames: committed } = this.wal.committed();
     const frames = Math.min(committed, limit ?? committed);
     const file = this.wal.at(generation);
     const facts = databaseFileFacts(database.path);

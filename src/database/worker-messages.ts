@@ -1,3 +1,5 @@
+import type { Comparison } from './tracked-database.js';
+
 /** What the fuse worker and the main thread tell each other beside the shared memory: all of it is rare. */
 
 export type FromWorker =
@@ -35,10 +37,19 @@ export type FromWorker =
       readonly frames: number;
     }
   /**
-   * A WAL that is all logged goes away. Main makes sure that the database file has what it logged: of the last
-   * transaction, which its writer may have died too early to publish, or of `all`.
+   * A WAL that is all logged goes away: main copies it for who reads it, and makes sure that the database file has what it
+   * logged: of the last transaction, which its writer may have died too early to publish, or of all.
    */
-  | { readonly kind: 'leaving'; readonly slot: number; readonly sequence: number; readonly all: boolean }
+  | {
+      readonly kind: 'leaving';
+      readonly slot: number;
+      readonly sequence: number;
+      readonly compare: Comparison;
+    }
+  /** The kernel writes the WAL by itself: main is to watch the file at `path`, or none any more. */
+  | { readonly kind: 'watch-wal'; readonly slot: number; readonly path: string | undefined }
+  /** The answer to `look`. */
+  | { readonly kind: 'looked'; readonly slot: number; readonly looked: Looked }
   /** The database file was removed, or has another name now. */
   | { readonly kind: 'dropped'; readonly slot: number; readonly sequence: number }
   /** A pin holds: the image is at this position, in the database file and `frames` of the WAL of `generation`. */
@@ -61,10 +72,22 @@ export type FromWorker =
   /** The loop ended: unmounted, or it failed. */
   | { readonly kind: 'ended'; readonly error: string | undefined };
 
+/** What the worker saw when it looked at a WAL that the kernel writes by itself. */
+export interface Looked {
+  /** Frames that were committed since the last look. */
+  readonly frames: number;
+  /** Something that may soon be a commit stands there. */
+  readonly more: boolean;
+  /** Frames that the wal-index says are committed, if it was asked and nothing else was taken for committed. */
+  readonly published: number | undefined;
+}
+
 export type ToWorker =
   | { readonly kind: 'pin'; readonly slot: number; readonly pin: number; readonly path: string }
   /** What was written without a journal is to be taken for a transaction, if nobody is in the middle of one. */
   | { readonly kind: 'settle'; readonly slot: number }
+  /** The WAL, which the kernel writes by itself, was written. */
+  | { readonly kind: 'look'; readonly slot: number }
   | { readonly kind: 'unpin'; readonly slot: number; readonly pin: number }
   /** On a replica main gives the slots; undefined: it has none any more. */
   | { readonly kind: 'slot'; readonly slot: number | undefined; readonly name: string }

@@ -41,9 +41,13 @@ export class WorkerPin {
     if (fileSize > size) this.save(databaseFd, size, fileSize - size);
   }
 
+  get needsWal(): boolean {
+    return this.walFrames > 0 && !this.flags.walCopied && !this.flags.failed;
+  }
+
   /** Copies the WAL, before it starts afresh or goes away. */
   saveWal(): void {
-    if (this.walFrames === 0 || this.flags.walCopied) return;
+    if (!this.needsWal) return;
     try {
       copyFileSync(this.walPath, `${this.path}-wal`);
       this.flags.setWalCopied();

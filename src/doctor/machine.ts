@@ -4,7 +4,7 @@ import { type Finding, fail, ok, warn } from './finding.js';
 import { readText } from './system.js';
 
 const MIN_NODE = 20;
-/** FUSE_HAS_RESEND, by which a new node takes over a mount, came with it. */
+/** FUSE_HAS_RESEND, by which a new node takes over a mount, came with it, and FUSE_PASSTHROUGH. */
 const MIN_KERNEL = [6, 9] as const;
 const LOW_MEMORY_BYTES = 256 * 2 ** 20;
 
@@ -26,7 +26,7 @@ export function checkKernel(platform: string, version: string): Finding {
   return warn(
     'kernel',
     `Linux ${version} cannot resend requests`,
-    `With Linux ${MIN_KERNEL.join('.')} or newer applications do not notice when a node is replaced`,
+    `With Linux ${MIN_KERNEL.join('.')} or newer applications do not notice when a node is replaced, and commit faster`,
   );
 }
 

@@ -3,7 +3,9 @@ import { EINVAL } from './errno.js';
 import { nameOf } from './file-name.js';
 import type { Negotiated } from './negotiation.js';
 import type { Folder, Node } from './nodes.js';
+import type { Passthrough } from './passthrough.js';
 import * as p from './protocol.js';
+import * as w from './reply.js';
 import * as r from './request.js';
 
 /** Entries and attributes stay valid in the kernel: nothing changes but through it. */
@@ -27,7 +29,12 @@ export class Exchange {
   uniqueLow = 0;
   uniqueHigh = 0;
 
-  constructor(backing: Backing, incarnation: number, negotiated: Negotiated | undefined) {
+  constructor(
+    backing: Backing,
+    incarnation: number,
+    negotiated: Negotiated | undefined,
+    private readonly passthrough?: Passthrough,
+  ) {
     this.backing = backing;
     this.#incarnation = incarnation % INCARNATIONS;
     this.negotiated = negotiated;
@@ -70,9 +77,13 @@ export class Exchange {
     return handle % INCARNATIONS === this.#incarnation;
   }
 
-  /** For the reply to OPEN and CREATE. Where locks are the kernel's, a close has nothing to tell us. */
-  openFlags(node: Node): number {
-    if (node.kind === 'virtual') return p.FOPEN_DIRECT_IO;
-    return this.negotiated?.locks === 'sluice' ? p.FOPEN_KEEP_CACHE : p.FOPEN_KEEP_CACHE | p.FOPEN_NOFLUSH;
+  /** Answers OPEN and CREATE, `at` bytes into the body. Where locks are the kernel's, a close has nothing to tell us. */
+  writeOpen(at: number, node: Node): Result {
+    const noFlush = this.negotiated?.locks === 'sluice' ? 0 : p.FOPEN_NOFLUSH;
+    const handle = this.newHandle();
+    if (node.kind === 'virtual') return w.writeOpen(this.out, at, handle, p.FOPEN_DIRECT_IO);
+    const backingId = node.kind === 'file' ? (this.passthrough?.backingOf(node) ?? 0) : 0;
+    if (backingId > 0) return w.writeOpen(this.out, at, handle, p.FOPEN_PASSTHROUGH | noFlush, backingId);
+    return w.writeOpen(this.out, at, handle, p.FOPEN_KEEP_CACHE | noFlush);
   }
 }

@@ -38,7 +38,7 @@ export class FileRequests {
     const node = this.#x.node(request);
     if (node === undefined) return -ESTALE;
     const result = this.#files.open(node, r.openFlags(request), r.headerUid(request), r.headerPid(request));
-    return result < 0 ? result : w.writeOpen(this.#x.out, 0, this.#x.newHandle(), this.#x.openFlags(node));
+    return result < 0 ? result : this.#x.writeOpen(0, node);
   }
 
   release(request: Buffer): Result {

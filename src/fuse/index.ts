@@ -24,6 +24,7 @@ export {
   createShared,
   deferredCount,
   opcodeCounts,
+  passesOn,
   type WakeupsMode,
   whenServing,
 } from './shared.js';

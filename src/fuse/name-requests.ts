@@ -47,7 +47,7 @@ export class NameRequests {
       if (result === 0) this.#names.attributes = this.#files.found;
     } else if (result === 0 && node.kind === 'file') this.#files.opened(node, flags);
     if (result < 0) return result;
-    return w.writeOpen(this.#x.out, this.#entry(), this.#x.newHandle(), this.#x.openFlags(node));
+    return this.#x.writeOpen(this.#entry(), node);
   }
 
   /** MKNOD and MKDIR. Of special files there are none here. */

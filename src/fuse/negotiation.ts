@@ -13,6 +13,7 @@ import {
   MINOR_AT_LEAST,
   NO_OPENDIR_SUPPORT,
   PARALLEL_DIROPS,
+  PASSTHROUGH,
   POSIX_LOCKS,
 } from './protocol.js';
 import type { InitReply } from './reply.js';
@@ -27,6 +28,8 @@ export interface Negotiated {
   readonly foldersNeedNoOpen: boolean;
   /** The kernel can send requests again to the next process. */
   readonly resend: boolean;
+  /** The kernel can read and write backing files by itself; see passthrough.ts. */
+  readonly passthrough: boolean;
 }
 
 const WANTED =
@@ -34,6 +37,9 @@ const WANTED =
 
 /** As exact as times are here; see `putTime` in reply.ts. */
 const TIME_GRANULARITY_NS = 1000;
+
+/** File systems that may stand below one that passes on, itself among them: the backing files' is none that is stacked. */
+const STACK_DEPTH = 1;
 
 /** Background requests (RELEASE, readahead, write-back of mapped pages) under way at most, and when the kernel slows down. */
 const MAX_BACKGROUND = 64;
@@ -50,11 +56,13 @@ export function negotiate(
   flags: number,
   flags2: number,
   locks: 'kernel' | 'sluice',
+  passthrough = false,
 ): { reply: InitReply; negotiated: Negotiated } | undefined {
   if (major !== KERNEL_VERSION || minor < MINOR_AT_LEAST) return undefined;
   const wanted = locks === 'sluice' ? WANTED | POSIX_LOCKS : WANTED;
   const taken = wanted & flags;
-  const taken2 = (taken & INIT_EXT) !== 0 ? HAS_RESEND & flags2 : 0;
+  const wanted2 = passthrough ? HAS_RESEND | PASSTHROUGH : HAS_RESEND;
+  const taken2 = (taken & INIT_EXT) !== 0 ? wanted2 & flags2 : 0;
   const agreed = Math.min(minor, KERNEL_MINOR);
   return {
     reply: {
@@ -68,6 +76,7 @@ export function negotiate(
       maxWriteBytes: MAX_WRITE,
       timeGranularityNs: TIME_GRANULARITY_NS,
       maxPages: MAX_PAGES,
+      stackDepth: (taken2 & PASSTHROUGH) !== 0 ? STACK_DEPTH : 0,
     },
     negotiated: {
       minor: agreed,
@@ -76,6 +85,7 @@ export function negotiate(
       locks,
       foldersNeedNoOpen: (flags & NO_OPENDIR_SUPPORT) !== 0,
       resend: (taken2 & HAS_RESEND) !== 0,
+      passthrough: (taken2 & PASSTHROUGH) !== 0,
     },
   };
 }

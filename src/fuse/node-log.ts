@@ -11,6 +11,7 @@ import { FIRST_ID } from './protocol.js';
  *   b ID KIND PARENT NAME   ID is now NAME in folder PARENT (a new node, or a renamed one); what was there lost its name
  *   r ID PARENT NAME        ID is about to be renamed to NAME in folder PARENT: a b record follows, whatever came of it
  *   u ID PATH               unlinked while open: the data is in orphans/ID
+ *   p ID BACKING            the kernel reads and writes its backing file by itself, which it knows by the number BACKING
  *   x ID                    gone
  */
 export type NodeKind = 'file' | 'folder' | 'other' | 'virtual';
@@ -20,6 +21,7 @@ export interface NodeRecords {
   bound(id: number, kind: NodeKind, parentId: number, name: string): void;
   moving(id: number, parentId: number, name: string): void;
   orphaned(id: number, path: string): void;
+  passed(id: number, backingId: number): void;
   gone(id: number): void;
 }
 
@@ -103,6 +105,7 @@ export const boundRecord = (id: number, kind: NodeKind, parentId: number, name: 
 export const movingRecord = (id: number, parentId: number, name: string): string =>
   `r\t${id}\t${parentId}\t${escapeName(name)}\n`;
 export const orphanedRecord = (id: number, path: string): string => `u\t${id}\t${escapeName(path)}\n`;
+export const passedRecord = (id: number, backingId: number): string => `p\t${id}\t${backingId}\n`;
 export const goneRecord = (id: number): string => `x\t${id}\n`;
 
 /** Returns the bytes, all of them. A disk that is nearly full takes a part first, and refuses the rest. */
@@ -129,6 +132,7 @@ function readRecord(line: string, records: NodeRecords): void {
   if (type === 'n') records.next(id);
   else if (type === 'x') records.gone(id);
   else if (type === 'u' && a !== undefined) records.orphaned(id, unescapeName(a));
+  else if (type === 'p') isBackingId(Number(a)) && records.passed(id, Number(a));
   else if (type === 'r') named(parentText, (found) => records.moving(id, Number(a), found));
   else if (type === 'b' && isKind(a)) named(name, (found) => records.bound(id, a, Number(parentText), found));
 }
@@ -138,6 +142,8 @@ function named(text: string | undefined, take: (name: string) => void): void {
   const name = unescapeName(text ?? '');
   if (!/^\.{0,2}$|[/\0]/.test(name)) take(name);
 }
+
+const isBackingId = (id: number): boolean => Number.isInteger(id) && id > 0 && id < 2 ** 31;
 
 function isKind(text: string | undefined): text is NodeKind {
   return text === 'file' || text === 'folder' || text === 'other' || text === 'virtual';

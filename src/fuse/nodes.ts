@@ -7,6 +7,7 @@ import {
   type NodeRecords,
   nextRecord,
   orphanedRecord,
+  passedRecord,
 } from './node-log.js';
 import { FIRST_ID, ROOT_ID, WAKE_ID } from './protocol.js';
 import { type FileOpener, Folder, type Node, OtherFile, RegularFile, setPath, VirtualFile } from './tree-node.js';
@@ -48,6 +49,8 @@ export class NodeTable {
   #behind = false;
   #interrupted: InterruptedMove | undefined;
   #next = FIRST_ID;
+  /** Told of a file that was passed on and that nobody can open any more. */
+  onPassedEnd: ((backingId: number) => void) | undefined;
 
   constructor(opener: FileOpener) {
     this.#opener = opener;
@@ -95,7 +98,7 @@ export class NodeTable {
   /** Its name is gone, and no handle needs it: the kernel will forget it. */
   unbind(node: Node): void {
     this.#detach(node);
-    if (node.kind !== 'file') this.#write(goneRecord(node.id));
+    if (node.kind !== 'file' || node.passed) this.#write(goneRecord(node.id));
     else this.#retire(node);
     if (node.lookups === 0 && !node.inherited) this.#drop(node);
   }
@@ -105,6 +108,13 @@ export class NodeTable {
     this.#detach(file);
     file.orphan = true;
     this.#write(orphanedRecord(file.id, file.path));
+  }
+
+  /** The kernel knows the backing file by `backingId` from now on. Throws, and changes nothing, if it cannot be recorded. */
+  pass(file: RegularFile, backingId: number): void {
+    this.#catchUp();
+    this.#log?.append(passedRecord(file.id, backingId));
+    file.backingId = backingId;
   }
 
   /** Removes an orphan whose data was deleted. */
@@ -184,6 +194,10 @@ export class NodeTable {
       file.inherited = true;
       file.orphan = true;
     },
+    passed: (id, backingId) => {
+      const node = this.#nodes.get(id);
+      if (node?.kind === 'file') node.backingId = backingId;
+    },
     gone: (id) => {
       const node = this.#nodes.get(id);
       if (node === undefined) return;
@@ -232,6 +246,7 @@ export class NodeTable {
 
   #drop(node: Node): void {
     this.#nodes.delete(node.id);
+    if (node.kind === 'file' && node.passed) this.onPassedEnd?.(node.backingId);
   }
 
   #retire(file: RegularFile): void {
@@ -273,7 +288,9 @@ export class NodeTable {
       if (node.parent !== undefined) records += boundRecord(node.id, node.kind, node.parent.id, node.name);
     }
     for (const node of this.#nodes.values()) {
-      if (node.kind === 'file' && node.orphan) records += orphanedRecord(node.id, node.path);
+      if (node.kind !== 'file') continue;
+      if (node.orphan) records += orphanedRecord(node.id, node.path);
+      if (node.passed) records += passedRecord(node.id, node.backingId);
     }
     this.#log?.rewrite(records);
     this.#retired.clear();

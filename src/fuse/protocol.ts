@@ -156,12 +156,15 @@ export const NO_OPENDIR_SUPPORT = 1 << 24;
 export const EXPLICIT_INVAL_DATA = 1 << 25;
 export const INIT_EXT = 1 << 30;
 /** flags2 */
+/** In the second word of flags, like HAS_RESEND. */
+export const PASSTHROUGH = 1 << 5;
 export const HAS_RESEND = 1 << 7;
 
 // Open reply flags.
 export const FOPEN_DIRECT_IO = 1 << 0;
 export const FOPEN_KEEP_CACHE = 1 << 1;
 export const FOPEN_NOFLUSH = 1 << 5;
+export const FOPEN_PASSTHROUGH = 1 << 7;
 
 export const FSYNC_FDATASYNC = 1;
 export const LK_FLOCK = 1;

@@ -87,11 +87,11 @@ export function writeNegativeEntry(out: Buffer, timeoutS: number): number {
 /** The low half of the node id in an entry that was just written. */
 export const entryId = (out: Buffer): number => out.readUInt32LE(OUT_HEADER);
 
-/** fuse_open_out `at` bytes into the body: 0 u64 fh  8 u32 open_flags  12 u32 */
-export function writeOpen(out: Buffer, at: number, handle: number, flags: number): number {
+/** fuse_open_out `at` bytes into the body: 0 u64 fh  8 u32 open_flags  12 i32 backing_id */
+export function writeOpen(out: Buffer, at: number, handle: number, flags: number, backingId = 0): number {
   putU64(out, OUT_HEADER + at, handle);
   out.writeUInt32LE(flags, OUT_HEADER + at + 8);
-  out.writeUInt32LE(0, OUT_HEADER + at + 12);
+  out.writeInt32LE(backingId, OUT_HEADER + at + 12);
   return at + OPEN_BYTES;
 }
 
@@ -128,6 +128,8 @@ export interface InitReply {
   readonly maxWriteBytes: number;
   readonly timeGranularityNs: number;
   readonly maxPages: number;
+  /** 0 unless PASSTHROUGH is among `flags2`. */
+  readonly stackDepth: number;
 }
 
 /**
@@ -147,6 +149,7 @@ export function writeInit(out: Buffer, init: InitReply): number {
   out.writeUInt32LE(init.timeGranularityNs, OUT_HEADER + 24);
   out.writeUInt16LE(init.maxPages, OUT_HEADER + 28);
   out.writeUInt32LE(init.flags2 >>> 0, OUT_HEADER + 32);
+  out.writeUInt32LE(init.stackDepth, OUT_HEADER + 36);
   return 64;
 }
 

@@ -18,6 +18,7 @@ import { LockTable, type MayLock } from './lock-table.js';
 import type { Negotiated } from './negotiation.js';
 import { NodeLog } from './node-log.js';
 import { NodeTable } from './nodes.js';
+import { Passthrough } from './passthrough.js';
 import { runFirst } from './priority.js';
 import { NOTIFY_RESEND, OUT_HEADER, REQUEST_BUFFER_BYTES } from './protocol.js';
 import { writeHeader } from './reply.js';
@@ -28,6 +29,7 @@ import {
   HAND_OVER,
   OPCODE_COUNTERS,
   OPCODES,
+  PASSING,
   SERVING,
   SERVING_ENDED,
   SERVING_STATE,
@@ -53,6 +55,8 @@ export interface ServeOptions {
   /** The kernel mount was served before by a process that died or handed over. */
   readonly takeover: boolean;
   readonly watcher: Watcher;
+  /** Whether the kernel may read and write files by itself where the watcher lets it, if it and this process can. */
+  readonly passthrough?: boolean;
   /** From `createShared`, made by the main thread. */
   readonly shared: SharedArrayBuffer;
   /** Asked before a lock is granted (not for unlocks); only with `locks: sluice`. */
@@ -125,6 +129,8 @@ export function serveMount(options: ServeOptions): ServingEnd {
   const lockFile = saved === undefined ? LockFile.create(lockPath) : LockFile.resume(lockPath, lockTable);
   lockTable.record(lockFile);
 
+  const mayPass = saved === undefined ? options.passthrough === true : saved.negotiated.passthrough === true;
+  const passthrough = mayPass ? Passthrough.load(options.deviceFd, table, options.watcher) : undefined;
   const session = new Session({
     backing,
     negotiated: saved?.negotiated,
@@ -134,17 +140,20 @@ export function serveMount(options: ServeOptions): ServingEnd {
     sync: syncer,
     onNegotiated: (negotiated) => {
       writeSaved(sessionPath, { negotiated, incarnation });
+      Atomics.store(words, PASSING, negotiated.passthrough ? 1 : 0);
       Atomics.store(words, SERVING_STATE, SERVING);
     },
     // What comes after this needs a wake-up of its own.
     onWake: () => Atomics.store(words, WAKE_PENDING, 0),
     mayLock: options.mayLock,
     lockTable,
+    passthrough,
     log: options.log,
     maxDeferred: options.maxDeferred,
   });
   if (saved !== undefined) {
     if (saved.negotiated.resend) device.notifyResend();
+    Atomics.store(words, PASSING, passthrough === undefined ? 0 : 1);
     Atomics.store(words, SERVING_STATE, SERVING);
   }
   try {

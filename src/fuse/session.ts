@@ -8,6 +8,7 @@ import { LockTable, type MayLock } from './lock-table.js';
 import { Locks } from './locks.js';
 import { NameRequests } from './name-requests.js';
 import { type Negotiated, negotiate } from './negotiation.js';
+import type { Passthrough } from './passthrough.js';
 import * as p from './protocol.js';
 import * as w from './reply.js';
 import * as r from './request.js';
@@ -26,6 +27,8 @@ export interface SessionOptions {
   readonly sync: Sync;
   /** Called when INIT settled, before its reply. */
   readonly onNegotiated: (negotiated: Negotiated) => void;
+  /** Where the kernel may read and write backing files by itself; undefined: nowhere. */
+  readonly passthrough?: Passthrough | undefined;
   /** Called before `watcher.woken()`. */
   readonly onWake: () => void;
   readonly mayLock?: MayLock | undefined;
@@ -59,7 +62,7 @@ export class Session {
 
   constructor(options: SessionOptions) {
     this.#o = options;
-    this.#x = new Exchange(options.backing, options.incarnation, options.negotiated);
+    this.#x = new Exchange(options.backing, options.incarnation, options.negotiated, options.passthrough);
     this.#operations = new FileOperations(options.backing);
     this.#files = new FileRequests(this.#x, this.#operations, options.sync);
     this.#names = new NameRequests(this.#x, this.#operations);
@@ -318,6 +321,7 @@ export class Session {
       r.initFlags(request),
       r.initFlags2(request, this.#x.length),
       this.#o.locks,
+      this.#o.passthrough !== undefined,
     );
     if (settled === undefined) {
       this.#o.log?.(`file system: kernel protocol ${r.initMajor(request)}.${r.initMinor(request)} is too old`);

@@ -24,6 +24,8 @@ export const DEFERRED = 6;
 export const LATENCY_FD = 7;
 /** 1 when the worker is to end between two requests, since another process goes on with the mount. */
 export const HAND_OVER = 8;
+/** 1 if the kernel can read and write files by itself; see passthrough.ts. */
+export const PASSING = 9;
 /** From here one counter for each opcode, 0..OPCODE_COUNTERS-1. */
 export const OPCODES = 64;
 export const OPCODE_COUNTERS = 64;
@@ -61,6 +63,11 @@ export async function whenServing(shared: SharedArrayBuffer, timeoutMs: number):
 }
 
 const SERVING_POLL_MS = 5;
+
+/** Whether the kernel can read and write files by itself, once the mount is served. */
+export function passesOn(shared: SharedArrayBuffer): boolean {
+  return Atomics.load(new Int32Array(shared), PASSING) === 1;
+}
 
 /** The worker ends when it is next woken. */
 export function askForHandOver(shared: SharedArrayBuffer): void {

@@ -50,11 +50,17 @@ export class RegularFile extends TreeNode implements FileNode {
   usedAt = 0;
   /** The watcher was told of it. */
   announced = false;
+  /** What the kernel knows its backing file by, to read and write it by itself; 0: it asks us. See passthrough.ts. */
+  backingId = 0;
   readonly #opener: FileOpener;
 
   constructor(id: number, parent: Folder | undefined, name: string, opener: FileOpener) {
     super(id, parent, name);
     this.#opener = opener;
+  }
+
+  get passed(): boolean {
+    return this.backingId !== 0;
   }
 
   fd(): number {

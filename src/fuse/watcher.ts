@@ -16,8 +16,12 @@ export interface FileNode {
   /** Open handles that the kernel holds now, and how many of them may write. Unknown (0) for handles older than this process. */
   readonly handles: number;
   readonly writers: number;
+  /** Whether an earlier process may have opened it, for handles that are not counted. */
+  readonly inherited: boolean;
   /** Unlinked or replaced, but still open. */
   readonly orphan: boolean;
+  /** The kernel reads, writes and maps the backing file by itself, for all handles: nobody is asked, or told of it. */
+  readonly passed: boolean;
   /** The watcher's own; the file system never looks at it. */
   tag: unknown;
 }
@@ -55,6 +59,8 @@ export interface Watcher {
 
   /** Before an open; `flags` are Linux open(2) flags (O_ACCMODE 3, O_TRUNC 0x200). */
   mayOpen(node: FileNode, flags: number, pid: number): Verdict;
+  /** Whether the kernel may read and write the file without us, until its last handle is closed and as long as it has its name. */
+  mayPass?(node: FileNode): boolean;
   /** Before a create, mkdir, or any other new name at `path`. */
   mayCreate(path: string, pid: number): Verdict;
   /** Before `length` bytes at `position`; they stand in `data` from `start`. */

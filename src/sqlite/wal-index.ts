@@ -21,6 +21,7 @@ export const WAL_INDEX_PREFIX_SIZE = 136;
 export const WAL_INDEX_BLOCK_SIZE = 32768;
 
 const BACKFILL_OFFSET = 96;
+const ATTEMPTED_OFFSET = 128;
 const HASH_OFFSET = 16384;
 const HASH_SLOTS = 8192;
 const HASH_FACTOR = 383;
@@ -102,6 +103,15 @@ export function encodeWalIndexHeader(header: WalIndexHeader, bytes: Buffer): voi
 /** Frames that checkpoints have copied to the database file, from the first 136 bytes of the -shm. */
 export function backfilledFrames(bytes: Buffer): number {
   return bytes.readUInt32LE(BACKFILL_OFFSET);
+}
+
+/**
+ * Frames that a checkpoint under way, or the last one, may bring to the database file, from the first 136 bytes of the
+ * -shm. `frames`: all that are committed; before SQLite 3.9 a checkpoint did not say how far it goes.
+ */
+export function backfillingFrames(bytes: Buffer, frames: number): number {
+  const attempted = bytes.readUInt32LE(ATTEMPTED_OFFSET);
+  return attempted > backfilledFrames(bytes) ? attempted : frames;
 }
 
 /** Always over the machine's own words, whatever the WAL's checksums do. */

@@ -34,9 +34,11 @@ const JOURNAL = Buffer.from('d9d505f920a163d7ffffffff000000000000000100000200000
 
 class FakeFile implements FileNode {
   readonly id = 1;
-  readonly handles = 1;
+  handles = 1;
   writers = 1;
+  readonly inherited = false;
   orphan = false;
+  passed = false;
   tag: unknown;
   readonly descriptor: number;
 
@@ -149,7 +151,7 @@ class Rig {
     const [message, ...more] = this.take();
     assert.equal(more, []);
     if (message?.kind !== 'leaving') throw new Error(`${message?.kind} instead of leaving`);
-    assert.is(message.all, all);
+    assert.is(message.compare, all ? 'all' : 'last');
     this.shared.settle(message.slot, message.sequence);
   }
 

@@ -3,14 +3,12 @@ import { join } from 'node:path';
 import Sqlite from 'better-sqlite3';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { parseWalIndexHeader } from '../../src/sqlite/index.js';
 import {
   type ClusterNode,
   contentChecksum,
   startPair,
   startReplica,
   stopAll,
-  txidOf,
   waitFor,
   waitForReplica,
   waitUntilSame,
@@ -19,7 +17,6 @@ import { linksOf } from '../support/open-files.js';
 import { startLoad } from './support/applications.js';
 import { Load, type Mode } from './support/load.js';
 import { Random, testSeed } from './support/random.js';
-import { writeUnpublishedCommit } from './support/unpublished-commit.js';
 
 const test = suite('crashes and restarts on real mounts');
 const seed = testSeed();
@@ -111,32 +108,6 @@ test('databases put into the data folder while the node is down are taken up, a 
   assert.equal(primary.outcomes('new-wal.db'), ['new']);
   assert.equal(primary.outcomes('new-delete.db'), ['new']);
   await allAreSame(['new-wal.db', 'new-delete.db']);
-});
-
-test('a commit that its writer never published is undone when the next one overwrites it', async () => {
-  const db = new Sqlite(primary.path('unpublished.db'));
-  db.pragma('journal_mode = WAL');
-  db.exec('CREATE TABLE t (a); CREATE TABLE u (a)');
-  db.exec("INSERT INTO t VALUES ('before')");
-  await allAreSame(['unpublished.db']);
-  const position = (await primary.position('unpublished.db'))!;
-  const txid = txidOf(position);
-
-  const { frames, pageCount } = parseWalIndexHeader(readFileSync(primary.path('unpublished.db-shm')))!;
-  writeUnpublishedCommit(primary.path('unpublished.db-wal'), frames, 3, Buffer.alloc(4096, 7), pageCount);
-  await waitFor(
-    async () => txidOf((await primary.position('unpublished.db'))!) === txid + 1,
-    10_000,
-    'the unpublished commit to be a transaction',
-  );
-  db.exec("INSERT INTO t VALUES ('after')");
-  await allAreSame(['unpublished.db']);
-  const now = txidOf((await primary.position('unpublished.db'))!);
-  assert.is(now, txid + 3, 'the commit, its undoing, and the next one');
-  assert.is((db.prepare('SELECT count(*) AS n FROM t').get() as { n: number }).n, 2);
-  const { problems } = await primary.status();
-  assert.equal(problems, []);
-  db.close();
 });
 
 test('a WAL that its last user removed is not held open by the node: its space is free', async () => {

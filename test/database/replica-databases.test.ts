@@ -588,7 +588,8 @@ test('only the applier changes files; applications read, and keep their marks in
   const inbox: ToWorker[] = [{ kind: 'slot', slot: 3, name: 'new.db' }];
   const watcher = new ReplicaWatcher({ shared, databases: [{ name: 'a.db', slot: 0 }], receive: () => inbox.shift() });
   const node = (path: string): FileNode => {
-    const file = { id: 1, path, fd: () => -1, handles: 0, writers: 0, orphan: false, tag: undefined };
+    const counts = { handles: 0, writers: 0, inherited: false };
+    const file = { id: 1, path, fd: () => -1, ...counts, orphan: false, passed: false, tag: undefined };
     watcher.added(file);
     return file;
   };

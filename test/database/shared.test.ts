@@ -10,13 +10,15 @@ test('each slot has its own fields, and another side sees them', () => {
   const here = new SharedState();
   const there = new SharedState(here.buffer);
   for (const slot of [0, 1, MAX_SLOTS - 1]) {
-    here.setPosition(slot, slot + 1, BigInt(slot + 2), slot + 3);
+    const wal = { walFrames: slot + 8, walSalt1: 0xffff_0000 + slot, walSalt2: 0xfff0_0000 + slot };
+    here.setPosition(slot, slot + 1, BigInt(slot + 2), slot + 3, wal);
     here.publishWal(slot, slot + 4, slot + 5);
     here.setLogFd(slot, slot + 6);
     here.settle(slot, slot + 7);
   }
   for (const slot of [0, 1, MAX_SLOTS - 1]) {
-    assert.equal(there.position(slot), { txid: slot + 1, checksum: BigInt(slot + 2), pageCount: slot + 3 });
+    const wal = { walFrames: slot + 8, walSalt1: 0xffff_0000 + slot, walSalt2: 0xfff0_0000 + slot };
+    assert.equal(there.position(slot), { txid: slot + 1, checksum: BigInt(slot + 2), pageCount: slot + 3, ...wal });
     assert.equal(there.wal(slot), { generation: slot + 4, frames: slot + 5 });
     assert.is(there.logFd(slot), slot + 6);
     assert.is(there.settled(slot), slot + 7);

@@ -23,6 +23,7 @@ const READING = new Set([
   'statfs',
   'statfsSync',
   'closeSync',
+  'watch',
 ]);
 /** Of the kernel's device, whatever file does it. */
 const DEVICE = new Set(['readSync as readDevice', 'writeSync as writeDevice']);

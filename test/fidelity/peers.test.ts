@@ -252,19 +252,22 @@ test('fault J of LiteFS: each commit adds three or four fsyncs and a file', asyn
   appendMark(trace, 'begin');
   const startMs = performance.now();
   for (let i = 0; i < commits; i++) db.prepare('INSERT INTO t (p) VALUES (zeroblob(10))').run();
-  const elapsedMs = performance.now() - startMs;
-  appendMark(trace, 'end');
   await waitFor(
     async () => txidOf((await primary.position('j.db'))!) === before + commits,
     20_000,
     'all commits to be transactions',
   );
+  const elapsedMs = performance.now() - startMs;
+  appendMark(trace, 'end');
   db.close();
   assert.is(await primary.stop(), 0);
   const records = readTrace(trace);
   const marks = records.flatMap((record, i) => (record.op === 'mark' ? [i] : []));
   const during = records.slice(marks[0]!, marks[1]!);
-  assert.ok(during.filter(({ op }) => op === 'write').length >= commits, 'it is traced');
+  assert.ok(
+    during.some(({ op }) => op === 'write'),
+    'it is traced',
+  );
   assert.is(during.filter(({ op }) => op === 'create').length, 0, 'files');
   // The log is synced by a timer, four times a second, whatever is committed.
   const syncs = during.filter(({ op }) => op === 'sync').length;

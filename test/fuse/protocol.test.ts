@@ -175,11 +175,12 @@ test('negative entry, lock, init, statfs', () => {
     maxWriteBytes: 0x41424344,
     timeGranularityNs: 0x51525354,
     maxPages: 0x6162,
+    stackDepth: 0x7172,
   };
   assert.is(w.writeInit(out, init), 64);
   assert.is(
     out.toString('hex', 16, 80),
-    `070000002900000004030201141312112221${'3231'}4443424154535251${'6261'}0000${'80000000'}${'00'.repeat(28)}`,
+    `070000002900000004030201141312112221${'3231'}4443424154535251${'6261'}0000${'80000000'}${'72710000'}${'00'.repeat(24)}`,
   );
   assert.is(w.writeStatfs(out, { blocks: 1, bfree: 2, bavail: 3, files: 4, ffree: 5, bsize: 6 }, 255), 80);
   assert.is(

@@ -11,6 +11,7 @@ export const PRIMARY: NodeStatus = {
   mount: '/mnt/app',
   data: '/var/lib/sluice',
   locks: 'kernel',
+  passthrough: true,
   requests: { LOOKUP: 3, WRITE: 12 },
   databases: [
     {

@@ -73,8 +73,8 @@ export async function startReplica(primary: ClusterNode | string, options: NodeO
 }
 
 /** Starts a primary and a replica of it. `stopAll` ends them. */
-export async function startPair(): Promise<{ primary: ClusterNode; replica: ClusterNode }> {
-  const primary = await startPrimary();
+export async function startPair(options: NodeOptions = {}): Promise<{ primary: ClusterNode; replica: ClusterNode }> {
+  const primary = await startPrimary(options);
   return { primary, replica: await startReplica(primary) };
 }
 
@@ -85,8 +85,12 @@ async function makeNode(name: string, options: NodeOptions, own: object, url: st
   const http = `127.0.0.1:${await freePort()}`;
   const config: Record<string, unknown> = {
     data: './data',
-    // SLUICE_TEST_DRIVER: for running a whole test with the second driver.
-    mount: { path: './mnt', driver: process.env.SLUICE_TEST_DRIVER ?? 'auto' },
+    // SLUICE_TEST_DRIVER, SLUICE_TEST_PASSTHROUGH: for running a whole test with the second driver, or where each write is a request.
+    mount: {
+      path: './mnt',
+      driver: process.env.SLUICE_TEST_DRIVER ?? 'auto',
+      passthrough: process.env.SLUICE_TEST_PASSTHROUGH ?? 'auto',
+    },
     http: { listen: http },
     log: { level: 'debug', format: 'json' },
     ...own,

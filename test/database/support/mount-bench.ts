@@ -31,7 +31,9 @@ export class BenchFile implements FileNode {
   readonly id = ++BenchFile.ids;
   readonly handles = 1;
   writers = 1;
+  readonly inherited = false;
   orphan = false;
+  readonly passed = false;
   tag: unknown;
   private readonly descriptor: number;
 
@@ -89,6 +91,7 @@ export class MountBench {
       },
       wakeWorker: () => this.wake(),
       cache: (path, bytes) => this.canCache && this.cached.push({ path, bytes }) > 0,
+      onWrite: () => undefined,
       onLogged: () => undefined,
       warn: (name, text, error) => this.warnings.push(`${name}: ${text}: ${String(error)}`),
     });

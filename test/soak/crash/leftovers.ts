@@ -52,8 +52,11 @@ export class Leftovers {
 
   #tooMany(who: string, links: readonly string[], except: string): string | undefined {
     const counted = except === '' ? links : links.filter((link) => !isUnder(link, except));
-    const others = counted.filter((link) => !link.startsWith('socket:')).length;
-    const sockets = counted.length - others;
+    // libuv's one for the watches of its loop, from the first on.
+    const inotify = counted.filter((link) => link === 'anon_inode:inotify').length;
+    if (inotify > 1) return `${inotify} inotify descriptors of the ${who}`;
+    const sockets = counted.filter((link) => link.startsWith('socket:')).length;
+    const others = counted.length - sockets - inotify;
     const first = this.#atStart.get(who);
     if (first === undefined) this.#atStart.set(who, { others, sockets });
     else if (others > first.others || sockets > first.sockets + MORE_SOCKETS) {

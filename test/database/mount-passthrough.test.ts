@@ -1,0 +1,216 @@
+// Time limit: 5 min
+import { spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import Sqlite from 'better-sqlite3';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { parseWalIndexHeader } from '../../src/sqlite/index.js';
+import {
+  type ClusterNode,
+  contentChecksum,
+  startPair,
+  startReplica,
+  stopAll,
+  txidOf,
+  waitForReplica,
+  waitUntilSame,
+} from '../support/cluster.js';
+import { writeUnpublishedCommit } from './support/unpublished-commit.js';
+
+/*
+ * The kernel writes WALs by itself, and nobody tells the node. All the same each commit has to come to the replica, none
+ * that never was, and nothing may be lost when a WAL begins afresh unseen.
+ */
+
+const test = suite('WALs that the kernel writes by itself');
+const ROWS = 300;
+
+let primary: ClusterNode;
+let replica: ClusterNode;
+
+test.before(async () => {
+  ({ primary, replica } = await startPair());
+});
+test.after(stopAll);
+
+const same = (name: string): Promise<string> => waitUntilSame(primary, replica, name);
+const txidNow = async (name: string): Promise<number> => txidOf((await primary.position(name))!);
+const writes = async (): Promise<number> => (await primary.status()).requests.WRITE ?? 0;
+
+function open(name: string, ...pragmas: string[]): Sqlite.Database {
+  const db = new Sqlite(primary.path(name), { timeout: 10_000 });
+  for (const pragma of ['journal_mode = WAL', ...pragmas]) db.pragma(pragma);
+  db.exec('CREATE TABLE IF NOT EXISTS t (a)');
+  return db;
+}
+
+function insert(db: Sqlite.Database, rows: number): void {
+  const statement = db.prepare('INSERT INTO t VALUES (randomblob(600))');
+  for (let i = 0; i < rows; i++) statement.run();
+}
+
+function commitUnpublished(name: string): void {
+  const { frames, pageCount } = parseWalIndexHeader(readFileSync(primary.path(`${name}-shm`)))!;
+  writeUnpublishedCommit(primary.path(`${name}-wal`), frames, 2, Buffer.alloc(4096, 7), pageCount);
+}
+
+async function isSound(name: string): Promise<void> {
+  await same(name);
+  assert.is(contentChecksum(replica.backing(name)), contentChecksum(primary.backing(name)));
+  assert.equal((await primary.status()).problems, []);
+}
+
+test('a commit is no request, and comes to the replica', async () => {
+  const db = open('requests.db', 'wal_autocheckpoint = 0');
+  await same('requests.db');
+  const [before, txid] = [await writes(), await txidNow('requests.db')];
+  insert(db, ROWS);
+  await same('requests.db');
+  assert.is(await txidNow('requests.db'), txid + ROWS);
+  assert.is(await writes(), before);
+  db.close();
+  await isSound('requests.db');
+});
+
+test('a WAL that begins afresh again and again, with readers that hold it up now and then', async () => {
+  const name = 'afresh.db';
+  const db = open(name, 'wal_autocheckpoint = 8');
+  const reader = open(name);
+  const before = await same(name).then(() => txidNow(name));
+  for (let i = 0; i < 40; i++) {
+    if (i % 5 === 0) {
+      reader.exec('BEGIN');
+      reader.prepare('SELECT count(*) FROM t').get();
+    }
+    insert(db, 12);
+    if (i % 5 === 2) reader.exec('COMMIT');
+    if (i % 7 === 0) db.pragma('wal_checkpoint(RESTART)');
+    if (i % 11 === 0) db.pragma('wal_checkpoint(TRUNCATE)');
+  }
+  await same(name);
+  assert.is(await txidNow(name), before + 40 * 12);
+  reader.close();
+  db.close();
+  await isSound(name);
+});
+
+test('a commit that its writer never published is none', async () => {
+  const name = 'unpublished.db';
+  const db = open(name);
+  insert(db, 3);
+  await same(name);
+  const txid = await txidNow(name);
+  commitUnpublished(name);
+  insert(db, 1);
+  await same(name);
+  assert.is(await txidNow(name), txid + 1);
+  commitUnpublished(name);
+  db.pragma('wal_checkpoint(RESTART)');
+  insert(db, 1);
+  await same(name);
+  assert.is(await txidNow(name), txid + 2);
+  commitUnpublished(name);
+  db.close();
+  await isSound(name);
+});
+
+test('without a wal-index, and after an application that was killed and left one', async () => {
+  const name = 'exclusive.db';
+  const killed = spawn('sqlite3', [primary.path(name)], { stdio: ['pipe', 'pipe', 'inherit'] });
+  killed.stdin.write('PRAGMA journal_mode=WAL; CREATE TABLE t(a); INSERT INTO t VALUES(1); SELECT 1;\n');
+  await new Promise((resolve) => killed.stdout.once('data', resolve));
+  const ended = new Promise((resolve) => killed.once('close', resolve));
+  killed.kill('SIGKILL');
+  await ended;
+  const db = open(name, 'wal_autocheckpoint = 0');
+  db.close();
+  const alone = new Sqlite(primary.path(name));
+  alone.pragma('locking_mode = EXCLUSIVE');
+  alone.pragma('wal_autocheckpoint = 10');
+  insert(alone, 50);
+  await same(name);
+  assert.is(await txidNow(name), 53);
+  alone.close();
+  await isSound(name);
+});
+
+test('commits while the node is killed and another one comes', async () => {
+  const name = 'killed.db';
+  const db = open(name, 'wal_autocheckpoint = 0');
+  insert(db, 10);
+  await same(name);
+  const txid = await txidNow(name);
+  const next = primary.killNode();
+  // The node is dead, or another one is being started: a commit needs neither.
+  insert(db, ROWS);
+  await next;
+  insert(db, 10);
+  await same(name);
+  assert.is(await txidNow(name), txid + ROWS + 10);
+  db.pragma('wal_autocheckpoint = 10');
+  insert(db, 50);
+  await same(name);
+  assert.is(await txidNow(name), txid + ROWS + 60);
+  db.close();
+  await isSound(name);
+});
+
+test('a node that takes over takes an unpublished commit for one, until the next writer overwrites it', async () => {
+  const name = 'phantom.db';
+  const db = open(name, 'wal_autocheckpoint = 0');
+  insert(db, 3);
+  await same(name);
+  const killed = primary.killNode();
+  commitUnpublished(name);
+  await killed;
+  insert(db, 2);
+  await isSound(name);
+  assert.is((db.prepare('SELECT count(*) AS n FROM t').get() as { n: number }).n, 5);
+  db.close();
+  await isSound(name);
+});
+
+test('after a takeover: a wal-index of a killed application, and another that needs none', async () => {
+  const name = 'stale.db';
+  const killed = spawn('sqlite3', [primary.path(name)], { stdio: ['pipe', 'pipe', 'inherit'] });
+  killed.stdin.write('PRAGMA journal_mode=WAL; CREATE TABLE t(a); INSERT INTO t VALUES(1); SELECT 1;\n');
+  await new Promise((resolve) => killed.stdout.once('data', resolve));
+  await same(name);
+  await primary.killNode();
+  const ended = new Promise((resolve) => killed.once('close', resolve));
+  killed.kill('SIGKILL');
+  await ended;
+  const alone = new Sqlite(primary.path(name));
+  alone.pragma('locking_mode = EXCLUSIVE');
+  alone.pragma('wal_autocheckpoint = 10');
+  insert(alone, 50);
+  await same(name);
+  assert.is(await txidNow(name), 53);
+  alone.close();
+  await isSound(name);
+});
+
+test('a replica that joins while WALs begin afresh gets one image of one moment', async () => {
+  const name = 'joined.db';
+  const db = open(name, 'wal_autocheckpoint = 5', 'synchronous = OFF');
+  insert(db, 2000);
+  await same(name);
+  const late = startReplica(primary);
+  let joined = false;
+  void late.then(() => {
+    joined = true;
+  });
+  while (!joined) {
+    insert(db, 5);
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+  const node = await late;
+  insert(db, 5);
+  await waitForReplica(primary, node, name);
+  assert.is(contentChecksum(node.backing(name)), contentChecksum(primary.backing(name)));
+  db.close();
+  await isSound(name);
+  await node.stop();
+});
+
+test.run();
