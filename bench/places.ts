@@ -14,7 +14,7 @@ export interface Node {
 export interface NodeOptions {
   readonly locks?: 'kernel' | 'sluice';
   readonly wakeups?: 'auto' | 'off';
-  readonly passthrough?: 'auto' | 'off';
+  readonly passthrough?: 'on' | 'off';
   readonly driver?: 'raw' | 'libfuse';
   /** The primary to follow; left out: a primary. */
   readonly follow?: Node;
@@ -34,7 +34,7 @@ export async function startNode(root: string, name: string, options: NodeOptions
       driver: options.driver ?? 'raw',
       locks: options.locks ?? 'kernel',
       wakeups: options.wakeups ?? 'auto',
-      passthrough: options.passthrough ?? 'auto',
+      passthrough: options.passthrough ?? 'off',
     },
     http: { listen: `127.0.0.1:${http}` },
     replication: { listen: options.follow === undefined ? `127.0.0.1:${stream}` : 'off' },

@@ -43,7 +43,7 @@ export async function startNode(options: StartNodeOptions): Promise<RunningNode>
   }
 
   const locks = config.mount.locks === 'sluice' ? 'sluice' : 'kernel';
-  const passes = config.mount.passthrough === 'auto' && role.role === 'primary';
+  const passes = config.mount.passthrough === 'on' && role.role === 'primary';
   const fuseShared = createShared(config.mount.wakeups);
   const served = {
     mountPath: config.mount.path,

@@ -104,7 +104,7 @@ const mountShape = {
   driver: oneOf(['auto', 'raw', 'libfuse']).default('auto'),
   locks: oneOf(['auto', 'kernel', 'sluice']).default('auto'),
   wakeups: oneOf(['auto', 'always', 'off']).default('auto'),
-  passthrough: oneOf(['auto', 'off']).default('auto'),
+  passthrough: oneOf(['on', 'off']).default('off'),
 };
 
 const httpShape = {

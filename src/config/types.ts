@@ -21,8 +21,8 @@ export interface MountConfig {
   readonly driver: 'auto' | 'raw' | 'libfuse';
   readonly locks: 'auto' | 'kernel' | 'sluice';
   readonly wakeups: 'auto' | 'always' | 'off';
-  /** `auto`: the kernel writes WALs by itself, where it can. */
-  readonly passthrough: 'auto' | 'off';
+  /** `on`: the kernel writes WALs by itself, where it can. */
+  readonly passthrough: 'on' | 'off';
 }
 
 export interface HttpConfig {

@@ -61,7 +61,7 @@ export class CaptureWatcher implements Watcher {
     this.main = new MainLink(options.shared, options.send, (database) => this.pins.grant(database));
     this.files = new DatabaseGate(options.shared, this.main, options.marks);
     this.wals = new WalGate(this.main, this.files);
-    this.pins = new PinDesk(options.shared, this.main);
+    this.pins = new PinDesk(options.shared, this.main, (database) => this.wals.inFile(database));
     this.databases = new TrackedDatabases(options.backing, options.shared, options.databases, (slot, name) =>
       options.send({ kind: 'found', slot, name }),
     );
@@ -186,7 +186,7 @@ export class CaptureWatcher implements Watcher {
       case 'journal':
         return size === 0 ? this.files.settle(database) : PROCEED;
       case 'main': {
-        const caughtUp = this.wals.mayEndCheckpoint(database);
+        const caughtUp = this.wals.mayEndCheckpoint(database, node, size);
         return caughtUp === PROCEED ? this.files.mayResize(database, node, size) : caughtUp;
       }
       default:
@@ -265,6 +265,7 @@ export class CaptureWatcher implements Watcher {
       if (!node.orphan) this.arrived(node, tag);
       return;
     }
+    this.wals.look(database);
     this.files.settleUnjournaled(database);
   }
 
@@ -413,6 +414,7 @@ export class CaptureWatcher implements Watcher {
       if (kind === 'wal') {
         database.walNode = companion;
         this.wals.load(database);
+        if (companion.passed) this.watchWal(database, true);
       } else if (kind === 'shm') database.shmNode = companion;
       else if (kind === 'journal') {
         database.journalOpen = startsJournal(companion);
@@ -446,7 +448,9 @@ export class CaptureWatcher implements Watcher {
   /** What was written without a journal is, or was, taken for a transaction. */
   private isSettled(database: TrackedDatabase | undefined): boolean {
     try {
-      return database === undefined || this.files.settleUnlocked(database);
+      if (database === undefined) return true;
+      this.wals.look(database);
+      return this.files.settleUnlocked(database);
     } catch {
       // The file cannot be read now: main asks again.
       return false;

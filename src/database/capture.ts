@@ -210,6 +210,8 @@ export class Capture {
     return this.captureWal();
   };
 
+  private readonly progress = (): void => this.wakeIfWaiting();
+
   private wakeIfWaiting(): void {
     if (this.shared.takeWaiting(this.database.slot)) this.hooks.wakeWorker();
   }
@@ -250,7 +252,7 @@ export class Capture {
 
   /** Logs what is committed in the WAL and not logged yet. A promise only if something is large. */
   private captureWal(): void | Promise<void> {
-    const result = this.wal.take(this.readWhole);
+    const result = this.wal.take(this.readWhole, this.progress);
     if (result === undefined) this.wakeIfWaiting();
     return result?.then(() => this.wakeIfWaiting());
   }
@@ -276,7 +278,7 @@ export class Capture {
       return;
     }
     const { pageSize } = facts.header;
-    const inWal = pages === undefined && this.shared.walFrames(database.slot) > 0;
+    const inWal = pages === undefined && this.wal.committed().frames > 0;
     if (database.needsWholeRead || pageSize !== database.pageSize) return this.captureWhole();
     if (inWal) return this.captureBesideWal();
     const numbers =

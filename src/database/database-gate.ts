@@ -121,6 +121,11 @@ export class DatabaseGate {
   }
 
   private cutsContent(database: TrackedDatabase, size: number): boolean {
-    return size < this.shared.position(database.slot).pageCount * database.pageSize;
+    const { backfilled, wal, checkpointing } = database;
+    // Others may have made it longer, in the WAL, while a checkpoint waited.
+    const isCheckpoint =
+      checkpointing && database.walNode?.passed === true && backfilled?.generation === wal.generation;
+    const pages = isCheckpoint ? backfilled.pages : this.shared.position(database.slot).pageCount;
+    return size < pages * database.pageSize;
   }
 }

@@ -12,6 +12,8 @@ export class PinDesk {
   constructor(
     private readonly shared: SharedState,
     private readonly main: MainLink,
+    /** Frames of a WAL that the kernel writes by itself that are in the database file. */
+    private readonly inFile: (database: TrackedDatabase) => number,
   ) {}
 
   ask(database: TrackedDatabase, request: Extract<ToWorker, { kind: 'pin' }>): void {
@@ -46,7 +48,11 @@ export class PinDesk {
     if (!isPassed && !this.main.isLogged(database)) return;
     this.waiting.delete(database);
     const position = this.shared.position(slot);
-    const frames = isPassed ? framesBeside(database, position) : wal.header === undefined ? 0 : wal.committedFrames;
+    const frames = isPassed
+      ? this.framesBeside(database, position)
+      : wal.header === undefined
+        ? 0
+        : wal.committedFrames;
     for (const { pin, path } of database.waitingPins.splice(0)) {
       if (database.pageSize === 0 || position.pageCount === 0) {
         this.refuse(slot, pin, 'the database is gone');
@@ -58,13 +64,12 @@ export class PinDesk {
       this.main.send({ kind: 'pinned', slot, pin, flags: flags.buffer, frames, pageSize, ...position });
     }
   }
-}
 
-/** Frames of the WAL that belong to the image beside what the database file has. */
-function framesBeside({ wal, backfilled }: TrackedDatabase, position: WalPart): number {
-  const { header, generation } = wal;
-  const isOfPosition = header?.salt1 === position.walSalt1 && header.salt2 === position.walSalt2;
-  // What a checkpoint has brought to the file whole is to be read there: its WAL may begin afresh unseen.
-  const isInFile = backfilled?.generation === generation && position.walFrames <= backfilled.frames;
-  return isOfPosition && !isInFile ? position.walFrames : 0;
+  /** Frames of the WAL that belong to the image beside what the database file has. */
+  private framesBeside(database: TrackedDatabase, position: WalPart): number {
+    const { header } = database.wal;
+    const isOfPosition = header?.salt1 === position.walSalt1 && header.salt2 === position.walSalt2;
+    // What a checkpoint has brought to the file whole is to be read there: its WAL may begin afresh unseen.
+    return isOfPosition && position.walFrames > this.inFile(database) ? position.walFrames : 0;
+  }
 }

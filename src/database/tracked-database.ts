@@ -47,8 +47,8 @@ export class TrackedDatabase {
   dropped = false;
   /** The state of the WAL that main has compared with the database file. */
   compared: { readonly generation: number; readonly frames: number; readonly how: Comparison } | undefined;
-  /** The state of the WAL, nobody telling of its writes, that a checkpoint has brought to the database file. */
-  backfilled: { readonly generation: number; readonly frames: number } | undefined;
+  /** What a complete checkpoint has brought to the database file, of a WAL of whose writes nobody tells: frames, and the pages that the file then has. */
+  backfilled: { readonly generation: number; readonly frames: number; readonly pages: number } | undefined;
   /** Frames of that WAL that its users had published when it was last looked at; undefined where none of them says it. */
   published: number | undefined;
   /** The wal-index was seen to change since a handle of it was closed: it is no old one that nobody uses. */

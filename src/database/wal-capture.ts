@@ -1,5 +1,11 @@
 import { lockPage } from '../ltx/index.js';
-import { frameCommitSize, framePageNumber, WAL_FRAME_HEADER_SIZE, type WalIndexHeader } from '../sqlite/index.js';
+import {
+  frameCommitSize,
+  frameIsOf,
+  framePageNumber,
+  WAL_FRAME_HEADER_SIZE,
+  type WalIndexHeader,
+} from '../sqlite/index.js';
 import type { Database } from './database.js';
 import type { FrameBuffer } from './frame-buffer.js';
 import { databaseFileFacts, PageImages } from './page-images.js';
@@ -65,9 +71,9 @@ export class WalCapture {
 
   /**
    * Logs what is committed in the WAL and not logged yet; small transactions in this turn of the event loop. A promise
-   * only if something is large, or if the database has to be read whole first.
+   * only if it is much, or if the database has to be read whole first. `progress`: something was logged.
    */
-  take(readWhole: () => Promise<void>): void | Promise<void> {
+  take(readWhole: () => Promise<void>, progress: () => void): void | Promise<void> {
     const { database, shared } = this;
     const { slot } = database;
     for (;;) {
@@ -77,9 +83,12 @@ export class WalCapture {
       if (this.wal === undefined) throw new Error('the WAL cannot be opened');
       // Of another page size: another database was copied over this one.
       const isOther = this.wal.header.pageSize !== database.pageSize;
-      if (database.needsWholeRead || isOther) return readWhole().then(() => this.take(readWhole));
-      if (this.takeSmall(end)) return this.takeLarge(end).then(() => this.take(readWhole));
+      if (database.needsWholeRead || isOther) return readWhole().then(() => this.take(readWhole, progress));
+      if (this.takeSmall(end)) return this.takeLarge(end).then(() => this.take(readWhole, progress));
       shared.publishLogged(slot, generation, this.logged);
+      progress();
+      // Others get their turn when there is much.
+      if (this.logged < end) return nextTurn().then(() => this.take(readWhole, progress));
     }
   }
 
@@ -166,6 +175,7 @@ export class WalCapture {
     let changed: boolean | undefined = true;
     try {
       for (let i = 0; i < count && changed !== undefined; i++) {
+        if (!frameIsOf(wal.header, frames, i * wal.frameSize)) throw new Error(`frame ${first + i} is of another WAL`);
         const commit = frameCommitSize(frames, i * wal.frameSize);
         if (commit === 0) continue;
         changed = this.takeFrames(from, i + 1, first, commit);

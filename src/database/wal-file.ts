@@ -2,6 +2,7 @@ import { fstatSync } from 'node:fs';
 import { closeSync, readSync } from '../disk/index.js';
 import {
   frameCommitSize,
+  frameIsOf,
   framePageNumber,
   parseWalHeader,
   WAL_FRAME_HEADER_SIZE,
@@ -59,6 +60,7 @@ export class WalFile {
     if (readSync(this.fd, this.head, 0, WAL_FRAME_HEADER_SIZE, this.offsetOf(frame)) < WAL_FRAME_HEADER_SIZE) {
       throw new Error(`the WAL ends within frame ${frame}`);
     }
+    if (!frameIsOf(this.header, this.head, 0)) throw new Error(`frame ${frame} is of another WAL`);
     return { pageNumber: framePageNumber(this.head, 0), commitSize: frameCommitSize(this.head, 0) };
   }
 

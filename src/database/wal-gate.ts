@@ -1,3 +1,4 @@
+import { fstatSync } from 'node:fs';
 import { readSync } from '../disk/index.js';
 import { DEFER, type FileNode, PROCEED, type Verdict } from '../fuse/index.js';
 import { WAL_HEADER_SIZE } from '../sqlite/index.js';
@@ -35,6 +36,13 @@ export class WalGate {
     return more;
   }
 
+  /** Frames that are in the database file for sure. */
+  inFile(database: TrackedDatabase): number {
+    const { wal, backfilled } = database;
+    const known = backfilled?.generation === wal.generation ? backfilled.frames : 0;
+    return Math.max(known, this.looks.backfilled(database));
+  }
+
   /** A look that main asks for. */
   lookFor(database: TrackedDatabase): Looked {
     const { wal } = database;
@@ -43,7 +51,7 @@ export class WalGate {
     const { committedFrames } = wal;
     const frames = wal.generation === generation ? committedFrames - before : committedFrames;
     const isExact = !database.walBroken && database.published === committedFrames && database.pending === undefined;
-    return { frames, more, published: isExact ? committedFrames : undefined };
+    return { frames, more: more || database.walBroken, published: isExact ? committedFrames : undefined };
   }
 
   /** Before a write to the database file: what a checkpoint brings there must be in the log. */
@@ -59,14 +67,19 @@ export class WalGate {
    * Before the database file gets its size, which is the last that a checkpoint does before it says that it is complete: from then
    * on the WAL may begin afresh, without anybody telling.
    */
-  mayEndCheckpoint(database: TrackedDatabase): Verdict {
+  mayEndCheckpoint(database: TrackedDatabase, node: FileNode, size: number): Verdict {
     const { wal, walNode } = database;
     if (walNode?.passed !== true || database.journalOpen) return PROCEED;
+    // With mmap_size SQLite makes the file longer when it begins a checkpoint.
+    if (size > fstatSync(node.fd()).size) return PROCEED;
     const { main } = this;
     if (!main.resolve(database) || main.isHeld(database)) return DEFER;
     this.look(database, true);
     if (wal.header === undefined) return PROCEED;
-    if (!main.resolve(database) || !main.isLogged(database)) return DEFER;
+    const ending = this.looks.ending(database);
+    // What others commit meanwhile keeps the WAL from beginning afresh.
+    const isEnough = ending !== undefined && main.isLoggedTo(database, ending.frames);
+    if (!main.resolve(database) || !(isEnough || main.isLogged(database))) return DEFER;
     if (this.behind !== undefined) return main.askToUndo(database, this.behind);
     // Where others may commit meanwhile, the last transaction need not be in the file.
     const how = isShared(database) ? 'none' : 'last';
@@ -74,7 +87,7 @@ export class WalGate {
       if (!this.isCompared(database, how) && main.askToCompare(database, how) === DEFER) return DEFER;
       for (const pin of database.pins) pin.saveWal();
     }
-    database.backfilled = { generation: wal.generation, frames: wal.committedFrames };
+    database.backfilled = ending === undefined ? undefined : { generation: wal.generation, ...ending };
     return PROCEED;
   }
 

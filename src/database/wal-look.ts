@@ -1,6 +1,7 @@
 import { readSync } from '../disk/index.js';
 import type { FileNode } from '../fuse/index.js';
 import {
+  backfilledFrames,
   backfillingFrames,
   parseWalHeader,
   parseWalIndexHeader,
@@ -65,12 +66,31 @@ export class WalLook {
    * cheaper than a look.
    */
   isLogged({ wal, shmNode }: TrackedDatabase, isLogged: (frames: number) => boolean): boolean {
-    if (wal.header === undefined || shmNode === undefined || !isInUse(shmNode)) return false;
+    const index = this.index(wal.header, shmNode);
+    if (index === undefined) return false;
+    return isLogged(backfillingFrames(this.prefix, index.frames));
+  }
+
+  /** How far the checkpoint goes that is about to end, as its wal-index says; undefined if it does not say. */
+  ending({ wal, shmNode }: TrackedDatabase): { readonly frames: number; readonly pages: number } | undefined {
+    const index = this.index(wal.header, shmNode);
+    if (index === undefined) return undefined;
+    const frames = backfillingFrames(this.prefix, index.frames);
+    return { frames, pages: frames === 0 ? 0 : wal.pagesAt(frames) };
+  }
+
+  /** Frames that the wal-index says are in the database file. */
+  backfilled({ wal, shmNode }: TrackedDatabase): number {
+    return this.index(wal.header, shmNode) === undefined ? 0 : backfilledFrames(this.prefix);
+  }
+
+  /** Of this WAL, if it is in use and can be read now. */
+  private index(header: WalHeader | undefined, shmNode: FileNode | undefined): WalIndexHeader | undefined {
     const { prefix } = this;
-    if (readSync(shmNode.fd(), prefix, 0, prefix.length, 0) < prefix.length) return false;
+    if (header === undefined || shmNode === undefined || !isInUse(shmNode)) return undefined;
+    if (readSync(shmNode.fd(), prefix, 0, prefix.length, 0) < prefix.length) return undefined;
     const index = parseWalIndexHeader(prefix);
-    if (index === undefined || index.salt1 !== wal.header.salt1 || index.salt2 !== wal.header.salt2) return false;
-    return isLogged(backfillingFrames(prefix, index.frames));
+    return index?.salt1 === header.salt1 && index.salt2 === header.salt2 ? index : undefined;
   }
 
   /** What the wal-index says; `none`: nobody uses it. */

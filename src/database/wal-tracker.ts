@@ -83,6 +83,11 @@ export class WalTracker {
     return this.committedFrames === 0 || this.isFrame(this.committedFrames, this.committedSum);
   }
 
+  /** Pages of the database after frame `number`, from 1, which is a commit. */
+  pagesAt(number: number): number {
+    return this.isFrame(number) ? frameCommitSize(this.headerBytes, 0) : 0;
+  }
+
   /** Whether the checksum chain leads from the WAL's header to the last committed frame. Reads all of it. */
   verifiesAll(): boolean {
     const whole = new WalTracker(this.read);

@@ -92,6 +92,11 @@ export function frameCommitSize(bytes: Uint8Array, start: number): number {
   return readWord(bytes, start + 4);
 }
 
+/** Whether the frame's header, at `start`, has the WAL's salts. */
+export function frameIsOf(header: WalHeader, bytes: Uint8Array, start: number): boolean {
+  return readWord(bytes, start + 8) === header.salt1 && readWord(bytes, start + 12) === header.salt2;
+}
+
 /**
  * Whether the frame (header and page) at `start` belongs after what `sum` covers: right salts, a page number, and the
  * right checksum. If so `sum` goes on to cover it, else it is unchanged.

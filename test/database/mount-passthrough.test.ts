@@ -29,7 +29,7 @@ let primary: ClusterNode;
 let replica: ClusterNode;
 
 test.before(async () => {
-  ({ primary, replica } = await startPair());
+  ({ primary, replica } = await startPair({ mount: { passthrough: 'on' } }));
 });
 test.after(stopAll);
 

@@ -18,7 +18,7 @@ let primary: ClusterNode;
 let replica: ClusterNode;
 
 test.before(async () => {
-  ({ primary, replica } = await startPair({ mount: { passthrough: 'off' } }));
+  ({ primary, replica } = await startPair());
 });
 test.after(stopAll);
 

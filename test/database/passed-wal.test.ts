@@ -1,4 +1,4 @@
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, ftruncateSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Sqlite from 'better-sqlite3';
@@ -96,7 +96,10 @@ class Rig {
 
   /** A checkpoint that is complete sets the file's size. */
   truncate(): number {
-    return this.watcher.mayResize(this.main, this.index.pageCount * PAGE);
+    const bytes = this.index.pageCount * PAGE;
+    // Its writes have made the file as long as that.
+    ftruncateSync(this.main.fd(), bytes);
+    return this.watcher.mayResize(this.main, bytes);
   }
 
   /** Main logs all that it knows to be committed. */
@@ -174,6 +177,31 @@ withRig('a checkpoint is not complete before all is logged', (rig) => {
   assert.is(rig.truncate(), DEFER);
   rig.log();
   assert.is(rig.truncate(), PROCEED);
+});
+
+withRig('what makes the file longer, at the beginning of a checkpoint, is not its end', (rig) => {
+  rig.insert();
+  assert.is(rig.watcher.mayResize(rig.main, 100 * PAGE), PROCEED);
+  rig.look();
+  rig.log();
+  const pinned = rig.pin(1);
+  assert.is(pinned?.kind === 'pinned' && pinned.frames, rig.index.frames);
+});
+
+withRig('what others commit while the end of a checkpoint waits makes no cut of it', (rig) => {
+  rig.insert();
+  assert.is(rig.truncate(), DEFER);
+  const size = rig.index.pageCount * PAGE;
+  rig.log();
+  assert.is(rig.truncate(), PROCEED);
+  // Main has logged more pages than the file is to have.
+  const { frames, salt1, salt2, pageCount } = rig.index;
+  const wal = { walFrames: frames, walSalt1: salt1, walSalt2: salt2 };
+  rig.shared.setPosition(0, 2, 1n << 63n, pageCount + 50, wal);
+  assert.is(rig.watcher.mayResize(rig.main, size), PROCEED);
+  rig.inbox.push({ kind: 'settle', slot: 0 });
+  rig.watcher.woken();
+  assert.equal(rig.take('changed'), []);
 });
 
 withRig('and before main has copied the WAL for who reads it', (rig) => {

@@ -31,8 +31,7 @@ export async function record(options: RecordingOptions): Promise<void> {
   Object.assign(process.env, variables);
   let node: ClusterNode | undefined;
   try {
-    // What the kernel writes by itself is in no trace.
-    node = await startPrimary({ dir, mount: { passthrough: 'off' } });
+    node = await startPrimary({ dir });
     appendMark(trace, JSON.stringify({ mount: node.mount } satisfies MountMark));
     for (const { name, run } of WORKLOADS) {
       if (options.workloads !== undefined && !options.workloads.includes(name)) continue;
