@@ -154,10 +154,11 @@ class WalWatch {
       this.ask();
       return true;
     }
-    clearTimeout(this.timer);
     this.known = index.frames;
     this.written = false;
-    this.looked(index.frames - known, false);
+    this.againMs = FIRST_AGAIN_MS;
+    // The next commit may have been written already, and noticed, and be published without another notice.
+    this.looked(index.frames - known, true);
     return true;
   }
 
