@@ -1,9 +1,7 @@
 import {
-  closeSync,
   ftruncateSync,
   mkdirSync,
   mkdtempSync,
-  openSync,
   readFileSync,
   renameSync,
   rmSync,
@@ -20,8 +18,9 @@ import { CaptureWatcher } from '../../src/database/capture-watcher.js';
 import { NO_SLOT, SharedState } from '../../src/database/shared.js';
 import { UnloggedMarks } from '../../src/database/unlogged-marks.js';
 import type { FromWorker, ToWorker } from '../../src/database/worker-messages.js';
-import { DEFER, type FileNode, PROCEED } from '../../src/fuse/index.js';
+import { DEFER, PROCEED } from '../../src/fuse/index.js';
 import { WAL_FRAME_HEADER_SIZE, WAL_HEADER_SIZE } from '../../src/sqlite/index.js';
+import { FakeFile } from './support/fake-file.js';
 import { writeUnpublishedCommit } from './support/unpublished-commit.js';
 
 const test = suite('CaptureWatcher');
@@ -31,30 +30,6 @@ const EACCES = 13;
 const PAGE = 512;
 const FRAME = WAL_FRAME_HEADER_SIZE + PAGE;
 const JOURNAL = Buffer.from('d9d505f920a163d7ffffffff00000000000000010000020000000200', 'hex');
-
-class FakeFile implements FileNode {
-  readonly id = 1;
-  handles = 1;
-  writers = 1;
-  readonly inherited = false;
-  orphan = false;
-  passed = false;
-  tag: unknown;
-  readonly descriptor: number;
-
-  constructor(
-    public path: string,
-    folder: string,
-  ) {
-    this.descriptor = openSync(join(folder, path), 'a+');
-    closeSync(this.descriptor);
-    this.descriptor = openSync(join(folder, path), 'r+');
-  }
-
-  fd(): number {
-    return this.descriptor;
-  }
-}
 
 /** A watcher alone: the test is main. */
 class Rig {
@@ -156,7 +131,7 @@ class Rig {
   }
 
   close(): void {
-    for (const file of this.files) closeSync(file.fd());
+    for (const file of this.files) file.close();
     rmSync(this.folder, { recursive: true, force: true });
   }
 }

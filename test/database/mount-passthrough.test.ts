@@ -60,6 +60,30 @@ async function isSound(name: string): Promise<void> {
   assert.equal((await primary.status()).problems, []);
 }
 
+/** A shell that has made a WAL database, with two transactions after its first, and has it open; returns what kills it. */
+async function startShell(name: string): Promise<() => Promise<unknown>> {
+  const shell = spawn('sqlite3', [primary.path(name)], { stdio: ['pipe', 'pipe', 'inherit'] });
+  shell.stdin.write('PRAGMA journal_mode=WAL; CREATE TABLE t(a); INSERT INTO t VALUES(1); SELECT 1;\n');
+  await new Promise((resolve) => shell.stdout.once('data', resolve));
+  const ended = new Promise((resolve) => shell.once('close', resolve));
+  return () => {
+    shell.kill('SIGKILL');
+    return ended;
+  };
+}
+
+/** After such a shell, an application that uses no wal-index. */
+async function writeAlone(name: string): Promise<void> {
+  const alone = new Sqlite(primary.path(name));
+  alone.pragma('locking_mode = EXCLUSIVE');
+  alone.pragma('wal_autocheckpoint = 10');
+  insert(alone, 50);
+  await same(name);
+  assert.is(await txidNow(name), 53);
+  alone.close();
+  await isSound(name);
+}
+
 test('a commit is no request, and comes to the replica', async () => {
   const db = open('requests.db', 'wal_autocheckpoint = 0');
   await same('requests.db');
@@ -116,22 +140,10 @@ test('a commit that its writer never published is none', async () => {
 
 test('without a wal-index, and after an application that was killed and left one', async () => {
   const name = 'exclusive.db';
-  const killed = spawn('sqlite3', [primary.path(name)], { stdio: ['pipe', 'pipe', 'inherit'] });
-  killed.stdin.write('PRAGMA journal_mode=WAL; CREATE TABLE t(a); INSERT INTO t VALUES(1); SELECT 1;\n');
-  await new Promise((resolve) => killed.stdout.once('data', resolve));
-  const ended = new Promise((resolve) => killed.once('close', resolve));
-  killed.kill('SIGKILL');
-  await ended;
+  await (await startShell(name))();
   const db = open(name, 'wal_autocheckpoint = 0');
   db.close();
-  const alone = new Sqlite(primary.path(name));
-  alone.pragma('locking_mode = EXCLUSIVE');
-  alone.pragma('wal_autocheckpoint = 10');
-  insert(alone, 50);
-  await same(name);
-  assert.is(await txidNow(name), 53);
-  alone.close();
-  await isSound(name);
+  await writeAlone(name);
 });
 
 test('commits while the node is killed and another one comes', async () => {
@@ -172,22 +184,11 @@ test('a node that takes over takes an unpublished commit for one, until the next
 
 test('after a takeover: a wal-index of a killed application, and another that needs none', async () => {
   const name = 'stale.db';
-  const killed = spawn('sqlite3', [primary.path(name)], { stdio: ['pipe', 'pipe', 'inherit'] });
-  killed.stdin.write('PRAGMA journal_mode=WAL; CREATE TABLE t(a); INSERT INTO t VALUES(1); SELECT 1;\n');
-  await new Promise((resolve) => killed.stdout.once('data', resolve));
+  const kill = await startShell(name);
   await same(name);
   await primary.killNode();
-  const ended = new Promise((resolve) => killed.once('close', resolve));
-  killed.kill('SIGKILL');
-  await ended;
-  const alone = new Sqlite(primary.path(name));
-  alone.pragma('locking_mode = EXCLUSIVE');
-  alone.pragma('wal_autocheckpoint = 10');
-  insert(alone, 50);
-  await same(name);
-  assert.is(await txidNow(name), 53);
-  alone.close();
-  await isSound(name);
+  await kill();
+  await writeAlone(name);
 });
 
 test('a replica that joins while WALs begin afresh gets one image of one moment', async () => {

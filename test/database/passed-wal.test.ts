@@ -1,4 +1,4 @@
-import { closeSync, ftruncateSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { ftruncateSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Sqlite from 'better-sqlite3';
@@ -8,39 +8,13 @@ import { CaptureWatcher } from '../../src/database/capture-watcher.js';
 import { SharedState } from '../../src/database/shared.js';
 import { UnloggedMarks } from '../../src/database/unlogged-marks.js';
 import type { FromWorker, ToWorker } from '../../src/database/worker-messages.js';
-import { DEFER, type FileNode, PROCEED } from '../../src/fuse/index.js';
+import { DEFER, PROCEED } from '../../src/fuse/index.js';
 import { parseWalIndexHeader } from '../../src/sqlite/index.js';
+import { FakeFile } from './support/fake-file.js';
 import { writeUnpublishedCommit } from './support/unpublished-commit.js';
 
 const test = suite('CaptureWatcher, where the kernel writes the WAL');
 const PAGE = 4096;
-
-class FakeFile implements FileNode {
-  private static ids = 0;
-  readonly id = ++FakeFile.ids;
-  handles = 1;
-  writers = 1;
-  readonly inherited = false;
-  orphan = false;
-  passed = false;
-  tag: unknown;
-  private readonly descriptor: number;
-
-  constructor(
-    readonly path: string,
-    folder: string,
-  ) {
-    this.descriptor = openSync(join(folder, path), 'r+');
-  }
-
-  fd(): number {
-    return this.descriptor;
-  }
-
-  close(): void {
-    closeSync(this.descriptor);
-  }
-}
 
 /** SQLite writes behind the watcher's back; the test is main, and asks what it may do with the database file. */
 class Rig {

@@ -1,4 +1,4 @@
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
@@ -6,35 +6,18 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { TrackedDatabase } from '../../src/database/tracked-database.js';
 import { type Seen, WalLook } from '../../src/database/wal-look.js';
-import type { FileNode } from '../../src/fuse/index.js';
 import { backfillingFrames, WAL_INDEX_PREFIX_SIZE } from '../../src/sqlite/index.js';
+import { FakeFile } from './support/fake-file.js';
 import { writeUnpublishedCommit } from './support/unpublished-commit.js';
 
 const test = suite('WalLook');
 const PAGE = 4096;
 
 /** A file that the kernel reads and writes by itself. */
-class PassedFile implements FileNode {
-  readonly id = 1;
-  handles = 1;
-  writers = 1;
-  inherited = false;
-  orphan = false;
-  passed = true;
-  tag: unknown;
-  private readonly descriptor: number;
-
-  constructor(readonly path: string) {
-    this.descriptor = openSync(path, 'r+');
-  }
-
-  fd(): number {
-    return this.descriptor;
-  }
-
-  close(): void {
-    closeSync(this.descriptor);
-  }
+function passedFile(path: string, folder: string): FakeFile {
+  const file = new FakeFile(path, folder);
+  file.passed = true;
+  return file;
 }
 
 /** SQLite writes a database; the test looks at its files, as the worker does that is told of nothing. */
@@ -44,8 +27,8 @@ class Rig {
   readonly sqlite: Database.Database;
   readonly database = new TrackedDatabase(0, 'a.db', `${this.path}-wal`);
   readonly looks: WalLook;
-  readonly wal: PassedFile;
-  readonly shm: PassedFile | undefined;
+  readonly wal: FakeFile;
+  readonly shm: FakeFile | undefined;
   exclusive = false;
 
   constructor(pragmas: readonly string[] = []) {
@@ -54,9 +37,9 @@ class Rig {
     this.sqlite.pragma('journal_mode=WAL');
     this.sqlite.pragma('wal_autocheckpoint=0');
     this.sqlite.exec('CREATE TABLE t(a)');
-    this.wal = new PassedFile(`${this.path}-wal`);
+    this.wal = passedFile('a.db-wal', this.folder);
     this.database.walNode = this.wal;
-    if (pragmas.length === 0) this.shm = new PassedFile(`${this.path}-shm`);
+    if (pragmas.length === 0) this.shm = passedFile('a.db-shm', this.folder);
     this.database.shmNode = this.shm;
     this.looks = new WalLook(() => this.exclusive);
   }
