@@ -12,7 +12,6 @@ import {
   startReplica,
   stopAll,
   txidOf,
-  waitForReplica,
   waitUntilSame,
 } from '../support/cluster.js';
 import { writeUnpublishedCommit } from './support/unpublished-commit.js';
@@ -207,8 +206,7 @@ test('a replica that joins while WALs begin afresh gets one image of one moment'
   }
   const node = await late;
   insert(db, 5);
-  await waitForReplica(primary, node, name);
-  assert.is(contentChecksum(node.backing(name)), contentChecksum(primary.backing(name)));
+  await waitUntilSame(primary, node, name);
   db.close();
   await isSound(name);
   await node.stop();
