@@ -210,11 +210,9 @@ export class Capture {
     return this.captureWal();
   };
 
-  private readonly progress = (): void => this.wakeIfWaiting();
-
-  private wakeIfWaiting(): void {
+  private readonly wakeIfWaiting = (): void => {
     if (this.shared.takeWaiting(this.database.slot)) this.hooks.wakeWorker();
-  }
+  };
 
   /** Nothing may hang because one database cannot be captured: it is reported, and read whole at its next change. */
   private failed(error: unknown): void {
@@ -252,7 +250,7 @@ export class Capture {
 
   /** Logs what is committed in the WAL and not logged yet. A promise only if something is large. */
   private captureWal(): void | Promise<void> {
-    const result = this.wal.take(this.readWhole, this.progress);
+    const result = this.wal.take(this.readWhole, this.wakeIfWaiting);
     if (result === undefined) this.wakeIfWaiting();
     return result?.then(() => this.wakeIfWaiting());
   }

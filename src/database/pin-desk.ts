@@ -48,11 +48,8 @@ export class PinDesk {
     if (!isPassed && !this.main.isLogged(database)) return;
     this.waiting.delete(database);
     const position = this.shared.position(slot);
-    const frames = isPassed
-      ? this.framesBeside(database, position)
-      : wal.header === undefined
-        ? 0
-        : wal.committedFrames;
+    const committed = wal.header === undefined ? 0 : wal.committedFrames;
+    const frames = isPassed ? this.framesBeside(database, position) : committed;
     for (const { pin, path } of database.waitingPins.splice(0)) {
       if (database.pageSize === 0 || position.pageCount === 0) {
         this.refuse(slot, pin, 'the database is gone');

@@ -86,10 +86,8 @@ export class WalLook {
 
   /** Of this WAL, if it is in use and can be read now. */
   private index(header: WalHeader | undefined, shmNode: FileNode | undefined): WalIndexHeader | undefined {
-    const { prefix } = this;
     if (header === undefined || shmNode === undefined || !isInUse(shmNode)) return undefined;
-    if (readSync(shmNode.fd(), prefix, 0, prefix.length, 0) < prefix.length) return undefined;
-    const index = parseWalIndexHeader(prefix);
+    const index = this.read(shmNode);
     return index?.salt1 === header.salt1 && index.salt2 === header.salt2 ? index : undefined;
   }
 
@@ -152,10 +150,16 @@ export class WalLook {
     if (shmNode === undefined || !isInUse(shmNode)) return 'none';
     // What an earlier process's handles are is not known: the file may be an old one that nobody uses.
     if (shmNode.handles === 0 && !database.indexMoves && this.isExclusive(database)) return 'none';
-    const { prefix } = this;
-    if (readSync(shmNode.fd(), prefix, 0, prefix.length, 0) < prefix.length) return undefined;
-    const index = parseWalIndexHeader(prefix);
+    const index = this.read(shmNode);
     return index?.initialised === true ? index : undefined;
+  }
+
+  /** Its header; what stands behind it is in `prefix` then. */
+  private read(shmNode: FileNode): WalIndexHeader | undefined {
+    const { prefix } = this;
+    return readSync(shmNode.fd(), prefix, 0, prefix.length, 0) < prefix.length
+      ? undefined
+      : parseWalIndexHeader(prefix);
   }
 }
 

@@ -1,6 +1,7 @@
 import {
   frameCommitSize,
   frameFollows,
+  frameIsOf,
   parseWalHeader,
   WAL_FRAME_HEADER_SIZE,
   WAL_HEADER_SIZE,
@@ -101,7 +102,7 @@ export class WalTracker {
     if (header === undefined) return false;
     const position = WAL_HEADER_SIZE + (number - 1) * this.frameSize;
     if (this.read(bytes, WAL_FRAME_HEADER_SIZE, position) < WAL_FRAME_HEADER_SIZE) return false;
-    if (bytes.readUInt32BE(8) !== header.salt1 || bytes.readUInt32BE(12) !== header.salt2) return false;
+    if (!frameIsOf(header, bytes, 0)) return false;
     return sum === undefined || (bytes.readUInt32BE(16) === sum.s0 && bytes.readUInt32BE(20) === sum.s1);
   }
 

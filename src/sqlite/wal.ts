@@ -102,8 +102,7 @@ export function frameIsOf(header: WalHeader, bytes: Uint8Array, start: number): 
  * right checksum. If so `sum` goes on to cover it, else it is unchanged.
  */
 export function frameFollows(header: WalHeader, sum: WalChecksum, bytes: Uint8Array, start: number): boolean {
-  if (readWord(bytes, start + 8) !== header.salt1 || readWord(bytes, start + 12) !== header.salt2) return false;
-  if (framePageNumber(bytes, start) === 0) return false;
+  if (!frameIsOf(header, bytes, start) || framePageNumber(bytes, start) === 0) return false;
   const { s0, s1 } = sum;
   walChecksum(sum, header.bigEndian, bytes, start, 8);
   walChecksum(sum, header.bigEndian, bytes, start + WAL_FRAME_HEADER_SIZE, header.pageSize);
