@@ -21,6 +21,8 @@ const CACHED_BYTES = 32 * 1024 * 1024;
 const CACHE_STEP_BYTES = 256 * 1024;
 /** Frame headers between two turns of the event loop. */
 const FRAMES_PER_TURN = 2048;
+/** From so many bytes that wait to be logged on, the commits in each piece that is read are one transaction: that is how to catch up. */
+const BEHIND_BYTES = 4 * READ_BYTES;
 
 /** Turns the commits in one database's WAL into transactions. Main thread; one call at a time. */
 export class WalCapture {
@@ -171,15 +173,25 @@ export class WalCapture {
     const frames = this.buffer.reserve(fit * wal.frameSize);
     const first = this.logged;
     const count = wal.readFrames(frames, first, Math.min(fit, end - first));
+    const isBehind = (end - first) * wal.frameSize >= BEHIND_BYTES;
     let from = 0;
     let changed: boolean | undefined = true;
+    let last = 0;
+    let lastCommit = 0;
     try {
       for (let i = 0; i < count && changed !== undefined; i++) {
         if (!frameIsOf(wal.header, frames, i * wal.frameSize)) throw new Error(`frame ${first + i} is of another WAL`);
         const commit = frameCommitSize(frames, i * wal.frameSize);
         if (commit === 0) continue;
-        changed = this.takeFrames(from, i + 1, first, commit);
-        if (changed !== undefined) from = i + 1;
+        last = i + 1;
+        lastCommit = commit;
+        if (isBehind) continue;
+        changed = this.takeFrames(from, last, first, commit);
+        if (changed !== undefined) from = last;
+      }
+      if (isBehind && last > 0) {
+        changed = this.takeFrames(0, last, first, lastCommit);
+        if (changed !== undefined) from = last;
       }
     } finally {
       this.writer.writePrepared();

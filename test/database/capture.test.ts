@@ -113,6 +113,37 @@ test('a transaction larger than the buffers, in both modes', async () => {
   }
 });
 
+test('commits that wait to be logged in great number are fewer transactions, with the same content', async () => {
+  const on = await bench();
+  const db = shadow(on, 'a.db', 'wal', 4096);
+  await db.run('CREATE TABLE t (id INTEGER PRIMARY KEY, p BLOB)');
+  await on.quiet();
+  const commits = 2500;
+  const insert = db.db.prepare('INSERT INTO t (p) VALUES (randomblob(300))');
+  db.db.pragma('synchronous = OFF');
+  for (let i = 0; i < commits; i++) insert.run();
+  db.db.exec('DELETE FROM t WHERE id > 1000; VACUUM');
+  const wal = readFileSync(`${db.path}-wal`);
+  const from = 32 + db.frames() * (24 + 4096);
+  await on.write('a.db-wal', from, wal.subarray(from));
+  await on.quiet();
+  await db.follow();
+  await on.quiet();
+  const { log } = on.databases.get('a.db')!;
+  assert.ok(log.last < commits / 2, `${log.last} transactions`);
+  assert.is(on.position('a.db')?.split('/')[1], db.content());
+  assert.is(replayLog(on, 'a.db'), db.content());
+  // One by one again.
+  for (let i = 1; i <= 10; i++) {
+    const before = log.last;
+    insert.run();
+    await db.follow();
+    await on.quiet();
+    assert.is(log.last, before + 1);
+  }
+  assert.equal(on.warnings, []);
+});
+
 test('a database whose first transactions are in a WAL that is there already', async () => {
   const on = await bench();
   const db = shadow(on, 'a.db', 'wal');
