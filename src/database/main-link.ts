@@ -38,11 +38,11 @@ export class MainLink {
   }
 
   publishWal({ slot, wal }: TrackedDatabase): void {
-    this.shared.publishWal(slot, wal.generation, wal.committedFrames);
+    this.shared.publishWal(slot, wal.generation, wal.committedFrames, wal.header);
   }
 
   beginWal({ slot, wal }: TrackedDatabase): void {
-    this.shared.beginWal(slot, wal.generation);
+    this.shared.beginWal(slot, wal.generation, wal.header);
   }
 
   /** Main is to log what changed, since the last commit, in the database file. */

@@ -88,12 +88,12 @@ export class PrimaryDatabases implements DatabaseSet {
       if (outcome !== undefined) outcomes.push(outcome);
       if (this.databases[slot] !== undefined || this.refused.has(slot)) slot++;
     }
-    for (const { name, compare, outcome, walFrames } of outcomes) {
+    for (const { name, compare, outcome, wal } of outcomes) {
       const database = this.byName.get(name);
       if (database === undefined) continue;
       const { slot } = database;
       if (compare || outcome === 'new') {
-        shared.publishWal(slot, 0, walFrames);
+        if (wal !== undefined) shared.publishWal(slot, 0, wal.frames, wal);
         await this.captures[slot]!.compare();
       }
       if (!live) database.clearUnlogged(true);
@@ -242,7 +242,7 @@ export class PrimaryDatabases implements DatabaseSet {
     const { folder, mountPath, warn } = this.options;
     let database: Database;
     try {
-      if (isLongGone(folder, name)) return { name, outcome: 'no database', compare: false, walFrames: 0 };
+      if (isLongGone(folder, name)) return { name, outcome: 'no database', compare: false };
       database = this.openDatabase(name, slot);
     } catch (error) {
       this.refused.expect(slot, name);

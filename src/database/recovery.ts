@@ -30,23 +30,36 @@ export interface Recovered {
   readonly compare: boolean;
   /** Its journal is part of a transaction with a database elsewhere: whoever opens it first ends it. */
   readonly journalLeft?: boolean;
-  /** Committed frames of its WAL. */
-  readonly walFrames: number;
+  /** Its WAL, if there is one. */
+  readonly wal?: WalOnDisk | undefined;
 }
 
 /** The WAL as it lies on disk: its commits verify from the first frame on. */
-interface WalOnDisk {
+export interface WalOnDisk {
   readonly salt1: number;
   readonly salt2: number;
   readonly frames: number;
   readonly pageSize: number;
 }
 
+/** Tries to read a WAL that its users begin afresh meanwhile. */
+const WAL_TRIES = 10;
+
 /**
  * Brings a primary's database, its WAL or journal, and its log together before the mount answers.
  * `live`: applications have it open (the node died, the mount did not), so its files must stay as they are.
  */
 export async function recoverPrimary(db: Database, live: boolean, place: MountPlace): Promise<Recovered> {
+  for (let n = 1; ; n++) {
+    try {
+      return await recoverOnce(db, live, place);
+    } catch (error) {
+      if (!(error instanceof WalBeganAfresh) || n === WAL_TRIES) throw error;
+    }
+  }
+}
+
+async function recoverOnce(db: Database, live: boolean, place: MountPlace): Promise<Recovered> {
   const { name } = db;
   mustBeReadable(db.path);
   // First: a file that was cut short in its first transaction need not be a database before it is taken back.
@@ -55,22 +68,21 @@ export async function recoverPrimary(db: Database, live: boolean, place: MountPl
   if (databaseFileFacts(db.path) === undefined) return withoutDatabase(db);
   const journalLeft = journal === 'left';
   const wal = scanWal(db.walPath);
-  const walFrames = wal?.frames ?? 0;
   const unlogged = !live && db.hasUnlogged;
-  const compare = !journalLeft && ((playedBack && walFrames === 0) || unlogged);
+  const compare = !journalLeft && ((playedBack && (wal?.frames ?? 0) === 0) || unlogged);
   const trusted = playedBack && !compare ? undefined : compareTrust(db, wal, playedBack);
   if (trusted !== undefined) {
     const replayed = replayLog(db, trusted, wal);
     if (replayed !== undefined) {
-      return { name, outcome: replayed > 0 ? 'log replayed' : 'clean', compare, journalLeft, walFrames };
+      return { name, outcome: replayed > 0 ? 'log replayed' : 'clean', compare, journalLeft, wal };
     }
   }
   if ((live || journalLeft) && hasHotJournal(db.path)) {
     // In the middle of a transaction: the whole of it is read when the journal ends.
     db.distrust();
-    return { name, outcome: 'read whole', compare: false, journalLeft, walFrames };
+    return { name, outcome: 'read whole', compare: false, journalLeft, wal };
   }
-  return { name, outcome: await readAndDecide(db, wal, live), compare: false, walFrames };
+  return { name, outcome: await readAndDecide(db, wal, live), compare: false, wal };
 }
 
 /**
@@ -89,18 +101,17 @@ export async function recoverReplica(db: Database, live: boolean, place: MountPl
     // Whatever its files are: what had to be kept of them is kept, and a snapshot comes.
     db.log.cut(db.position.txid);
     db.distrust(true);
-    return { name, outcome: 'being replaced', compare: false, walFrames: 0 };
+    return { name, outcome: 'being replaced', compare: false };
   }
   if (journal === 'left') throw cutShort('a transaction over a database elsewhere was cut short');
   const playedBack = journal === 'ended';
   const wal = scanWal(db.walPath);
-  const walFrames = wal?.frames ?? 0;
   const trusted = playedBack && db.found?.clean === true ? undefined : compareTrust(db, wal, playedBack);
   if (trusted !== undefined) {
     const sums = db.loadSums(trusted.pageSize, trusted.pageCount);
     if (sums?.checksum() === trusted.checksum) {
       db.resume(sums);
-      return { name, outcome: 'clean', compare: false, walFrames };
+      return { name, outcome: 'clean', compare: false, wal };
     }
   }
   if (live && hasHotJournal(db.path)) {
@@ -114,7 +125,7 @@ export async function recoverReplica(db: Database, live: boolean, place: MountPl
   // Only a position that was received, and is found again, is still the primary's.
   const origin = db.found !== undefined && samePosition(position, db.found) ? db.found.origin : 0n;
   db.advance({ position, pageSize, pageCount, timeMs: db.state.timeMs, pages: undefined, origin });
-  return { name, outcome: 'read whole', compare: false, walFrames };
+  return { name, outcome: 'read whole', compare: false, wal };
 }
 
 function isEmpty(path: string): boolean {
@@ -131,11 +142,11 @@ function withoutDatabase(db: Database): Recovered {
   if (stat === undefined || !stat.isFile() || stat.size === 0) {
     const had = db.live || db.log.last > db.state.txid;
     if (had) db.markDropped();
-    return { name, outcome: had ? 'gone' : 'no database', compare: false, walFrames: 0 };
+    return { name, outcome: had ? 'gone' : 'no database', compare: false };
   }
-  if (!db.live) return { name, outcome: 'no database', compare: false, walFrames: 0 };
+  if (!db.live) return { name, outcome: 'no database', compare: false };
   db.failAsDamaged();
-  return { name, outcome: 'not a database', compare: false, walFrames: 0 };
+  return { name, outcome: 'not a database', compare: false };
 }
 
 /** The state that may be believed, or undefined. */
@@ -237,6 +248,13 @@ function knownPosition(db: Database, checksum: bigint): Position | undefined {
   return isFound ? { txid: found.txid, checksum } : undefined;
 }
 
+/** Where the kernel writes WALs by itself, applications go on while the node is away. Nothing was concluded from the old one. */
+class WalBeganAfresh extends Error {
+  constructor() {
+    super('the WAL began afresh while it was read');
+  }
+}
+
 async function readFiles(
   db: Database,
   wal: WalOnDisk | undefined,
@@ -249,10 +267,15 @@ async function readFiles(
     return { sums: await readWhole(db.path, pageSize, pageCount), pageSize, pageCount };
   }
   try {
-    const { pageSize } = file.header;
+    const { pageSize, salt1, salt2 } = file.header;
+    if (salt1 !== wal!.salt1 || salt2 !== wal!.salt2) throw new WalBeganAfresh();
     const pageCount = file.frameHeader(wal!.frames - 1).commitSize;
     const newest = await file.newestFrames(0, wal!.frames);
-    return { sums: await readWhole(db.path, pageSize, pageCount, { file, newest }), pageSize, pageCount };
+    const sums = await readWhole(db.path, pageSize, pageCount, { file, newest });
+    if (!file.isCurrent) throw new WalBeganAfresh();
+    return { sums, pageSize, pageCount };
+  } catch (error) {
+    throw file.isCurrent ? error : new WalBeganAfresh();
   } finally {
     file.close();
   }

@@ -57,7 +57,7 @@ export class ReplicaDatabases implements ReplicaSink {
     const outcomes: Recovered[] = [];
     for (const name of names) {
       if (isLongGone(folder, name)) {
-        outcomes.push({ name, outcome: 'no database', compare: false, walFrames: 0 });
+        outcomes.push({ name, outcome: 'no database', compare: false });
         continue;
       }
       const replica = this.addOrRefuse(name);

@@ -13,7 +13,7 @@ export const NO_SLOT = -1;
 
 const GLOBALS = 16;
 /** Int32 words per slot. */
-const SLOT_WORDS = 11;
+const SLOT_WORDS = 13;
 /** 64-bit words per slot. */
 const SLOT_LONGS = 6;
 /** With its place in the ring. */
@@ -55,6 +55,9 @@ enum Slot {
   Held = 9,
   /** Counts writes to the database file, after each. */
   FileWrites = 10,
+  /** Of the WAL of that generation. */
+  WalSalt1 = 11,
+  WalSalt2 = 12,
 }
 
 /** 64-bit fields of a slot. */
@@ -76,6 +79,12 @@ export interface WalPart {
   readonly walSalt2: number;
 }
 
+/** What tells one WAL from the next, of its header. */
+export interface WalSalts {
+  readonly salt1: number;
+  readonly salt2: number;
+}
+
 /** Where a database stands. */
 export interface SharedPosition extends WalPart {
   readonly txid: number;
@@ -83,6 +92,7 @@ export interface SharedPosition extends WalPart {
   readonly pageCount: number;
 }
 
+const NO_SALTS: WalSalts = { salt1: 0, salt2: 0 };
 const NO_WAL: WalPart = { walFrames: 0, walSalt1: 0, walSalt2: 0 };
 
 export class SharedState {
@@ -115,8 +125,8 @@ export class SharedState {
   // --- worker to main -------------------------------------------------------------------------------------------
 
   /** Worker: the WAL of this generation is committed up to `frames`; main should look. */
-  publishWal(slot: number, generation: number, frames: number): void {
-    if (this.walGeneration(slot) !== generation) this.beginWal(slot, generation);
+  publishWal(slot: number, generation: number, frames: number, salts = NO_SALTS): void {
+    if (this.walGeneration(slot) !== generation) this.beginWal(slot, generation, salts);
     Atomics.store(this.words, this.at(slot, Slot.WalFrames), frames);
     this.ringBell(slot);
   }
@@ -128,8 +138,10 @@ export class SharedState {
   }
 
   /** Worker: a new WAL begins. Only after all of the old one is logged, so main cannot mix them up. */
-  beginWal(slot: number, generation: number): void {
+  beginWal(slot: number, generation: number, { salt1, salt2 } = NO_SALTS): void {
     Atomics.store(this.words, this.at(slot, Slot.WalFrames), 0);
+    Atomics.store(this.words, this.at(slot, Slot.WalSalt1), salt1);
+    Atomics.store(this.words, this.at(slot, Slot.WalSalt2), salt2);
     Atomics.store(this.words, this.at(slot, Slot.WalGeneration), generation);
   }
 
@@ -142,6 +154,14 @@ export class SharedState {
       const frames = this.walFrames(slot);
       if (this.walGeneration(slot) === generation) return { generation, frames };
     }
+  }
+
+  /** Main: whether the WAL of this generation has these salts; the file's may be of one that the worker has not seen yet. */
+  isWal(slot: number, generation: number, { salt1, salt2 }: WalSalts): boolean {
+    const isSame =
+      Atomics.load(this.words, this.at(slot, Slot.WalSalt1)) === (salt1 | 0) &&
+      Atomics.load(this.words, this.at(slot, Slot.WalSalt2)) === (salt2 | 0);
+    return isSame && this.walGeneration(slot) === generation;
   }
 
   walGeneration(slot: number): number {

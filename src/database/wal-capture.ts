@@ -21,6 +21,9 @@ const CACHED_BYTES = 32 * 1024 * 1024;
 const CACHE_STEP_BYTES = 256 * 1024;
 /** Frame headers between two turns of the event loop. */
 const FRAMES_PER_TURN = 2048;
+/** Until the worker has looked at a WAL that began afresh, at most so many times. */
+const RESTART_MS = 20;
+const RESTART_TRIES = 100;
 /** From so many bytes that wait to be logged on, the commits in each piece that is read are one transaction: that is how to catch up. */
 const BEHIND_BYTES = 4 * READ_BYTES;
 
@@ -34,6 +37,8 @@ export class WalCapture {
   private lastFrom = 0;
   /** The WAL that was there at the start was replaced. */
   private replaced = false;
+  /** Waits for the worker to have seen the WAL that is in the file. */
+  private restartTries = 0;
   private readonly offsets = new Map<number, number>();
   /** Frames of it that its wal-index says are committed, though the worker has not seen it. */
   private published: { readonly generation: number; readonly frames: number } | undefined;
@@ -82,6 +87,7 @@ export class WalCapture {
       const { generation, frames: end } = this.committed();
       this.at(generation);
       if (this.logged >= end) return;
+      if (!this.isAt(generation)) return this.untilSeen().then(() => this.take(readWhole, progress));
       if (this.wal === undefined) throw new Error('the WAL cannot be opened');
       // Of another page size: another database was copied over this one.
       const isOther = this.wal.header.pageSize !== database.pageSize;
@@ -94,7 +100,12 @@ export class WalCapture {
     }
   }
 
-  /** The WAL of this generation, opened if it is not; undefined if there is none. */
+  /** Whether it is at this generation's WAL, or knows that there is none: not if the file holds another one than the worker saw. */
+  isAt(generation: number): boolean {
+    return generation === this.generation;
+  }
+
+  /** The WAL of this generation, opened if it is not; undefined if there is none, or another one in its place. */
   at(generation: number): WalFile | undefined {
     if (generation !== this.generation) this.open(generation);
     return this.wal;
@@ -277,18 +288,34 @@ export class WalCapture {
 
   private open(generation: number): void {
     this.close();
+    const { slot, walPath, state } = this.database;
+    const wal = WalFile.open(walPath);
+    if (wal !== undefined && !this.shared.isWal(slot, generation, wal.header)) {
+      wal.close();
+      this.logged = 0;
+      return;
+    }
     this.generation = generation;
-    this.wal = WalFile.open(this.database.walPath);
+    this.wal = wal;
     this.cacheOld();
-    const { state } = this.database;
     const known =
       !this.replaced &&
       this.wal !== undefined &&
       state.walFrames > 0 &&
       state.walSalt1 === this.wal.header.salt1 &&
       state.walSalt2 === this.wal.header.salt2;
+    this.restartTries = 0;
     // After a start: what the last process logged of this WAL. A WAL that starts afresh has other salts.
     this.skipTo(generation, known ? state.walFrames : 0);
+  }
+
+  /** Where the kernel writes the WAL by itself, it can have begun afresh since the worker looked. */
+  private async untilSeen(): Promise<void> {
+    if (++this.restartTries > RESTART_TRIES) {
+      this.restartTries = 0;
+      throw new Error('the WAL in the file is not the one that was seen');
+    }
+    await new Promise((resolve) => setTimeout(resolve, RESTART_MS));
   }
 
   /**

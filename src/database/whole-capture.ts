@@ -52,8 +52,7 @@ export class WholeCapture {
         const writes = shared.fileWrites(slot);
         const image = await this.read(limit);
         if (shared.fileWrites(slot) !== writes) continue;
-        // All of it was in the file, so a writer could begin it afresh: the worker finds that out, and says so.
-        if (image?.overlay?.file.isCurrent === false) {
+        if (image === 'of another WAL') {
           await new Promise((resolve) => setTimeout(resolve, RESTART_MS));
           continue;
         }
@@ -65,22 +64,29 @@ export class WholeCapture {
     }
   }
 
-  private async read(limit: number | undefined): Promise<WholeImage | undefined> {
+  private async read(limit: number | undefined): Promise<WholeImage | 'of another WAL' | undefined> {
     const { database } = this;
     const { generation, frames: committed } = this.wal.committed();
     const frames = Math.min(committed, limit ?? committed);
     const file = this.wal.at(generation);
+    if (frames > 0 && !this.wal.isAt(generation)) return 'of another WAL';
     const facts = databaseFileFacts(database.path);
     if (facts === undefined) {
       this.wal.skipTo(generation, committed);
       return undefined;
     }
     const wal = frames > 0 ? file : undefined;
-    const overlay = wal === undefined ? undefined : { file: wal, newest: await wal.newestFrames(0, frames) };
-    const pageSize = wal?.header.pageSize ?? facts.header.pageSize;
-    const pageCount = wal?.frameHeader(frames - 1).commitSize ?? facts.pageCount;
-    const sums = await readWhole(database.path, pageSize, pageCount, overlay);
-    return { sums, pageSize, pageCount, overlay, generation, frames };
+    try {
+      const overlay = wal === undefined ? undefined : { file: wal, newest: await wal.newestFrames(0, frames) };
+      const pageSize = wal?.header.pageSize ?? facts.header.pageSize;
+      const pageCount = wal?.frameHeader(frames - 1).commitSize ?? facts.pageCount;
+      const sums = await readWhole(database.path, pageSize, pageCount, overlay);
+      // All of it was in the file, so a writer could begin it afresh: the worker finds that out, and says so.
+      return wal?.isCurrent === false ? 'of another WAL' : { sums, pageSize, pageCount, overlay, generation, frames };
+    } catch (error) {
+      if (wal?.isCurrent === false) return 'of another WAL';
+      throw error;
+    }
   }
 
   private async accept(image: WholeImage): Promise<WholeOutcome> {
@@ -112,6 +118,7 @@ export class WholeCapture {
   private async logWhole({ sums, pageSize, pageCount, overlay, frames }: WholeImage): Promise<void> {
     const { database } = this;
     const images = new PageImages(database.path, pageSize, overlay);
+    const checksum = sums.checksum();
     database.sums = sums;
     database.sums.truncate(0);
     try {
@@ -119,6 +126,8 @@ export class WholeCapture {
       const wal = overlay === undefined ? {} : { wal: { size: 0, ...saltsOf(overlay.file), frames } };
       const read = (pgno: number, target: Buffer, offset: number) => images.read(pgno, target, offset);
       await this.writer.writeLarge(allPages(pageCount, lockPage(pageSize)), read, { ...facts, ...wal }, false);
+      // Its WAL began afresh between the two readings, where the kernel writes it by itself.
+      if (database.position.checksum !== checksum) throw new Error('the database changed while it was read whole');
     } finally {
       images.close();
     }

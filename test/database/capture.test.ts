@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -10,6 +10,7 @@ import {
   pageChecksum,
   verifyLtx,
 } from '../../src/ltx/index.js';
+import { parseWalHeader, parseWalIndexHeader } from '../../src/sqlite/index.js';
 import { MountBench } from './support/mount-bench.js';
 import { Random } from './support/random.js';
 import { Shadow } from './support/shadow.js';
@@ -141,6 +142,31 @@ test('commits that wait to be logged in great number are fewer transactions, wit
     await on.quiet();
     assert.is(log.last, before + 1);
   }
+  assert.equal(on.warnings, []);
+});
+
+test('a WAL that began afresh without the worker having seen it is left alone until it has', async () => {
+  const on = await bench();
+  const db = shadow(on, 'a.db', 'wal');
+  await db.run('CREATE TABLE t (id INTEGER PRIMARY KEY, p BLOB)');
+  for (let i = 0; i < 5; i++) await db.run('INSERT INTO t (p) VALUES (randomblob(3000))');
+  await db.run('PRAGMA wal_checkpoint(PASSIVE)');
+  await on.quiet();
+  const { generation, frames } = on.shared.wal(0);
+  const old = parseWalHeader(readFileSync(on.backing('a.db-wal')))!;
+  const txid = on.databases.get('a.db')!.state.txid;
+  db.db.exec("UPDATE t SET p = 'other'");
+  const now = readFileSync(`${db.path}-wal`);
+  writeFileSync(on.backing('a.db-wal'), now);
+  // As if a worker that took over had looked a moment before.
+  on.shared.publishWal(0, generation + 1, frames, old);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  assert.is(on.databases.get('a.db')!.state.txid, txid);
+  const committed = parseWalIndexHeader(readFileSync(`${db.path}-shm`))!.frames;
+  on.shared.publishWal(0, generation + 2, committed, parseWalHeader(now)!);
+  await on.quiet();
+  assert.is(on.databases.get('a.db')!.state.txid, txid + 1);
+  assert.is(replayLog(on, 'a.db'), db.content());
   assert.equal(on.warnings, []);
 });
 

@@ -779,4 +779,20 @@ test('a replica that lost its page checksums finds its position in the log', asy
   assert.ok(existsSync(dirname(meta(on, 'sums'))));
 });
 
+test('a WAL that begins afresh while it is read, because applications went on, is read once more', async () => {
+  const { on, db } = await primary('wal');
+  await db.run('PRAGMA wal_checkpoint(PASSIVE)');
+  await on.quiet();
+  await on.stop(false);
+  rmSync(meta(on, 'sums'), { force: true });
+  const { database } = openAlone(on);
+  const recovering = recoverPrimary(database, true, { files: on.folder.files, mountPath: '/nowhere' });
+  // All of it is in the file, so the next commit begins it afresh.
+  db.db.exec("UPDATE t SET p = 'other'");
+  copyFileSync(`${db.path}-wal`, on.backing(`${NAME}-wal`));
+  await recovering;
+  assert.is(database.position.checksum.toString(16), db.content());
+  database.close();
+});
+
 test.run();

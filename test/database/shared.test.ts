@@ -29,6 +29,22 @@ test('each slot has its own fields, and another side sees them', () => {
   assert.is(there.lagMs(), -1);
 });
 
+test('a WAL of one generation is known by its salts', () => {
+  const shared = new SharedState();
+  const salts = { salt1: 0xffff_fff0, salt2: 3 };
+  shared.publishWal(1, 4, 2, salts);
+  assert.is(shared.isWal(1, 4, salts), true);
+  assert.is(shared.isWal(1, 5, salts), false);
+  assert.is(shared.isWal(1, 4, { ...salts, salt1: 1 }), false);
+  assert.is(shared.isWal(1, 4, { ...salts, salt2: 1 }), false);
+  // More of the same.
+  shared.publishWal(1, 4, 3);
+  assert.is(shared.isWal(1, 4, salts), true);
+  shared.beginWal(1, 5);
+  assert.is(shared.isWal(1, 5, salts), false);
+  assert.is(shared.isWal(1, 5, { salt1: 0, salt2: 0 }), true);
+});
+
 test('a WAL is logged by generation and frames', () => {
   const shared = new SharedState();
   assert.is(shared.isLogged(0, 5, 0), true, 'there is nothing to log');
