@@ -69,7 +69,7 @@ export class LocalFiles {
         }
       }
     } catch (error) {
-      if (prefix === '' || errorCode(error) !== 'ENOENT') throw error;
+      if (prefix === '' || !isOutOfReach(error)) throw error;
     }
     for (const folder of folders) await this.visit(folder, depth + 1, known, names);
   }
@@ -77,7 +77,7 @@ export class LocalFiles {
   /** Whether it is a database; undefined for a file that is gone. */
   private kindOf(path: string, known: Map<string, Known>): boolean | undefined {
     const full = join(this.root, path);
-    const stat = statSync(full, { throwIfNoEntry: false });
+    const stat = statOf(full);
     if (stat === undefined) return path.includes(REPLACEMENT) ? false : undefined;
     const before = this.known.get(path);
     const isDatabase = before !== undefined && isSame(before, stat) ? before.isDatabase : this.isDatabase(full);
@@ -87,6 +87,19 @@ export class LocalFiles {
     return isDatabase;
   }
 }
+
+function statOf(path: string): Stats | undefined {
+  try {
+    return statSync(path);
+  } catch (error) {
+    if (isOutOfReach(error)) return undefined;
+    throw error;
+  }
+}
+
+/** It is gone, or its path is longer than the system takes, since a folder above was renamed. */
+const isOutOfReach = (error: unknown): boolean =>
+  ['ENOENT', 'ENOTDIR', 'ENAMETOOLONG'].includes(errorCode(error) ?? '');
 
 function isSame(known: Known, { ino, size, ctimeMs }: Stats): boolean {
   return known.ino === ino && known.size === size && known.changedMs === ctimeMs;

@@ -1,6 +1,7 @@
-import { fstatSync } from 'node:fs';
+import { type Dirent, fstatSync } from 'node:fs';
 import { join } from 'node:path';
 import { closeSync, readdirSync, readSync } from '../disk/index.js';
+import { errorCode } from '../errors.js';
 import { companionOf, HEADER_SIZE, hasDatabaseMagic } from '../sqlite/index.js';
 import { openToRead } from './readable-file.js';
 
@@ -20,7 +21,7 @@ export function scanFolder(root: string): FolderScan {
   const others: string[] = [];
   const head = Buffer.alloc(16);
   const visit = (prefix: string, depth: number): void => {
-    for (const entry of readdirSync(join(root, prefix), { withFileTypes: true })) {
+    for (const entry of entriesOf(join(root, prefix))) {
       const path = prefix === '' ? entry.name : `${prefix}/${entry.name}`;
       if (entry.isDirectory() && depth < MAX_DEPTH) visit(path, depth + 1);
       else if (entry.isFile()) {
@@ -32,6 +33,19 @@ export function scanFolder(root: string): FolderScan {
   };
   visit('', 0);
   return { databases, others };
+}
+
+/**
+ * What is in a folder; nothing if its path is longer than the system takes, which a rename of one above may have made it:
+ * no file in there can be opened by anybody, and none is a database, whose names are shorter.
+ */
+export function entriesOf(folder: string): readonly Dirent[] {
+  try {
+    return readdirSync(folder, { withFileTypes: true });
+  } catch (error) {
+    if (errorCode(error) === 'ENAMETOOLONG') return [];
+    throw error;
+  }
 }
 
 /** Whether a file is one by itself: not what SQLite or Sluice keep beside others. */

@@ -6,7 +6,6 @@ import {
   fsyncSync,
   ftruncateSync,
   openSync,
-  readdirSync,
   readFileSync,
   readSync,
   unlinkSync,
@@ -20,6 +19,7 @@ import {
   superJournalNote,
 } from '../sqlite/index.js';
 import { syncFolder } from './durable-file.js';
+import { entriesOf } from './folder-scan.js';
 import { hasHotJournal } from './page-images.js';
 
 /** Folders below folders are looked into this deep. */
@@ -143,7 +143,7 @@ function findFile(
   fits = (_path: string): boolean => true,
   depth = 0,
 ): string | undefined {
-  for (const entry of readdirSync(folder, { withFileTypes: true })) {
+  for (const entry of entriesOf(folder)) {
     const path = join(folder, entry.name);
     if (entry.isFile() && entry.name === name && fits(path)) return path;
     if (!entry.isDirectory() || depth >= MAX_DEPTH) continue;

@@ -1,5 +1,7 @@
+import type { Stats } from 'node:fs';
 import { readdirSync, rmSync } from '../disk/index.js';
 import { announce, type Backing, backingPath, childBackingPath, statPath } from './backing.js';
+import { ENAMETOOLONG, errnoOf } from './errno.js';
 import type { DiskPath } from './file-name.js';
 import type { RegularFile } from './nodes.js';
 
@@ -13,7 +15,7 @@ export function takeOver(backing: Backing, orphans: string): void {
   adoptOrphans(backing, orphans);
   table.settle();
   for (const node of table.all()) {
-    if (node.kind === 'file' && !node.orphan && statPath(descriptors.path(node)) !== undefined) {
+    if (node.kind === 'file' && !node.orphan && isThere(descriptors.path(node))) {
       announce(backing, node, false);
     }
   }
@@ -26,8 +28,8 @@ function finishRename(backing: Backing): { file: RegularFile; oldPath: string }[
   const { interrupted } = table;
   if (interrupted === undefined) return [];
   const { node, folder, name } = interrupted;
-  if (node.nameless || statPath(backingPath(backing, node)) !== undefined) return [];
-  if (statPath(childBackingPath(backing, folder, name)) === undefined) return [];
+  if (node.nameless || isThere(backingPath(backing, node))) return [];
+  if (!isThere(childBackingPath(backing, folder, name))) return [];
   const replaced = table.child(folder, name);
   if (replaced !== undefined) table.unbind(replaced);
   const files: { file: RegularFile; oldPath: string }[] = [];
@@ -53,4 +55,16 @@ function adoptOrphans({ table, descriptors }: Backing, orphans: string): void {
 }
 
 /** A rename was about to replace the file, and did not: it has a second name. */
-const isSame = (path: DiskPath, orphan: string): boolean => statPath(path)?.ino === statPath(orphan)?.ino;
+const isSame = (path: DiskPath, orphan: string): boolean => find(path)?.ino === find(orphan)?.ino;
+
+const isThere = (path: DiskPath): boolean => find(path) !== undefined;
+
+/** A rename of a folder may have made the paths below it longer than the system takes: nobody can open those files. */
+function find(path: DiskPath): Stats | undefined {
+  try {
+    return statPath(path);
+  } catch (error) {
+    if (errnoOf(error) === ENAMETOOLONG) return undefined;
+    throw error;
+  }
+}

@@ -6,6 +6,7 @@ import * as assert from 'uvu/assert';
 import { endHotJournal } from '../../src/database/hot-journal.js';
 import { JOURNAL_MAGIC } from '../../src/sqlite/index.js';
 import { contentChecksum } from '../support/cluster.js';
+import { makeDeepFolder } from '../support/deep-folder.js';
 import { commitNew, killInCommit, makeOld, superJournalOf, valuesOf } from './support/killed-commit.js';
 import { MountBench } from './support/mount-bench.js';
 
@@ -101,6 +102,16 @@ test('both are rolled back while the super-journal is there, and then it is remo
 test('both are committed when the super-journal is gone', async () => {
   const bench = await startOn(await crashed(committed()));
   holds(bench, 'new', 2);
+});
+
+test('a folder that nobody can look into holds no super-journal, and is no reason to give up', async () => {
+  const crash = await crashed(committed());
+  const deep = makeDeepFolder(crash.folder.files);
+  try {
+    holds(await startOn(crash), 'new', 2);
+  } finally {
+    deep.remove();
+  }
 });
 
 test('rolled back too if the mount has another path since', async () => {

@@ -17,6 +17,7 @@ import { megabytes, residentBytes } from '../e2e/memory.js';
 import { processesOf } from '../e2e/nodes.js';
 import { run } from '../e2e/programs.js';
 import { type ClusterNode, startPair, stopAll, txidOf, waitFor, waitUntilSame } from '../support/cluster.js';
+import { makeDeepFolder } from '../support/deep-folder.js';
 
 /** Databases in folders: a database's name is its path. SLUICE_FIDELITY_DATABASES is how many one folder gets. */
 const test = suite('fidelity: folders');
@@ -150,6 +151,30 @@ test('databases as deep as folders may be, and other files beside them', async (
   assert.is(readFileSync(primary.path(`${moved}/notes`), 'utf8'), 'text');
   rmSync(primary.path('up'), { recursive: true });
   rmdirSync(primary.path('folder-0'));
+  await haveOnly([]);
+});
+
+test('a folder whose name is so long that what is below it cannot be opened: nodes start, and go on, with it', async () => {
+  write('app.db');
+  const deep = makeDeepFolder(primary.mount, primary.backing(''));
+  const next = async (): Promise<void> => {
+    write('app.db');
+    await haveOnly(['app.db']);
+    assert.equal((await primary.status()).localFiles, [deep.near]);
+  };
+  try {
+    await next();
+    await primary.killNode();
+    await next();
+    assert.is(await primary.stop(), 0, primary.log.slice(-2000));
+    await primary.start();
+    await next();
+    rmSync(primary.path(deep.shorten()), { recursive: true });
+    assert.equal((await primary.status()).localFiles, []);
+  } finally {
+    deep.remove(primary.backing(''));
+  }
+  rmSync(primary.path('app.db'));
   await haveOnly([]);
 });
 

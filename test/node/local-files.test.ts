@@ -5,6 +5,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { startsLikeDatabase } from '../../src/database/folder-scan.js';
 import { LocalFiles } from '../../src/local-files.js';
+import { makeDeepFolder } from '../support/deep-folder.js';
 
 const test = suite('local files');
 const DATABASE = Buffer.concat([Buffer.from('SQLite format 3\0'), Buffer.alloc(500)]);
@@ -42,6 +43,16 @@ test('links are listed too, and files whose names are not UTF-8', async () => {
   symlinkSync('nowhere', join(root, 'dangling'));
   writeFileSync(Buffer.concat([Buffer.from(`${root}/a`), Buffer.of(0xff)]), DATABASE);
   assert.equal(await make().list(), ['a\ufffd', 'dangling', 'link']);
+});
+
+test('files with paths longer than the system takes are nobody’s, and those beside them are listed', async () => {
+  const deep = makeDeepFolder(root);
+  writeFileSync(join(root, 'a.txt'), '');
+  try {
+    assert.equal(await make().list(), ['a.txt', deep.near]);
+  } finally {
+    deep.remove();
+  }
 });
 
 test('few files are looked for each time, and each is read once while it stays the same', async () => {
