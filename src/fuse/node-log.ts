@@ -29,6 +29,8 @@ export interface NodeRecords {
 const GARBAGE_LIMIT_BYTES = 4 << 20;
 
 const NEWLINE = 0x0a;
+/** No mount comes to it. With a larger one there would be none for the next node. */
+const ID_LIMIT = 2 ** 48;
 
 export class NodeLog {
   readonly #path: string;
@@ -128,7 +130,7 @@ function cut(fd: number, bytes: number): void {
 function readRecord(line: string, records: NodeRecords): void {
   const [type, idText, a, parentText, name] = line.split('\t');
   const id = Number(idText);
-  if (!Number.isSafeInteger(id) || id < FIRST_ID) return;
+  if (!Number.isInteger(id) || id < FIRST_ID || id >= ID_LIMIT) return;
   if (type === 'n') records.next(id);
   else if (type === 'x') records.gone(id);
   else if (type === 'u' && a !== undefined) records.orphaned(id, unescapeName(a));

@@ -11,6 +11,7 @@ import {
   NodeLog,
   nextRecord,
   orphanedRecord,
+  passedRecord,
 } from '../../../../src/fuse/node-log.js';
 import { NodeTable } from '../../../../src/fuse/nodes.js';
 import { takeOver } from '../../../../src/fuse/takeover.js';
@@ -19,6 +20,7 @@ import type { Random } from '../random.js';
 import { mustHold, type Target, type TargetOpener } from '../target.js';
 
 const CANARY = 'not to be touched';
+const MAX_BACKING_ID = 2 ** 31 - 1;
 
 /** The log of nodes, by which the next process takes the mount over. */
 export const nodeLog: TargetOpener = {
@@ -35,9 +37,13 @@ export const nodeLog: TargetOpener = {
             boundRecord(5, 'file', 4, 'b.db') +
             movingRecord(5, 1, 'c.db') +
             boundRecord(5, 'file', 1, 'c\t.db') +
+            passedRecord(5, 1) +
             orphanedRecord(6, 'o.db') +
+            passedRecord(6, 2) +
             goneRecord(3),
         ),
+        Buffer.from(boundRecord(3, 'file', 1, 'a.db') + passedRecord(3, 7) + movingRecord(3, 4, 'a.db-wal')),
+        Buffer.from(passedRecord(3, 1) + boundRecord(3, 'file', 1, 'a.db') + passedRecord(3, 2 ** 31 - 1)),
         Buffer.from(movingRecord(4, 1, 'g') + boundRecord(4, 'folder', 1, 'f') + movingRecord(4, 1, 'g')),
         Buffer.alloc(0),
       ],
@@ -55,7 +61,10 @@ export const nodeLog: TargetOpener = {
         '/',
         '.sluice-wake',
         'b\t',
+        'p\t',
         '-1',
+        '2147483647',
+        '2147483648',
         '1e3',
         'NaN',
         '9007199254740991',
@@ -111,6 +120,10 @@ function checkTree(table: NodeTable): void {
     );
     mustHold(seen.size < 10_000, 'a tree without end');
   }
+  for (const node of table.all()) {
+    // An i32 for the kernel, which counts from 1; 0: it is not passed on.
+    if (node.kind === 'file') mustHold((node.backingId & MAX_BACKING_ID) === node.backingId, 'no backing id');
+  }
 }
 
 /** The log that was written anew says the same. */
@@ -118,8 +131,11 @@ function checkAgain(folder: string, path: string, table: NodeTable): void {
   const again = new NodeTable(new Descriptors(join(folder, 'backing'), join(folder, 'orphans'), 8, () => false));
   NodeLog.resume(path, again.records).close();
   const names = (each: NodeTable): string =>
-    [...each.below(each.root)]
-      .map(({ id, kind, path: at }) => `${id} ${kind} ${at}`)
+    [...new Set([...each.below(each.root), ...each.all()])]
+      .map(
+        (node) =>
+          `${node.id} ${node.kind} ${node.path}${node.kind === 'file' ? ` ${node.orphan} ${node.backingId}` : ''}`,
+      )
       .sort()
       .join('\n');
   mustHold(names(again) === names(table), 'a log that is written and read is another');
@@ -135,6 +151,7 @@ function randomRecord(random: Random): string {
     movingRecord(id(), id(), name()),
     orphanedRecord(id(), name()),
     goneRecord(id()),
+    passedRecord(id(), random.pick([0, 1, 2, 3, 2 ** 31 - 1, 2 ** 31, -1, 1.5])),
   ];
   return random.pick([...records, boundRecord(id(), kind, id(), name())]);
 }
