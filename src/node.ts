@@ -1,4 +1,12 @@
-import { DataFolder, LibfuseMount, type MountServer, MountWorker, SharedState } from './database/index.js';
+import {
+  cutOffMessage,
+  DataFolder,
+  LibfuseMount,
+  type MountServer,
+  MountWorker,
+  Outlived,
+  SharedState,
+} from './database/index.js';
 import type { FromWorker } from './database/worker-messages.js';
 import { mkdirSync, rmSync } from './disk/index.js';
 import { SluiceError } from './errors.js';
@@ -23,6 +31,8 @@ import { VERSION } from './version.js';
 const SERVING_LIMIT_MS = 30_000;
 /** How long the mount's thread may take to end between two requests. */
 const HAND_OVER_LIMIT_MS = 5_000;
+const NOT_PASSED =
+  'mount.passthrough is not used: it needs CAP_LINUX_IMMUTABLE and CAP_LEASE, and a file system for the data folder that knows immutable files';
 
 /** Starts a node on a mount whose device descriptor is open: recovers, serves, then joins the others. */
 export async function startNode(options: StartNodeOptions): Promise<RunningNode> {
@@ -37,13 +47,17 @@ export async function startNode(options: StartNodeOptions): Promise<RunningNode>
       ? new PrimaryRole(options, folder, shared)
       : new ReplicaRole(options, folder, shared);
 
+  const outlived = new Outlived(folder.files, folder.run);
+  if (!takeover) for (const name of outlived.cutOff()) log.warn(cutOffMessage(name));
   for (const { name, outcome, compare } of await role.recover(takeover)) {
     const level = outcome === 'clean' || outcome === 'no database' ? 'debug' : 'info';
     log[level]({ database: name, outcome, journal: compare ? 'played back' : undefined }, 'recovered');
   }
 
   const locks = config.mount.locks === 'sluice' ? 'sluice' : 'kernel';
-  const passes = config.mount.passthrough === 'on' && role.role === 'primary';
+  const mayPass = config.mount.passthrough === 'on' && role.role === 'primary';
+  const passes = mayPass && (takeover || outlived.prepare());
+  if (mayPass && !passes) log.warn(NOT_PASSED);
   const fuseShared = createShared(config.mount.wakeups);
   const served = {
     mountPath: config.mount.path,

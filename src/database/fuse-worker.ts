@@ -2,6 +2,7 @@ import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from '
 import { describeError } from '../errors.js';
 import { serveMount } from '../fuse/index.js';
 import { createWatcher } from './mount-watcher.js';
+import { cutOffMessage, Outlived } from './outlived.js';
 import { SharedState } from './shared.js';
 import type { FromWorker, ToWorker } from './worker-messages.js';
 
@@ -44,7 +45,18 @@ function run(data: FuseWorkerData, send: (message: FromWorker) => void): void {
     log: (message) => send({ kind: 'log', message }),
   });
   // Where the mount goes on, so do the applications' transactions.
-  if (end === 'unmounted') ended();
+  if (end === 'handed over') return;
+  if (data.passthrough) cutOff(data, send);
+  ended();
+}
+
+/** Their last transactions are in what is looked at after this. */
+function cutOff({ backing, run }: FuseWorkerData, send: (message: FromWorker) => void): void {
+  try {
+    for (const name of new Outlived(backing, run).cutOff()) send({ kind: 'log', message: cutOffMessage(name) });
+  } catch (error) {
+    send({ kind: 'log', message: describeError(error) });
+  }
 }
 
 if (parentPort !== null) {

@@ -4,6 +4,7 @@ export { LibfuseMount } from './libfuse-mount.js';
 export type { MountServer } from './mount-server.js';
 export { MountWorker } from './mount-worker.js';
 export { checkName } from './names.js';
+export { cutOffMessage, Outlived } from './outlived.js';
 export { PrimaryDatabases } from './primary-databases.js';
 export type { Recovered } from './recovery.js';
 export { ReplicaDatabases } from './replica-sink.js';

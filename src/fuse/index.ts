@@ -28,6 +28,7 @@ export {
   type WakeupsMode,
   whenServing,
 } from './shared.js';
+export { SystemCalls } from './system-calls.js';
 export { UNWATCHED } from './unwatched.js';
 export { Waker } from './waker.js';
 export { measureWakeup, WakeupsTimer, type WakeupTimes } from './wakeups.js';

@@ -1,5 +1,5 @@
-import { createRequire } from 'node:module';
 import type { NodeTable, RegularFile } from './nodes.js';
+import { type Ioctl, SystemCalls } from './system-calls.js';
 import type { Watcher } from './watcher.js';
 
 /** `_IOW(229, 1, struct fuse_backing_map)`: 0 i32 fd  4 u32 flags  8 u64 padding. Returns the backing file's number, from 1. */
@@ -7,11 +7,6 @@ const BACKING_OPEN = 0x4010_e501;
 /** `_IOW(229, 2, uint32_t)` */
 const BACKING_CLOSE = 0x4004_e502;
 const ARGUMENT_BYTES = 16;
-
-/** ioctl(2): the result, or -1. */
-export type Ioctl = (fd: number, request: number, argument: Buffer) => number;
-
-const require = createRequire(import.meta.url);
 
 /**
  * Files that the kernel reads, writes and maps on their backing files by itself (FUSE_PASSTHROUGH, Linux 6.9 and newer):
@@ -35,13 +30,8 @@ export class Passthrough {
 
   /** By the npm package koffi, since Node.js has no ioctl; undefined where that cannot be loaded. */
   static load(deviceFd: number, table: NodeTable, watcher: Watcher): Passthrough | undefined {
-    try {
-      const koffi = require('koffi') as typeof import('koffi');
-      const ioctl = koffi.load(null).func('int ioctl(int fd, unsigned long request, void *argument)');
-      return new Passthrough(deviceFd, ioctl as Ioctl, table, watcher);
-    } catch {
-      return undefined;
-    }
+    const calls = SystemCalls.load();
+    return calls === undefined ? undefined : new Passthrough(deviceFd, calls.ioctl, table, watcher);
   }
 
   /** For a handle of the file, which is counted already: its backing file's number; 0 if the kernel is to ask us. */
@@ -60,6 +50,11 @@ export class Passthrough {
       return 0;
     }
     return id;
+  }
+
+  /** The mount is gone: only handles that are still open keep backing files now. */
+  closeAll(): void {
+    for (const node of this.table.all()) if (node.kind === 'file' && node.passed) this.close(node.backingId);
   }
 
   private close(id: number): void {

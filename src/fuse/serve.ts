@@ -157,7 +157,9 @@ export function serveMount(options: ServeOptions): ServingEnd {
     Atomics.store(words, SERVING_STATE, SERVING);
   }
   try {
-    return loop(device, session, words, new Bursts(options.shared));
+    const end = loop(device, session, words, new Bursts(options.shared));
+    if (end === 'unmounted') passthrough?.closeAll();
+    return end;
   } finally {
     Atomics.store(words, SERVING_STATE, SERVING_ENDED);
     syncer.close();

@@ -16,7 +16,9 @@ const SEND_LIMIT_MS = 1_000;
 /** The life of a node process, from the keeper's first message to its own end. Never resolves: it ends the process. */
 export async function runNode(startNode: StartNode): Promise<never> {
   // The keeper says when to end; a signal to the whole group is for it and for the application.
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const) process.on(signal, () => undefined);
+  // SIGIO: somebody opened a file on which we had a lease.
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGIO'] as const)
+    process.on(signal, () => undefined);
   process.on('uncaughtException', (error) => void die(error));
   try {
     return await live(startNode);

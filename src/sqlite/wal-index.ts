@@ -82,8 +82,8 @@ export function parseWalIndexHeader(bytes: Buffer): WalIndexHeader | undefined {
 }
 
 /** Writes one copy of the header, with its checksum, to the first 48 bytes. */
-export function encodeWalIndexHeader(header: WalIndexHeader, bytes: Buffer): void {
-  bytes.writeUInt32LE(WAL_INDEX_VERSION, 0);
+export function encodeWalIndexHeader(header: WalIndexHeader, bytes: Buffer, version = WAL_INDEX_VERSION): void {
+  bytes.writeUInt32LE(version, 0);
   bytes.writeUInt32LE(0, 4);
   bytes.writeUInt32LE(header.change >>> 0, 8);
   bytes[12] = header.initialised ? 1 : 0;

@@ -212,4 +212,26 @@ test('a replica that joins while WALs begin afresh gets one image of one moment'
   await node.stop();
 });
 
+test('an application that outlives its mount writes nothing more, and what it had committed is there', async () => {
+  for (const end of ['stop', 'killAll'] as const) {
+    const name = `${end}.db`;
+    const old = open(name, 'wal_autocheckpoint = 0');
+    insert(old, 20);
+    await same(name);
+    await primary[end]();
+    let commits = 20;
+    // Nobody is there to stop it yet.
+    if (end === 'killAll') insert(old, ++commits - 20);
+    await primary.start();
+    assert.throws(() => insert(old, 1), /unable to open/);
+    const next = open(name);
+    assert.is(next.prepare('SELECT count(*) FROM t').pluck().get(), commits);
+    insert(next, 10);
+    await isSound(name);
+    next.close();
+    old.close();
+    assert.match(primary.log, `${name}: a process may have it open since before`);
+  }
+});
+
 test.run();
