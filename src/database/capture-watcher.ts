@@ -99,9 +99,8 @@ export class CaptureWatcher implements Watcher {
     node.tag = { kind: companion.kind, database } satisfies Tag;
     if (database === undefined) this.strays.set(node.path, node);
     else if (companion.kind === 'wal') {
-      database.walNode = node;
+      this.setWal(database, node);
       if (created) this.wals.clear(database);
-      if (node.passed) this.watchWal(database, true);
     } else if (companion.kind === 'shm') database.shmNode = node;
   }
 
@@ -257,7 +256,7 @@ export class CaptureWatcher implements Watcher {
   released(node: FileNode, wrote: boolean): void {
     if (!wrote) return;
     const tag = node.tag as Tag | undefined;
-    if (tag?.kind === 'shm' && tag.database !== undefined) tag.database.indexMoves = false;
+    if (tag?.kind === 'shm' && tag.database !== undefined) tag.database.passed.indexMoves = false;
     if (tag?.kind !== 'main' || node.writers > 0) return;
     const database = tag.database;
     // Its first bytes may have come in pieces too small to be known for a database.
@@ -332,6 +331,12 @@ export class CaptureWatcher implements Watcher {
       if (database.waitingPins.length > 0 && !database.journalOpen) return DEFER;
     }
     return this.wals.mayWrite(database, node, position, data, start, length);
+  }
+
+  private setWal(database: TrackedDatabase, node: FileNode | undefined): void {
+    if (database.isPassed && node === undefined) this.watchWal(database, false);
+    database.walNode = node;
+    if (database.isPassed) this.watchWal(database, true);
   }
 
   private watchWal({ slot, walPath }: TrackedDatabase, on: boolean): void {
@@ -412,9 +417,8 @@ export class CaptureWatcher implements Watcher {
       this.strays.delete(companion.path);
       (companion.tag as Tag).database = database;
       if (kind === 'wal') {
-        database.walNode = companion;
+        this.setWal(database, companion);
         this.wals.load(database);
-        if (companion.passed) this.watchWal(database, true);
       } else if (kind === 'shm') database.shmNode = companion;
       else if (kind === 'journal') {
         database.journalOpen = startsJournal(companion);
@@ -437,8 +441,7 @@ export class CaptureWatcher implements Watcher {
   private companionGone(kind: Kind, database: TrackedDatabase, node: FileNode): void {
     if (kind === 'wal' && database.walNode === node) {
       this.wals.clear(database);
-      database.walNode = undefined;
-      if (node.passed) this.watchWal(database, false);
+      this.setWal(database, undefined);
     } else if (kind === 'shm' && database.shmNode === node) database.shmNode = undefined;
     else if (kind === 'journal') {
       this.journalEnded(database);

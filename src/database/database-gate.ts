@@ -121,10 +121,10 @@ export class DatabaseGate {
   }
 
   private cutsContent(database: TrackedDatabase, size: number): boolean {
-    const { backfilled, wal, checkpointing } = database;
+    const { wal, checkpointing, isPassed } = database;
+    const { backfilled } = database.passed;
     // Others may have made it longer, in the WAL, while a checkpoint waited.
-    const isCheckpoint =
-      checkpointing && database.walNode?.passed === true && backfilled?.generation === wal.generation;
+    const isCheckpoint = checkpointing && isPassed && backfilled?.generation === wal.generation;
     const pages = isCheckpoint ? backfilled.pages : this.shared.position(database.slot).pageCount;
     return size < pages * database.pageSize;
   }

@@ -40,10 +40,9 @@ export class PinDesk {
   /** Grants what waits, if the database is between two transactions and main has logged all of them. */
   grant(database: TrackedDatabase): void {
     if (database.waitingPins.length === 0) return;
-    const { slot, wal } = database;
+    const { slot, wal, isPassed } = database;
     if (database.journalOpen || database.pending !== undefined) return;
     if (database.changed && !database.checkpointing) return;
-    const isPassed = database.walNode?.passed === true;
     // Where the kernel writes the WAL by itself, main may have logged more than was seen here, but never less than a checkpoint took.
     if (!isPassed && !this.main.isLogged(database)) return;
     this.waiting.delete(database);

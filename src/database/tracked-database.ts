@@ -20,6 +20,18 @@ export type Pending =
       readonly how: Comparison;
     };
 
+/** What is known of a WAL that the kernel writes by itself, of whose writes nobody tells. */
+export interface PassedWal {
+  /** What a complete checkpoint has brought to the database file: frames, and the pages that the file then has. */
+  backfilled: { readonly generation: number; readonly frames: number; readonly pages: number } | undefined;
+  /** Frames that its users had published when it was last looked at; undefined where none of them says it. */
+  published: number | undefined;
+  /** The wal-index was seen to change since a handle of it was closed: it is no old one that nobody uses. */
+  indexMoves: boolean;
+  /** What was taken for committed is not there any more: main must read the database whole. */
+  broken: boolean;
+}
+
 /** A pin that waits for the end of a rollback transaction. */
 export interface WaitingPin {
   readonly pin: number;
@@ -47,14 +59,7 @@ export class TrackedDatabase {
   dropped = false;
   /** The state of the WAL that main has compared with the database file. */
   compared: { readonly generation: number; readonly frames: number; readonly how: Comparison } | undefined;
-  /** What a complete checkpoint has brought to the database file, of a WAL of whose writes nobody tells: frames, and the pages that the file then has. */
-  backfilled: { readonly generation: number; readonly frames: number; readonly pages: number } | undefined;
-  /** Frames of that WAL that its users had published when it was last looked at; undefined where none of them says it. */
-  published: number | undefined;
-  /** The wal-index was seen to change since a handle of it was closed: it is no old one that nobody uses. */
-  indexMoves = false;
-  /** What was taken for committed in the WAL is not there any more: main must read the database whole. */
-  walBroken = false;
+  readonly passed: PassedWal = { backfilled: undefined, published: undefined, indexMoves: false, broken: false };
   /** The next process will see that the file has changes that are not logged. */
   marked = false;
   /** Main looks for the end of a transaction without a journal. */
@@ -71,6 +76,11 @@ export class TrackedDatabase {
     readonly walPath: string,
   ) {
     this.wal = new WalTracker((target, length, position) => this.readWal(target, length, position));
+  }
+
+  /** Whether the kernel writes the WAL by itself. */
+  get isPassed(): boolean {
+    return this.walNode?.passed === true;
   }
 
   get changed(): boolean {

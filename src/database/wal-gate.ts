@@ -27,36 +27,38 @@ export class WalGate {
    * WAL may be gone, or begin afresh, after this.
    */
   look(database: TrackedDatabase, last = false): boolean {
-    if (database.walNode?.passed !== true) return false;
+    if (!database.isPassed) return false;
     const { changed, more, published, broken } = this.looks.look(database, last);
     if (changed) this.main.publishWal(database);
-    if (broken) database.walBroken = true;
-    if (database.walBroken) this.readWhole(database);
+    const { passed } = database;
+    if (broken) passed.broken = true;
+    if (passed.broken) this.readWhole(database);
     this.behind = published;
     return more;
   }
 
   /** Frames that are in the database file for sure. */
   inFile(database: TrackedDatabase): number {
-    const { wal, backfilled } = database;
+    const { wal } = database;
+    const { backfilled } = database.passed;
     const known = backfilled?.generation === wal.generation ? backfilled.frames : 0;
     return Math.max(known, this.looks.backfilled(database));
   }
 
   /** A look that main asks for. */
   lookFor(database: TrackedDatabase): Looked {
-    const { wal } = database;
+    const { wal, passed } = database;
     const { generation, committedFrames: before } = wal;
     const more = this.look(database);
     const { committedFrames } = wal;
     const frames = wal.generation === generation ? committedFrames - before : committedFrames;
-    const isExact = !database.walBroken && database.published === committedFrames && database.pending === undefined;
-    return { frames, more: more || database.walBroken, published: isExact ? committedFrames : undefined };
+    const isExact = !passed.broken && passed.published === committedFrames && database.pending === undefined;
+    return { frames, more: more || passed.broken, published: isExact ? committedFrames : undefined };
   }
 
   /** Before a write to the database file: what a checkpoint brings there must be in the log. */
   mayCheckpoint(database: TrackedDatabase): Verdict {
-    if (database.walNode?.passed !== true || database.journalOpen) return PROCEED;
+    if (!database.isPassed || database.journalOpen) return PROCEED;
     const { main } = this;
     if (this.looks.isLogged(database, (frames) => main.isLoggedTo(database, frames))) return PROCEED;
     this.look(database, true);
@@ -68,8 +70,8 @@ export class WalGate {
    * on the WAL may begin afresh, without anybody telling.
    */
   mayEndCheckpoint(database: TrackedDatabase, node: FileNode, size: number): Verdict {
-    const { wal, walNode } = database;
-    if (walNode?.passed !== true || database.journalOpen) return PROCEED;
+    const { wal } = database;
+    if (!database.isPassed || database.journalOpen) return PROCEED;
     // With mmap_size SQLite makes the file longer when it begins a checkpoint.
     if (size > fstatSync(node.fd()).size) return PROCEED;
     const { main } = this;
@@ -87,7 +89,7 @@ export class WalGate {
       if (!this.isCompared(database, how) && main.askToCompare(database, how) === DEFER) return DEFER;
       for (const pin of database.pins) pin.saveWal();
     }
-    database.backfilled = ending === undefined ? undefined : { generation: wal.generation, ...ending };
+    database.passed.backfilled = ending === undefined ? undefined : { generation: wal.generation, ...ending };
     return PROCEED;
   }
 
@@ -118,8 +120,7 @@ export class WalGate {
    */
   mayLeave(database: TrackedDatabase, all: boolean): Verdict {
     const { main } = this;
-    const { wal } = database;
-    const isPassed = database.walNode?.passed === true;
+    const { wal, isPassed } = database;
     if (isPassed) this.look(database, true);
     if (wal.header === undefined) return PROCEED;
     if (!main.resolve(database) || main.isHeld(database)) return DEFER;
@@ -167,7 +168,7 @@ export class WalGate {
   /** Main cannot tell from the WAL what changed: it compares all pages. */
   private readWhole(database: TrackedDatabase): void {
     if (!this.main.resolve(database)) return;
-    database.walBroken = false;
+    database.passed.broken = false;
     database.dirtyUnknown = true;
     this.files.mark(database);
     database.wal.load();

@@ -105,14 +105,17 @@ export class WalLook {
     let changed = false;
     let broken = false;
     if (!isSame(wal.header, header)) {
-      broken = wal.header !== undefined && database.published !== undefined && database.published < wal.committedFrames;
+      broken =
+        wal.header !== undefined &&
+        database.passed.published !== undefined &&
+        database.passed.published < wal.committedFrames;
       wal.beginAnew(header);
       changed = true;
     }
     if (index.frames > 0 && !wal.isFrame(index.frames, index)) return 'unknown';
-    const before = database.published;
-    database.published = index.frames;
-    if (before !== undefined && before !== index.frames) database.indexMoves = true;
+    const before = database.passed.published;
+    database.passed.published = index.frames;
+    if (before !== undefined && before !== index.frames) database.passed.indexMoves = true;
     const known = wal.committedFrames;
     if (index.frames < known) {
       // A shorter commit may stand over the one that was taken for one.
@@ -130,7 +133,7 @@ export class WalLook {
   /** Takes each commit that verifies. */
   private verified(database: TrackedDatabase, header: WalHeader): Seen {
     const { wal } = database;
-    database.published = undefined;
+    database.passed.published = undefined;
     if (!isSame(wal.header, header)) {
       wal.load();
       return CHANGED;
@@ -149,7 +152,7 @@ export class WalLook {
     const { shmNode } = database;
     if (shmNode === undefined || !isInUse(shmNode)) return 'none';
     // What an earlier process's handles are is not known: the file may be an old one that nobody uses.
-    if (shmNode.handles === 0 && !database.indexMoves && this.isExclusive(database)) return 'none';
+    if (shmNode.handles === 0 && !database.passed.indexMoves && this.isExclusive(database)) return 'none';
     const index = this.read(shmNode);
     return index?.initialised === true ? index : undefined;
   }
