@@ -21,7 +21,8 @@ export class MainLink {
     if (this.shared.isLogged(slot, wal.generation, wal.committedFrames)) return true;
     this.shared.setWaiting(slot);
     if (this.shared.isLogged(slot, wal.generation, wal.committedFrames)) return true;
-    this.shared.ringBell(slot);
+    // Whoever waits must not wait for what main was not told of.
+    this.publishWal(database);
     return false;
   }
 

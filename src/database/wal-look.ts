@@ -58,7 +58,9 @@ export class WalLook {
     if (seen === 'unknown') return last ? this.verified(database, header) : SOON;
     if (seen === 'none') return this.verified(database, header);
     const isSuspect = last && seen.more && this.isExclusive(database);
-    return isSuspect ? this.verified(database, header) : seen;
+    if (!isSuspect) return seen;
+    const { changed, more, published, broken } = this.verified(database, header);
+    return { changed: changed || seen.changed, more, published, broken: broken || seen.broken };
   }
 
   /**

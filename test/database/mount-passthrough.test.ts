@@ -97,7 +97,8 @@ test('a commit is no request, and comes to the replica', async () => {
 
 test('a WAL that begins afresh again and again, with readers that hold it up now and then', async () => {
   const name = 'afresh.db';
-  const db = open(name, 'wal_autocheckpoint = 8');
+  // A checkpoint that a reader holds up is not to wait long for it.
+  const db = open(name, 'wal_autocheckpoint = 8', 'busy_timeout = 200');
   const reader = open(name);
   const before = await same(name).then(() => txidNow(name));
   for (let i = 0; i < 40; i++) {

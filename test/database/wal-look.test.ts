@@ -6,7 +6,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { TrackedDatabase } from '../../src/database/tracked-database.js';
 import { type Seen, WalLook } from '../../src/database/wal-look.js';
-import { backfillingFrames, WAL_INDEX_PREFIX_SIZE } from '../../src/sqlite/index.js';
+import { backfillingFrames, parseWalIndexHeader, WAL_INDEX_PREFIX_SIZE } from '../../src/sqlite/index.js';
 import { FakeFile } from './support/fake-file.js';
 import { writeUnpublishedCommit } from './support/unpublished-commit.js';
 
@@ -131,6 +131,18 @@ withRig('before the WAL may go, what stands behind the wal-index counts where so
   assert.not(rig.look().changed);
   assert.ok(rig.look(true).changed);
   assert.is(rig.frames, frames + 1);
+});
+
+withRig('and what the wal-index says counts though nothing verifies behind it', (rig) => {
+  rig.look();
+  // What was spilled and rolled back stands behind the commit.
+  rig.sqlite.exec(`PRAGMA cache_size = 5; BEGIN; SAVEPOINT s;
+    WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 100)
+    INSERT INTO t SELECT randomblob(3000) FROM n;
+    ROLLBACK TO s; INSERT INTO t VALUES (1); COMMIT`);
+  rig.exclusive = true;
+  assert.ok(rig.look(true).changed);
+  assert.is(rig.frames, parseWalIndexHeader(readFileSync(`${rig.path}-shm`))!.frames);
 });
 
 withRig('sees a WAL that began afresh', (rig) => {
