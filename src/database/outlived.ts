@@ -61,6 +61,8 @@ export class Outlived {
     const { calls } = this;
     if (calls === undefined) return false;
     const path = join(this.run, COPY);
+    // Of a start that was cut short here.
+    makeMutable(path, calls);
     writeFileSync(path, '');
     const fd = openSync(path, 'r');
     try {
@@ -107,6 +109,16 @@ export class Outlived {
       if (entry.isDirectory() && depth < MAX_DEPTH) yield* this.companions(path, depth + 1);
       else if (entry.isFile() && (path.endsWith(WAL) || path.endsWith(SHM))) yield path;
     }
+  }
+}
+
+function makeMutable(path: string, calls: SystemCalls): void {
+  const fd = openToRead(path);
+  if (fd === undefined) return;
+  try {
+    if (calls.isImmutable(fd)) calls.setImmutable(fd, false);
+  } finally {
+    closeSync(fd);
   }
 }
 

@@ -175,6 +175,20 @@ test('what a crash in the middle left immutable is so no more', () => {
   }
 });
 
+test('a start that was cut short in the middle does not stop the next one', () => {
+  const path = join(root, 'run/cut-off');
+  writeFileSync(path, '');
+  const fd = openSync(path, 'r');
+  const calls = SystemCalls.load()!;
+  assert.ok(calls.setImmutable(fd, true));
+  try {
+    outlived();
+  } finally {
+    calls.setImmutable(fd, false);
+    closeSync(fd);
+  }
+});
+
 test('where they cannot be cut off the kernel must not write WALs, and no mount begins', () => {
   database();
   const calls = new LimitedCalls();
