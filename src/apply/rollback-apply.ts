@@ -20,8 +20,8 @@ const sync = promisify(fsync);
  * own format, written before the first page. It makes the database *hot*: the next connection to look at it, this
  * process's successor or an application that may write, plays the old pages back before it reads one; an application
  * that may not write gets an error (SQLITE_BUSY, _READONLY_ROLLBACK or _CANTOPEN) until that has happened. Then the
- * node applies the transaction again. The journal is not synced: after a crash of the whole machine the node writes
- * all of the transaction's pages again, from its log, before it serves anyone.
+ * node applies the transaction again. The journal is durable before the first page is written, as SQLite's own is, so that
+ * after a power loss too the database is as before the transaction or as after it.
  */
 export async function applyToRollback(
   client: DatabaseClient,
@@ -89,7 +89,7 @@ async function saveOldPages(client: DatabaseClient, ltx: LtxFile, turn: Turn): P
       journal.save(pgno);
       if (pgno % 256 === 0) await turn.pass();
     }
-    journal.finish();
+    await journal.finish();
   } catch (error) {
     journal.abandon();
     throw error;

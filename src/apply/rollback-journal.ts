@@ -1,8 +1,13 @@
 import { randomBytes } from 'node:crypto';
-import { closeSync, openSync } from 'node:fs';
+import { closeSync, fsync, openSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { promisify } from 'node:util';
 import { JOURNAL_MAGIC, PENDING_BYTE } from '../sqlite/index.js';
+import { syncPath } from '../sync-path.js';
 import { readOrZeros, unlinkIfThere, writeFully } from './files.js';
 import { givePiece, takePiece } from './piece-pool.js';
+
+const sync = promisify(fsync);
 
 /** The header fills a sector, so that records begin behind it. */
 const SECTOR_SIZE = 512;
@@ -59,9 +64,14 @@ export class RollbackJournal {
     this.used += this.recordSize;
   }
 
-  /** Ends the journal: from now on it is whole, and "hot" once the lock is gone. */
-  finish(): void {
+  /**
+   * Ends the journal: from now on it is whole, and "hot" once the lock is gone. Its content and its name are on the disk, as
+   * SQLite has them there before it writes a page, and so is what was done to names in the folder before: the WAL that it
+   * removed when the database left WAL mode must not come back after a power loss.
+   */
+  async finish(): Promise<void> {
     this.flush();
+    await Promise.all([sync(this.fd), syncPath(dirname(this.path))]);
     this.close();
   }
 

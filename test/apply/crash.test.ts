@@ -70,8 +70,8 @@ test('a rollback database whose applier died between its pages has a hot journal
     for (let attempt = 0; attempt < 30 && !hot; attempt++) {
       await applier.open('a.db').catch(() => undefined);
       const applied = applier.apply('a.db', bytes(ltx)).catch((error: { code: string }) => error.code);
-      // The file changes only once the journal is whole.
-      for (const endMs = Date.now() + 5000; Date.now() < endMs; await new Promise((r) => setImmediate(r))) {
+      // The file changes only once the journal is whole, and on the disk.
+      for (const endMs = Date.now() + 60_000; Date.now() < endMs; await new Promise((r) => setImmediate(r))) {
         if (changed()) break;
       }
       kill(fixture);

@@ -1,12 +1,14 @@
 import { readFileSync } from 'node:fs';
 import Database from 'better-sqlite3';
 import { encodeLtx, type LtxPage, lockPage } from '../../src/ltx/index.js';
+import { checksumOf } from '../ltx/support.js';
 
 /** A database on a primary: each call of `capture` gives what has changed since the last as an LTX. */
 export class SourceDatabase {
   readonly db: Database.Database;
   private image: Buffer = Buffer.alloc(0);
   private pageSize = 0;
+  private checksum = 0n;
   txid = 0;
 
   constructor(
@@ -59,23 +61,27 @@ export class SourceDatabase {
     const pageSize = this.db.pragma('page_size', { simple: true }) as number;
     const all = whole || this.txid === 0 || pageSize !== this.pageSize;
     const pages: LtxPage[] = [];
+    const every: LtxPage[] = [];
     for (let pgno = 1; pgno <= image.length / pageSize; pgno++) {
       if (pgno === lockPage(pageSize)) continue;
       const data = image.subarray((pgno - 1) * pageSize, pgno * pageSize);
       const before = this.image.subarray((pgno - 1) * pageSize, pgno * pageSize);
+      every.push({ pgno, data });
       if (all || !data.equals(before)) pages.push({ pgno, data });
     }
     this.image = image;
     this.pageSize = pageSize;
     this.txid++;
+    const preApply = all ? 0n : this.checksum;
+    this.checksum = checksumOf(pageSize, every);
     const header = {
       pageSize,
       commit: image.length / pageSize,
       minTxid: all ? 1 : this.txid,
       maxTxid: this.txid,
       timestampMs: 1700000000000,
-      preApply: 0n,
-      postApply: 0n,
+      preApply,
+      postApply: this.checksum,
     };
     return Buffer.from(encodeLtx(header, pages));
   }
