@@ -1,8 +1,9 @@
-import { statSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { SluiceError } from '../errors.js';
 import { DatabaseSums, type Position, ZERO_POSITION } from '../ltx/index.js';
 import type { DataFolder } from './data-folder.js';
+import { syncFile } from './durable-file.js';
 import { databaseFileFacts } from './page-images.js';
 import { PageSet } from './page-set.js';
 import type { SharedState } from './shared.js';
@@ -266,13 +267,14 @@ export class Database implements ReplicatedDatabase {
 
   /** At a clean stop: makes all of it durable and notes the files as they are. */
   saveClean(): void {
+    const durable = this.syncFiles();
     const file = fileFacts(this.path);
     const wal = fileFacts(this.walPath);
     if (this.sumsOnDisk) this.sumsFile.sync();
     this.log.sync();
     this.state = {
       ...this.state,
-      clean: !this.state.untrusted,
+      clean: durable && !this.state.untrusted,
       fileSize: file.size,
       fileTimeMs: file.timeMs,
       walSize: wal.size,
@@ -315,6 +317,19 @@ export class Database implements ReplicatedDatabase {
     this.log.close();
     this.stateFile.close();
     this.sumsFile.close();
+  }
+
+  /**
+   * What the state will say of the files must be on the disk: a WAL is not, where nobody checkpointed it. False if that
+   * does not go; then the next start reads them.
+   */
+  private syncFiles(): boolean {
+    try {
+      for (const path of [this.path, this.walPath]) if (existsSync(path)) syncFile(path);
+      return true;
+    } catch {
+      return false;
+    }
   }
 
   private writeSums(): void {

@@ -16,7 +16,10 @@ export function writeDurably(path: string, content: string): void {
 }
 
 /** Makes the names in a folder durable. */
-export function syncFolder(path: string): void {
+export const syncFolder = (path: string): void => syncFile(path);
+
+/** Makes a file's content durable. */
+export function syncFile(path: string): void {
   const fd = openSync(path, 'r');
   try {
     fsyncSync(fd);
