@@ -24,6 +24,8 @@ export interface Advance {
   readonly wal?: { readonly salt1: number; readonly salt2: number; readonly frames: number } | undefined;
   /** On a replica: the primary's run that this came from. Left out: 0n. */
   readonly origin?: bigint;
+  /** On a replica: the position is none that came by the stream. */
+  readonly stray?: boolean;
 }
 
 /** Until a database is known to have another. */
@@ -154,6 +156,7 @@ export class Database implements ReplicatedDatabase {
       dropped: false,
       redoFrom: 0,
       replacing: false,
+      stray: step.stray ?? false,
       origin: step.origin ?? 0n,
       fileSize: 0,
       fileTimeMs: 0,
@@ -238,7 +241,8 @@ export class Database implements ReplicatedDatabase {
   /** The position is in the history of this run of the primary. */
   confirm(origin: bigint): void {
     if (this.state.origin === origin) return;
-    this.state = { ...this.state, origin };
+    this.state = { ...this.state, origin, stray: false };
+    if (this.problem?.error.code === 'REPLICA_UNKNOWN') this.problem = undefined;
     this.persist();
   }
 
@@ -258,6 +262,7 @@ export class Database implements ReplicatedDatabase {
       checksum,
       dropped: true,
       replacing: false,
+      stray: false,
       pageCount: 0,
       walFrames: 0,
       untrusted: true,

@@ -101,6 +101,7 @@ export async function recoverReplica(db: Database, live: boolean, place: MountPl
     // Whatever its files are: what had to be kept of them is kept, and a snapshot comes.
     db.log.cut(db.position.txid);
     db.distrust(true);
+    failAsUnknown(db, 'a snapshot was on its way into its place when the last process ended');
     return { name, outcome: 'being replaced', compare: false };
   }
   if (journal === 'left') throw cutShort('a transaction over a database elsewhere was cut short');
@@ -111,6 +112,7 @@ export async function recoverReplica(db: Database, live: boolean, place: MountPl
     const sums = db.loadSums(trusted.pageSize, trusted.pageCount);
     if (sums?.checksum() === trusted.checksum) {
       db.resume(sums);
+      if (trusted.stray) failAsStray(db);
       return { name, outcome: 'clean', compare: false, wal };
     }
   }
@@ -119,13 +121,29 @@ export async function recoverReplica(db: Database, live: boolean, place: MountPl
   }
   const { sums, pageSize, pageCount } = await readFiles(db, wal);
   const checksum = sums.checksum();
-  const position = knownPosition(db, checksum) ?? { txid: Math.max(db.position.txid, db.log.last), checksum };
+  const known = knownPosition(db, checksum);
+  const position = known ?? { txid: Math.max(db.position.txid, db.log.last), checksum };
   db.sums = sums;
   if (position.txid > db.log.last || position.txid < db.log.first - 1) db.log.cut(position.txid);
   // Only a position that was received, and is found again, is still the primary's.
   const origin = db.found !== undefined && samePosition(position, db.found) ? db.found.origin : 0n;
-  db.advance({ position, pageSize, pageCount, timeMs: db.state.timeMs, pages: undefined, origin });
+  const stray = known === undefined && position.txid > 0;
+  db.advance({ position, pageSize, pageCount, timeMs: db.state.timeMs, pages: undefined, origin, stray });
+  if (stray) failAsStray(db);
   return { name, outcome: 'read whole', compare: false, wal };
+}
+
+function failAsStray(db: Database): void {
+  failAsUnknown(db, 'what it holds is of no position that it had, as after a power loss');
+}
+
+/** A replica's: what is there can be read, and may be old. */
+function failAsUnknown(db: Database, text: string): void {
+  db.fail(
+    new Error(text),
+    'REPLICA_UNKNOWN',
+    'The primary is asked whether it has that; if not, a snapshot takes its place',
+  );
 }
 
 function isEmpty(path: string): boolean {
@@ -238,7 +256,7 @@ async function readAndDecide(db: Database, wal: WalOnDisk | undefined, live: boo
 /** The position that this checksum belongs to: the newest one in the log, or the state's. */
 function knownPosition(db: Database, checksum: bigint): Position | undefined {
   const { found } = db;
-  const isFound = found !== undefined && !found.dropped && found.checksum === checksum;
+  const isFound = found !== undefined && !found.dropped && !found.stray && found.checksum === checksum;
   if (isFound && found.txid > db.log.last) return { txid: found.txid, checksum };
   for (let txid = db.log.last; txid >= db.log.first; txid--) {
     const header = db.log.header(txid);

@@ -47,6 +47,12 @@ export class ReplicaDatabase {
     return !this.unknown && !this.database.state.replacing;
   }
 
+  /** Whether there is a database. A power loss may have left its file with a state that has no position for it. */
+  get isThere(): boolean {
+    const { live, state, path } = this.database;
+    return live || ((state.txid === 0 || state.replacing) && databaseFileFacts(path) !== undefined);
+  }
+
   /** Nothing is being done with it. */
   get isIdle(): boolean {
     return this.waiting === 0;
@@ -115,7 +121,7 @@ export class ReplicaDatabase {
   drop(position: Position | undefined): Promise<void> {
     return this.inOrder(async () => {
       const { database } = this;
-      if (!database.live) return;
+      if (!this.isThere) return;
       const expected = position !== undefined && this.isSettled && samePosition(position, database.position);
       if (!expected) await this.giveWay(position === undefined ? 'unknown-to-primary' : 'dropped');
       await this.patiently(() => this.applier.drop(database.name));

@@ -146,7 +146,7 @@ export class ReplicaDatabases implements ReplicaSink {
   }
 
   async retain(names: ReadonlySet<string>): Promise<void> {
-    const unknown = [...this.byName.values()].filter(({ database }) => database.live && !names.has(database.name));
+    const unknown = [...this.byName.values()].filter((replica) => replica.isThere && !names.has(replica.database.name));
     await Promise.all(unknown.map((replica) => this.setAside(replica)));
   }
 
@@ -234,7 +234,7 @@ export class ReplicaDatabases implements ReplicaSink {
   private release(replica: ReplicaDatabase): void {
     const { database } = replica;
     const { name, slot } = database;
-    if (database.live || !replica.isIdle || this.byName.get(name) !== replica) return;
+    if (replica.isThere || !replica.isIdle || this.byName.get(name) !== replica) return;
     replica.end();
     database.close();
     this.byName.delete(name);

@@ -29,6 +29,8 @@ export interface DatabaseState {
   readonly redoFrom: number;
   /** A replica's: a snapshot takes its place, and what was there is set aside or the primary's own. Until it is done. */
   readonly replacing: boolean;
+  /** A replica's: what a crash left in its files is of no position that it came to by the stream. */
+  readonly stray: boolean;
   /** A replica's: the run of the primary whose history this position is in; 0n: not known, or a local transaction. */
   readonly origin: bigint;
   readonly fileSize: number;
@@ -51,6 +53,7 @@ export const INITIAL_STATE: DatabaseState = {
   dropped: false,
   redoFrom: 0,
   replacing: false,
+  stray: false,
   origin: 0n,
   fileSize: 0,
   fileTimeMs: 0,
@@ -65,6 +68,7 @@ const FLAG_CLEAN = 1;
 const FLAG_UNTRUSTED = 2;
 const FLAG_DROPPED = 4;
 const FLAG_REPLACING = 8;
+const FLAG_STRAY = 16;
 
 /** Changes with every boot of the machine; 16 bytes. */
 function bootId(): Buffer {
@@ -161,6 +165,7 @@ export class StateFile {
         dropped: (flags & FLAG_DROPPED) !== 0,
         redoFrom: b.readDoubleBE(112),
         replacing: (flags & FLAG_REPLACING) !== 0,
+        stray: (flags & FLAG_STRAY) !== 0,
         origin: b.readBigUInt64BE(120),
         fileSize: b.readDoubleBE(72),
         fileTimeMs: b.readDoubleBE(80),
@@ -171,11 +176,12 @@ export class StateFile {
   }
 }
 
-function flagsOf({ clean, untrusted, dropped, replacing }: DatabaseState): number {
+function flagsOf({ clean, untrusted, dropped, replacing, stray }: DatabaseState): number {
   return (
     (clean ? FLAG_CLEAN : 0) |
     (untrusted ? FLAG_UNTRUSTED : 0) |
     (dropped ? FLAG_DROPPED : 0) |
-    (replacing ? FLAG_REPLACING : 0)
+    (replacing ? FLAG_REPLACING : 0) |
+    (stray ? FLAG_STRAY : 0)
   );
 }

@@ -21,6 +21,7 @@ import type { ToWorker } from '../../src/database/worker-messages.js';
 import { SluiceError } from '../../src/errors.js';
 import { type FileNode, PROCEED } from '../../src/fuse/index.js';
 import { DatabaseSums, encodeLtx, type LtxPage, pageChecksum } from '../../src/ltx/index.js';
+import { makeOtherBoot } from './support/other-boot.js';
 
 const test = suite('a replica’s databases');
 const EROFS = 30;
@@ -287,6 +288,89 @@ test('after a crash, what was logged and perhaps not applied is applied again', 
   await sink.resume();
   assert.equal(sink.positions().get('a.db'), { txid: 2, checksum: source.checksum });
   assert.equal(applier.calls, ['apply a.db', 'open a.db', 'apply a.db']);
+});
+
+test('what a power loss left of no position that it had is said to be so, by each start, until a snapshot is there', async () => {
+  await sink.receive('a.db', new Source().change({ 1: 1, 2: 2 }, 2));
+  putDatabase('a.db');
+  sink.close();
+  makeOtherBoot(join(folder.metaOf('a.db'), 'state'));
+  for (const end of ['crash', 'power loss', 'stop']) {
+    sink = make();
+    await sink.recover(false);
+    await sink.resume();
+    assert.is(database().problem?.error.code, 'REPLICA_UNKNOWN', `before a ${end}`);
+    if (end === 'stop') sink.saveClean();
+    else sink.close();
+    if (end === 'power loss') makeOtherBoot(join(folder.metaOf('a.db'), 'state'));
+  }
+  sink = make();
+  assert.is((await sink.recover(false))[0]?.outcome, 'clean');
+  assert.is(database().problem?.error.code, 'REPLICA_UNKNOWN', 'after a stop in order');
+  await putSnapshot('a.db', 'diverged');
+  assert.is(database().problem, undefined);
+  sink.close();
+  sink = make();
+  await sink.recover(false);
+  assert.is(database().problem, undefined);
+});
+
+test('a start in the middle of a snapshot says so', async () => {
+  await sink.receive('a.db', new Source().change({ 1: 1 }, 1));
+  putDatabase('a.db');
+  applier.fails = new SluiceError('APPLY_FAILED', 'the disk is full');
+  await codeOf(putSnapshot('a.db', 'behind'));
+  sink.close();
+  sink = make();
+  assert.is((await sink.recover(false))[0]?.outcome, 'being replaced');
+  assert.is(database().problem?.error.code, 'REPLICA_UNKNOWN');
+  assert.is(sink.positions().get('a.db')?.checksum, 0n);
+});
+
+test('a position that the primary confirms is none of which nothing is known', async () => {
+  const position = await sink.receive('a.db', new Source().change({ 1: 1 }, 1));
+  putDatabase('a.db');
+  sink.close();
+  makeOtherBoot(join(folder.metaOf('a.db'), 'state'));
+  sink = make();
+  await sink.recover(false);
+  const held = sink.positions().get('a.db')!;
+  assert.is.not(held.checksum, position.checksum);
+  sink.follows(7n, new Map([['a.db', held]]));
+  assert.is(database().problem, undefined);
+  sink.close();
+  sink = make();
+  await sink.recover(false);
+  assert.is(database().problem, undefined);
+});
+
+test('a database whose state a power loss took is set aside where the primary has no such one', async () => {
+  for (const name of ['here.db', 'there.db']) putDatabase(name);
+  writeFileSync(join(folder.files, 'notes.txt'), 'no database');
+  const outcomes = await sink.recover(false);
+  assert.equal(outcomes.map(({ name }) => name).sort(), ['here.db', 'there.db']);
+  assert.equal([...sink.positions().keys()], [], 'it has no position');
+  await sink.retain(new Set(['there.db']));
+  assert.equal(asides(), ['unknown-to-primary']);
+  assert.equal(applier.calls, ['drop here.db']);
+  await sink.receive('there.db', new Source().change({ 1: 1 }, 1));
+  assert.equal(asides().sort(), ['unknown', 'unknown-to-primary']);
+});
+
+test('a database that came back under its name, but for its state, is removed where the primary has no such one', async () => {
+  await sink.receive('a.db', new Source().change({ 1: 1 }, 1));
+  await sink.drop('a.db', sink.positions().get('a.db')!);
+  applier.fails = new SluiceError('APPLY_FAILED', 'the power is lost when all is done but the state');
+  applier.failing = 'replace a.db';
+  await codeOf(putSnapshot('a.db', 'new'));
+  putDatabase('a.db');
+  sink.close();
+  sink = make();
+  await sink.recover(false);
+  applier.calls.length = 0;
+  await sink.retain(new Set());
+  assert.equal(applier.calls, ['drop a.db']);
+  assert.equal([...sink.every()], []);
 });
 
 /** Lies at `name` as the applier would have left it: a database of one page. */

@@ -40,6 +40,7 @@ const STATE: DatabaseState = {
   dropped: true,
   redoFrom: 0x5544332211,
   replacing: true,
+  stray: true,
   origin: 0x0102030405060708n,
   fileSize: 2 ** 41 + 1,
   fileTimeMs: 1_795_000_000_123.25,
