@@ -9,7 +9,8 @@ export interface ApplicationOptions {
   readonly journal: 'wal' | 'delete' | 'truncate' | 'persist';
   readonly synchronous: 'NORMAL' | 'FULL' | 'EXTRA';
   readonly promise: Promised;
-  readonly big?: boolean;
+  /** How much some transactions write, see content.ts. */
+  readonly big?: number;
   readonly pageSize?: number;
   readonly autoCheckpoint?: number;
   /** Pages: fewer than a transaction changes, and it spills. */
@@ -29,6 +30,10 @@ export class Application {
     private o: ApplicationOptions,
   ) {}
 
+  get path(): string {
+    return this.node.path(this.name);
+  }
+
   /** A new file. */
   make(options = this.o): this {
     this.generation++;
@@ -39,7 +44,7 @@ export class Application {
 
   open(options: ApplicationOptions = this.o): this {
     this.o = options;
-    this.db = new Sqlite(this.node.path(this.name), { timeout: 20_000 });
+    this.db = new Sqlite(this.path, { timeout: 20_000 });
     if (this.n === 0 && options.pageSize !== undefined) this.db.pragma(`page_size = ${options.pageSize}`);
     this.db.pragma(`synchronous = ${options.synchronous}`);
     this.db.pragma(`journal_mode = ${options.journal}`);
@@ -66,7 +71,7 @@ export class Application {
     this.n++;
     this.mark('begun');
     this.db.exec('BEGIN IMMEDIATE');
-    transact(this.db, this.name, this.generation, this.n, this.o.big === true);
+    transact(this.db, this.name, this.generation, this.n, this.o.big ?? 0);
   }
 
   end(): void {
@@ -77,8 +82,8 @@ export class Application {
   /** One transaction of this and of `other`, which is attached; the caller marks it. */
   commitBoth(other: Application): void {
     this.db.exec('BEGIN IMMEDIATE');
-    transact(this.db, this.name, this.generation, this.n, false);
-    transact(this.db, other.name, other.generation, other.n, false, 'other');
+    transact(this.db, this.name, this.generation, this.n, 0);
+    transact(this.db, other.name, other.generation, other.n, 0, 'other');
     this.db.exec('COMMIT');
   }
 

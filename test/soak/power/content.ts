@@ -3,19 +3,20 @@ import type Sqlite from 'better-sqlite3';
 
 /** Rows of `roll`, which transactions change in turn. */
 const ROLL = 5;
+/** Times how big the database is. */
 const BIG_ROWS = 120;
 const BIG_BODY = 2000;
 
 /**
  * What transaction `n` of a database does: it adds a row with its number, and changes another; some of a database that is
- * `big` add many rows, and others delete them. So the content after `n` transactions is known.
+ * `big` (0: it is not) add many rows, and others delete them. So the content after `n` transactions is known.
  */
 export function transact(
   db: Sqlite.Database,
   name: string,
   generation: number,
   n: number,
-  big: boolean,
+  big: number,
   schema = 'main',
 ): void {
   if (n === 1) {
@@ -23,16 +24,16 @@ export function transact(
     db.exec('CREATE TABLE roll (id INTEGER PRIMARY KEY, n INTEGER, body BLOB)');
     db.exec('CREATE TABLE big (n INTEGER, i INTEGER, body BLOB)');
     db.exec('CREATE TABLE info (generation INTEGER, big INTEGER)');
-    db.prepare('INSERT INTO info VALUES (?, ?)').run(generation, big ? 1 : 0);
+    db.prepare('INSERT INTO info VALUES (?, ?)').run(generation, big);
   }
   const body = bodyOf(name, generation, n);
   db.prepare(`INSERT INTO ${schema}.t VALUES (?, ?)`).run(n, body.t);
   db.prepare(`INSERT OR REPLACE INTO ${schema}.roll VALUES (?, ?, ?)`).run(n % ROLL, n, body.roll);
-  if (big && fills(n)) {
+  if (big > 0 && fills(n)) {
     const insert = db.prepare('INSERT INTO big VALUES (?, ?, ?)');
-    for (let i = 0; i < BIG_ROWS; i++) insert.run(n, i, bodyOfBig(name, generation, n, i));
+    for (let i = 0; i < big * BIG_ROWS; i++) insert.run(n, i, bodyOfBig(name, generation, n, i));
   }
-  if (big && empties(n)) db.exec('DELETE FROM big');
+  if (big > 0 && empties(n)) db.exec('DELETE FROM big');
 }
 
 /** What a database holds: which transactions. Throws if it is no prefix of them. */
@@ -56,20 +57,20 @@ export function transactionsIn(db: Sqlite.Database, name: string): { generation:
       throw new Error(`${name}: after ${n} transactions roll ${id} is of ${of}, not ${last}`);
     }
   }
-  if (big === 1) checkBig(db, name, generation, n);
+  if (big > 0) checkBig(db, name, generation, n, big * BIG_ROWS);
   return { generation, n };
 }
 
-function checkBig(db: Sqlite.Database, name: string, generation: number, n: number): void {
+function checkBig(db: Sqlite.Database, name: string, generation: number, n: number, perFill: number): void {
   let expected: number[] = [];
   for (let each = 1; each <= n; each++) {
     if (fills(each)) expected.push(each);
     if (empties(each)) expected = [];
   }
   const rows = db.prepare('SELECT n, i, body FROM big ORDER BY n, i').all() as { n: number; i: number; body: Buffer }[];
-  if (rows.length !== expected.length * BIG_ROWS) throw new Error(`${name}: big has ${rows.length} rows after ${n}`);
+  if (rows.length !== expected.length * perFill) throw new Error(`${name}: big has ${rows.length} rows after ${n}`);
   for (const [at, { n: of, i, body }] of rows.entries()) {
-    const [wanted, index] = [expected[Math.floor(at / BIG_ROWS)]!, at % BIG_ROWS];
+    const [wanted, index] = [expected[Math.floor(at / perFill)]!, at % perFill];
     if (of !== wanted || i !== index || !body.equals(bodyOfBig(name, generation, of, i))) {
       throw new Error(`${name}: after ${n} transactions big ${wanted}/${index} is another`);
     }

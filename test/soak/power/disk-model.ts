@@ -95,6 +95,11 @@ export class DiskModel {
     return folder;
   }
 
+  /** What the trace calls `id`. */
+  node(id: number): Node | undefined {
+    return this.nodes.get(id);
+  }
+
   /** The next record. */
   take(record: ReadRecord, index: number): void {
     const { label } = record;

@@ -5,15 +5,18 @@ import type { ReadRecord } from '../../../src/disk/trace.js';
 import { Random } from '../../database/support/random.js';
 import { makeChoice, type Tree, treeOf, writeTree } from './crash-state.js';
 import { DiskModel } from './disk-model.js';
+import { History } from './history.js';
 import { loadTrace } from './load-trace.js';
-import { Promises } from './promise.js';
+import { type MountMark, Promises } from './promise.js';
+import { ReplicaJudge } from './replica-verdict.js';
 import { crashAgain } from './second-crash.js';
 import { Judge } from './verdict.js';
 
 /** A database is among those that are looked at for so many records after something was done to it. */
 const RECENT_RECORDS = 150;
-/** Of 100 states, so many are started twice. */
+/** Of 100 states, so many are started twice; on a replica, so many go on until the primary's end. */
 const AGAIN_PERCENT = 3;
+const ONWARD_PERCENT = 25;
 /** Crashes in the middle of the recovery of one state. */
 const SECOND_CRASHES = 6;
 /** Where a state is made: memory, if there is such a folder. */
@@ -55,7 +58,9 @@ export async function explore(options: ExploreOptions): Promise<Explored> {
   const points = records.flatMap((record, index) => (isPoint(record) ? [index] : []));
   const folder = mkdtempSync(join(existsSync(MEMORY) ? MEMORY : tmpdir(), 'sluice-power-'));
   const plan = planOf(points, options);
-  const exploration = new Exploration(options, folder);
+  const promises = new Promises();
+  const judge = isOfReplica(records) ? new ReplicaJudge(promises, new History(records)) : new Judge(promises);
+  const exploration = new Exploration(options, folder, promises, judge);
   try {
     for (const [index, record] of records.entries()) {
       exploration.take(record, index);
@@ -68,16 +73,21 @@ export async function explore(options: ExploreOptions): Promise<Explored> {
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
-  const { states, secondStates, violations, judge } = exploration;
+  const { states, secondStates, violations } = exploration;
   return { states, secondStates, crashPoints: points.length, violations, outcomes: judge.outcomes };
 }
+
+const isOfReplica = (records: readonly ReadRecord[]): boolean =>
+  records.some((record) => record.op === 'mark' && (JSON.parse(record.text) as Partial<MountMark>).replica === true);
 
 /** After records that change what is on the disk, or may be. */
 const isPoint = ({ op, label }: ReadRecord): boolean =>
   op === 'mark' ||
   (op !== 'root' &&
     op !== 'sync' &&
-    /^(db|wal|journal|super-journal|log|state|sums|name|mark|files-folder|meta-folder)\./.test(label));
+    /^(db|wal|journal|super-journal|log|state|sums|name|mark|files-folder|meta-folder|set-aside|set-aside-folder)\./.test(
+      label,
+    ));
 
 /** The variants at each crash point. The points are taken evenly if there are fewer states than points. */
 function planOf(points: readonly number[], { states, only, seed }: ExploreOptions): Map<number, number[]> {
@@ -102,8 +112,6 @@ class Exploration {
   secondStates = 0;
   readonly violations: Violation[] = [];
   private readonly model = new DiskModel();
-  private readonly promises = new Promises();
-  readonly judge = new Judge(this.promises);
   /** When something was done to the databases of a workload last. */
   private readonly touched = new Map<string, number>();
   /** The workload that is at work. */
@@ -113,6 +121,8 @@ class Exploration {
   constructor(
     private readonly options: ExploreOptions,
     private readonly folder: string,
+    private readonly promises: Promises,
+    private readonly judge: Judge | ReplicaJudge,
   ) {
     this.root = join(folder, 'data');
   }
@@ -139,13 +149,12 @@ class Exploration {
     const groups = this.groupsAt(index, random);
     const tree = wantedOf(treeOf(this.model.root, made), groups);
     const databases = this.promises.databases().filter((db) => groups.has(groupOf(db)));
-    const again = random.below(100) < AGAIN_PERCENT;
+    const again = random.below(100) < (this.promises.ofReplica ? ONWARD_PERCENT : AGAIN_PERCENT);
     const state = { name: `${index}.${variant}`, choice: made.description };
     if (!(await this.isRight(tree, databases, again, state))) return;
     const every = this.options.crashAgainEvery ?? 0;
     if (every === 0 || random.below(every) !== 0) return;
-    const mountPath = this.promises.mountPath;
-    for (const second of await crashAgain(tree, this.folder, mountPath, SECOND_CRASHES, random)) {
+    for (const second of await crashAgain(tree, this.folder, this.promises, SECOND_CRASHES, random)) {
       this.states++;
       this.secondStates++;
       const choice = `${made.description}; ${second.description}`;

@@ -3,12 +3,12 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { explore } from './explorer.js';
-import { record } from './recording.js';
+import { record, recordReplica } from './recording.js';
 
 /**
  * `npm run soak -- power`: what power loss leaves of a data folder, and what a node makes of it. Records what a mounted
  * primary does to its disk under several workloads, then makes states of it in which writes that were not synced are there,
- * or not, or torn, and has each recovered.
+ * or not, or torn, and has each recovered. With `--replica` the same for a replica, while applications work on its primary.
  */
 const { values } = parseArgs({
   options: {
@@ -17,6 +17,7 @@ const { values } = parseArgs({
     times: { type: 'string', default: '3' },
     /** In the recovery of one of so many states the machine crashes again; 0: never. */
     again: { type: 'string', default: '50' },
+    replica: { type: 'boolean', default: false },
     workloads: { type: 'string' },
     /** A trace to explore, instead of recording one; `keep`: where the recorded one goes. */
     trace: { type: 'string' },
@@ -32,7 +33,7 @@ const folder = mkdtempSync(join(tmpdir(), 'sluice-power-'));
 const trace = values.trace ?? values.keep ?? join(folder, 'trace');
 const startedMs = performance.now();
 if (values.trace === undefined) {
-  await record({
+  await (values.replica ? recordReplica : record)({
     path: trace,
     workloads: values.workloads?.split(','),
     times: Number(values.times),

@@ -15,7 +15,7 @@ export interface LoadOptions {
   readonly untouchedMs?: readonly number[];
 }
 /** Of no consequence after a crash of the machine: what lives as long as the mount, and SQLite's own shared memory. */
-const TRANSIENT = /^(nodes|locks|session|pid|keeper|shm|spool|orphan)\./;
+const TRANSIENT = /^(nodes|locks|session|pid|keeper|shm|orphan)\./;
 
 /**
  * A trace as the machine's next boot finds it: the states were written under another boot id, and times are whole seconds,

@@ -17,6 +17,13 @@ export interface Mark {
 /** Where the mount was: super-journals are named by paths below it. */
 export interface MountMark {
   readonly mount: string;
+  /** The node is a replica: it promises no transaction, and applications work on its primary. */
+  readonly replica?: true;
+}
+
+/** Where the primary's databases are at the end, as in `<db>-pos`, and the replica's too. */
+export interface PrimaryMark {
+  readonly primaryAt: Readonly<Record<string, string>>;
 }
 
 /**
@@ -41,13 +48,15 @@ interface Life {
 /** What the databases may hold after a crash, by what was promised until then. */
 export class Promises {
   mountPath = '';
+  ofReplica = false;
   private readonly lives = new Map<string, Life[]>();
   private readonly syncs = new Map<string, number>();
 
   take(record: ReadRecord, index: number): void {
-    if (record.op === 'sync' && record.label === 'files-folder.sync') this.syncs.set(record.id, index);
+    if (record.op === 'sync' && record.label === 'files-folder.sync' && !this.ofReplica)
+      this.syncs.set(record.id, index);
     else if (record.op === 'synced') this.synced(this.syncs.get(record.id));
-    else if (record.op === 'mark') this.mark(JSON.parse(record.text) as Mark | MountMark, index);
+    else if (record.op === 'mark') this.mark(JSON.parse(record.text) as Mark | MountMark | PrimaryMark, index);
   }
 
   databases(): string[] {
@@ -70,9 +79,11 @@ export class Promises {
       throw new Error(`${db} has ${found.n} of generation ${found.generation}, which was not begun`);
   }
 
-  private mark(mark: Mark | MountMark, index: number): void {
+  private mark(mark: Mark | MountMark | PrimaryMark, index: number): void {
+    if ('primaryAt' in mark) return;
     if ('mount' in mark) {
       this.mountPath = mark.mount;
+      this.ofReplica = mark.replica === true;
       return;
     }
     const { db, generation, what, n, promise } = mark;
@@ -84,6 +95,7 @@ export class Promises {
     }
     const life = lives.at(-1)!;
     if (what === 'begun') life.begun = n;
+    else if (this.ofReplica) return;
     else if (what === 'durable' || (what === 'committed' && promise === 'commit')) life.floor = n;
     else if (what === 'committed' && promise === 'folder') life.awaiting.push({ n, index });
     else if (what === 'dropping') life.leaving = true;

@@ -6,6 +6,7 @@ import type { Random } from '../../database/support/random.js';
 import { makeChoice, type Tree, treeOf, writeTree } from './crash-state.js';
 import { DiskModel } from './disk-model.js';
 import { loadTrace } from './load-trace.js';
+import type { Promises } from './promise.js';
 
 const PROGRAM = fileURLToPath(new URL('./recovery-program.js', import.meta.url));
 const LIMIT_MS = 60_000;
@@ -23,7 +24,7 @@ export interface SecondState {
 export async function crashAgain(
   tree: Tree,
   folder: string,
-  mountPath: string,
+  { mountPath, ofReplica }: Pick<Promises, 'mountPath' | 'ofReplica'>,
   count: number,
   random: Random,
 ): Promise<SecondState[]> {
@@ -33,7 +34,7 @@ export async function crashAgain(
   writeTree(tree, root);
   const model = new DiskModel();
   model.root = model.holds(tree, (path) => statSync(join(root, path)).ino);
-  await recover(root, mountPath, trace);
+  await recordRecovery(root, [mountPath, ofReplica ? 'replica' : 'primary'], trace);
   const records = loadTrace(trace, { firstSecond: FIRST_SECOND, untouchedMs: timesOf(tree) });
   const points = new Set(Array.from({ length: count }, () => random.below(records.length)));
   const states: SecondState[] = [];
@@ -47,10 +48,10 @@ export async function crashAgain(
   return states;
 }
 
-/** The calls are recorded from a process's start only. */
-function recover(root: string, mountPath: string, trace: string): Promise<void> {
+/** Starts and stops a node on `root` in a process of its own, since calls are recorded from a process's start only. */
+export function recordRecovery(root: string, rest: readonly string[], trace: string): Promise<void> {
   return new Promise((resolve, reject) => {
-    const program = spawn(process.execPath, [PROGRAM, root, mountPath], {
+    const program = spawn(process.execPath, [PROGRAM, root, ...rest], {
       env: { ...process.env, SLUICE_DISK_ROOT: root, SLUICE_DISK_TRACE: trace },
       stdio: ['ignore', 'ignore', 'pipe'],
       timeout: LIMIT_MS,

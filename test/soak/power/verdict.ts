@@ -61,12 +61,14 @@ export class Judge {
   }
 }
 
+/** What a database holds. */
+export interface Content {
+  readonly transactions: { readonly generation: number; readonly n: number } | undefined;
+  readonly checksum: string;
+}
+
 /** What SQLite finds in a database, its WAL and its journal; undefined if there is no database or it is empty. */
-function contentOf(
-  path: string,
-  name: string,
-  scratch: string,
-): { transactions: { generation: number; n: number } | undefined; checksum: string } | undefined {
+export function contentOf(path: string, name: string, scratch: string): Content | undefined {
   if ((statSync(path, { throwIfNoEntry: false })?.size ?? 0) === 0) return undefined;
   rmSync(scratch, { recursive: true, force: true });
   mkdirSync(scratch);

@@ -19,8 +19,8 @@ export const WORKLOADS: readonly Workload[] = [
   simple('extra', { journal: 'delete', ...rollback, synchronous: 'EXTRA' }, (app) => app.vacuum()),
   simple('truncate', { journal: 'truncate', ...rollback }, (app) => app.vacuum()),
   simple('persist', { journal: 'persist', ...rollback }, (app) => app.vacuum()),
-  simple('bigwal', { ...wal, big: true, cacheSize: 12, autoCheckpoint: 80 }, (app) => app.vacuum().commit(2)),
-  simple('bigdelete', { journal: 'delete', ...rollback, synchronous: 'EXTRA', big: true, cacheSize: 12 }, (app) =>
+  simple('bigwal', { ...wal, big: 1, cacheSize: 12, autoCheckpoint: 80 }, (app) => app.vacuum().commit(2)),
+  simple('bigdelete', { journal: 'delete', ...rollback, synchronous: 'EXTRA', big: 1, cacheSize: 12 }, (app) =>
     app.vacuum().commit(2),
   ),
   {
