@@ -236,10 +236,11 @@ export class NameOperations {
 
   /** Takes the name from a file, keeping its data if a handle may still read it. */
   #takeAway(file: RegularFile): void {
-    const { descriptors } = this.#backing;
+    const path = backingPath(this.#backing, file);
     const keep = mustKeep(file);
-    if (keep) renameSync(backingPath(this.#backing, file), descriptors.orphanPath(file));
-    else unlinkSync(backingPath(this.#backing, file));
+    if (keep) renameSync(path, this.#backing.descriptors.orphanPath(file));
+    // A rename does nothing where both are names of one file: what a rename over it that failed could not remove.
+    if (!keep || statPath(path) !== undefined) unlinkSync(path);
     this.#removed(file, keep);
   }
 
@@ -259,11 +260,15 @@ export class NameOperations {
     return true;
   }
 
-  /** Undoes `#keep`. */
+  /** Undoes `#keep`. Where not even that can be done, it was removed: who has it open has its data. */
   #giveBack(file: RegularFile, path: DiskPath): void {
     const orphanPath = this.#backing.descriptors.orphanPath(file);
-    if (statPath(path) === undefined) renameSync(orphanPath, path);
-    else unlinkSync(orphanPath);
+    try {
+      if (statPath(path) === undefined) renameSync(orphanPath, path);
+      else unlinkSync(orphanPath);
+    } catch {
+      if (statPath(path) === undefined) this.#removed(file, true);
+    }
   }
 
   #removed(file: RegularFile, kept: boolean): void {
