@@ -77,8 +77,14 @@ export class Upgrade {
     this.#set({ ...this.#state, state: 'failed', reason: `${reason}; ${then}` });
   }
 
+  /** What it leaves if it must says which process wrote it, which is none then. */
   close(): void {
-    if (this.#published) removeKeeperState(this.#data);
+    if (!this.#published) return;
+    try {
+      removeKeeperState(this.#data);
+    } catch (error) {
+      this.#report(`keeper.json cannot be removed (${describeError(error)})`);
+    }
   }
 
   #set(state: UpgradeState): void {
