@@ -7,6 +7,7 @@ import {
   mkdirSync,
   openSync,
   readdirSync,
+  readFileSync,
   readSync,
   renameSync,
   rmdirSync,
@@ -53,6 +54,30 @@ export class Steps {
     this.come(`passing${this.turn}.db`, 'delete');
   }
 
+  /** A copy of a database that is removed before it is whole, and goes on. */
+  copying(): void {
+    const source = readFileSync(this.node.backing('rollback.db'));
+    const path = this.node.path(`copy${this.turn}.db`);
+    const fd = this.try(() => openSync(path, 'w'));
+    if (fd === undefined) return;
+    const half = 4096;
+    this.try(() => writeSync(fd, source, 0, half, 0));
+    this.try(() => unlinkSync(path));
+    this.try(() => writeSync(fd, source, half, source.length - half, half));
+    this.try(() => closeSync(fd));
+    if (existsSync(path)) this.try(() => this.check(path));
+    this.quietly(() => rmSync(path, { force: true }));
+  }
+
+  private check(path: string): void {
+    const db = new Sqlite(path, { readonly: true, timeout: 10_000 });
+    try {
+      if (db.pragma('integrity_check', { simple: true }) !== 'ok') throw new Error('the copy is damaged');
+    } finally {
+      db.close();
+    }
+  }
+
   private come(name: string, journal: string): void {
     this.insert(name, journal, 100);
     this.committed.delete(name);
@@ -84,6 +109,25 @@ export class Steps {
     if (open !== undefined) this.try(() => closeSync(open));
     this.try(() => unlinkSync(node.path(target)));
     for (const name of [first, second, target]) this.quietly(() => rmSync(node.path(name), { force: true }));
+  }
+
+  /** An open file gets another's name, or keeps it, and is removed. */
+  replacing(): void {
+    const [open, other] = ['open', 'other'].map((name) => this.node.path(`${name}${this.turn}.db`)) as [string, string];
+    for (const path of [open, other]) writeFileSync(path, path);
+    const fd = openSync(open, 'r+');
+    this.try(() => renameSync(other, open));
+    const renamed = this.errors.length;
+    this.try(() => unlinkSync(open));
+    // Removed, or gone before.
+    const refused = this.errors.at(-1) !== 'ENOENT' && this.errors.length > renamed;
+    if (!refused && existsSync(open)) this.errors.push('ITS NAME IS STILL THERE');
+    const data = Buffer.alloc(1000);
+    this.try(() => writeSync(fd, '!', 0));
+    this.try(() => readSync(fd, data, 0, data.length, 0));
+    if (data.toString('utf8', 1, open.length) !== open.slice(1)) this.errors.push('ITS DATA IS NOT THERE');
+    this.try(() => closeSync(fd));
+    for (const path of [open, other]) this.quietly(() => rmSync(path, { force: true }));
   }
 
   wals(): void {
@@ -172,7 +216,9 @@ export type StepName =
   | 'rollback'
   | 'unlogged'
   | 'passing'
+  | 'copying'
   | 'files'
+  | 'replacing'
   | 'wals'
   | 'journals'
   | 'shms'

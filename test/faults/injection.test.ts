@@ -1,5 +1,18 @@
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  realpathSync,
+  rmSync,
+  unlinkSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import Sqlite from 'better-sqlite3';
@@ -17,110 +30,33 @@ import {
   waitForReplica,
   waitUntilSame,
 } from '../support/cluster.js';
+import {
+  CASES,
+  errorsOf,
+  INHERITED,
+  LOCKING,
+  RUNNING,
+  rulesOf,
+  SETTING_ASIDE,
+  SPOOLING,
+  STARTING,
+} from './injection-cases.js';
 import { type StepName, Steps } from './injection-steps.js';
 import type { StartReport } from './start-report.js';
 
 /**
  * Faults at every labelled call on a data folder. Whoever's call it is gets the error; the node lives; and when the fault
- * is over it goes on.
+ * is over it goes on. Here each label has one kind of error; SLUICE_FAULT_KINDS=all: each that it may have.
  */
 const test = suite('faults at each call');
 const PROGRAM = fileURLToPath(new URL('./start-program.js', import.meta.url));
 const HIT_LIMIT_MS = 20_000;
 const HEAL_LIMIT_MS = 30_000;
 
-/** Of a running primary: which step makes a call of each label. */
-const RUNNING: Record<StepName, readonly string[]> = {
-  wal: each('wal', 'create read'),
-  rollback: ['journal.create', 'journal.write', 'journal.sync'],
-  unlogged: ['mark.create'],
-  passing: ['db.create', 'db.write', 'db.sync', 'log.unlink', ...each('unlogged-folder', 'open sync')],
-  files: each('db', 'truncate rename link unlink change'),
-  wals: each('wal', 'open write truncate sync rename link unlink change'),
-  journals: each('journal', 'open read truncate rename link unlink change'),
-  shms: each('shm', 'open create read write truncate sync rename link unlink change'),
-  superJournals: each('super-journal', 'open create read write truncate sync rename link unlink change'),
-  folders: each('files-folder', 'open rmdir sync rename change'),
-  orphan: each('orphan', 'read write truncate sync change'),
-};
-
-/** Of a start or stop: on a folder that a crash left, on none, on one whose mount lives on. */
-const STARTING: Record<StartReport['kind'], readonly string[]> = {
-  used: [
-    'db.open',
-    'db.read',
-    ...each('log', 'open create read write truncate sync'),
-    ...each('state', 'open create read write sync unlink'),
-    ...each('sums', 'open create read write truncate sync unlink'),
-    ...each('name', 'create read write sync rename unlink'),
-    ...each('session', 'create write rename unlink'),
-    'nodes.open',
-    'locks.open',
-    'orphan.unlink',
-    'mark.unlink',
-    'identity.read',
-    ...each('pid', 'open write'),
-    ...each('keeper', 'create read write rename unlink'),
-    'files-folder.list',
-    ...each('meta-folder', 'open mkdir rmdir list sync'),
-    ...each('run-folder', 'mkdir rmdir'),
-    ...each('spool-folder', 'mkdir rmdir'),
-    'set-aside.unlink',
-    ...each('set-aside-folder', 'list rmdir'),
-  ],
-  fresh: [
-    'nodes.create',
-    'locks.create',
-    ...each('identity', 'create write sync rename'),
-    'pid.create',
-    ...each('data-folder', 'mkdir open sync'),
-    'files-folder.mkdir',
-    'unlogged-folder.mkdir',
-  ],
-  'taken over': [
-    ...each('nodes', 'read write truncate rename unlink'),
-    ...each('locks', 'read'),
-    ...each('session', 'open read'),
-    'run-folder.list',
-  ],
-};
-
-/** Of a replica that takes what does not go in one message. */
-const SPOOLING = each('spool', 'create write open read unlink');
-/** Of one that sets a database aside. */
-const SETTING_ASIDE = [
-  ...each('set-aside-folder', 'mkdir open sync rename'),
-  ...each('set-aside', 'create write open sync'),
-];
-/** Of a primary with `locks: sluice`. */
-const LOCKING = ['locks.write'];
-/** The calls of others, which have another label where a crash left a file of that name. */
-const LEFT_OVER = ['name.open', 'identity.open', 'keeper.open', 'mark.open', 'pid.read'];
-/** Only after two faults at once. */
-const TWOFOLD: Record<string, string> = { 'nodes.unlink': 'nodes.rename' };
-/** What undoes a rename that failed in its middle; what a successor finds. Not injected. */
-const UNDOING = ['orphan.rename', 'orphan.open'];
-
 test.after(() => stopAll());
 
 test('each label has its case', () => {
-  const cases = [
-    ...Object.values(RUNNING).flat(),
-    ...Object.values(STARTING).flat(),
-    ...SPOOLING,
-    ...SETTING_ASIDE,
-    ...LOCKING,
-    ...LEFT_OVER,
-    ...UNDOING,
-  ];
-  assert.equal(
-    LABELS.filter((label) => !cases.includes(label)),
-    [],
-  );
-  assert.equal(
-    cases.filter((label) => !LABELS.includes(label)),
-    [],
-  );
+  assert.equal([...new Set(CASES)].sort(), [...LABELS].sort());
 });
 
 test('a start with a fault says what is wrong, or does without, and the next one is as if nothing had been', async () => {
@@ -141,9 +77,7 @@ test('a start with a fault says what is wrong, or does without, and the next one
     });
   await run([]);
   const wanted = Object.entries(STARTING).flatMap(([kind, labels]) =>
-    labels.map(
-      (label) => `${kind}=${label}=${errorOf(label)}${TWOFOLD[label] === undefined ? '' : `=${TWOFOLD[label]}`}`,
-    ),
+    labels.flatMap((label) => errorsOf(label).map((error) => [kind, ...rulesOf(label, error, kind)].join('='))),
   );
   await run(wanted);
   const reports = readFileSync(files.reports, 'utf8')
@@ -157,7 +91,8 @@ test('a start with a fault says what is wrong, or does without, and the next one
     assert.ok(hit, `${what} was not called`);
     assert.is(after, '', `${what}: the next start`);
     // Not, for example, that the database is damaged.
-    if (failed !== '') assert.match(failed, /E(IO|MFILE|NOSPC): injected|cannot be read/, what);
+    if (kind === 'held') assert.match(failed, /in use by another node \(pid unknown\).* \| Stop that node/, what);
+    else if (failed !== '') assert.match(failed, /E(IO|MFILE|NOSPC): injected|cannot be read/, what);
     if (kind !== 'fresh') positions.add(position);
   }
   assert.is(positions.size, 1, [...positions].join(' '));
@@ -168,16 +103,15 @@ test('applications get the error of their calls, nobody else does, and both node
   const replica = await startReplica(primary.node);
   const steps = new Steps(primary.node);
   const pids = [primary.node.nodePid(), replica.nodePid()];
-  for (const step of ['wal', 'rollback', 'unlogged'] as const) assert.equal(steps.do(step), [], step);
-  for (const [step, labels] of Object.entries(RUNNING) as [StepName, readonly string[]][]) {
-    for (const label of labels) {
-      primary.inject(`${label} ${errorOf(label)}`);
-      const errors = steps.do(step);
-      await primary.wasHit(label);
-      primary.clear();
-      for (const error of errors) assert.match(error, EXPECTED, `${label} in ${step}: ${error}`);
-      await healed(steps, step, label);
-    }
+  for (const step of Object.keys(RUNNING) as StepName[]) assert.equal(steps.do(step), [], step);
+  for (const { step, label, error } of runningCases()) {
+    const what = `${label} ${error} in ${step}`;
+    primary.inject(rulesOf(label, error, step));
+    const errors = steps.do(step);
+    await primary.wasHit(label);
+    primary.clear();
+    for (const told of errors) assert.match(told, EXPECTED, `${what}: ${told}`);
+    await healed(steps, step, what);
   }
   assert.equal([primary.node.nodePid(), replica.nodePid()], pids, 'the nodes stayed');
   for (const [name, rows] of steps.committed) {
@@ -209,8 +143,8 @@ test('a replica whose disk fails while it takes a large transaction, or sets a d
   write(primary.path('x.db'), 10);
   await waitUntilSame(primary, replica.node, 'x.db');
   const pid = replica.node.nodePid();
-  for (const label of SPOOLING) {
-    replica.inject(`${label} ${errorOf(label)} 1`);
+  for (const { label, error } of SPOOLING.flatMap(withErrors)) {
+    replica.inject(rulesOf(label, error, 'spooling', ' 1'));
     write(primary.path('x.db'), 600_000);
     await replica.wasHit(label);
     replica.clear();
@@ -221,20 +155,28 @@ test('a replica whose disk fails while it takes a large transaction, or sets a d
   assert.not.match(replica.node.log, /cannot follow: \w+: injected, unlink/, 'what is applied is not asked for again');
   assert.is(existsSync(join(replica.node.data, 'set-aside')), false, 'it has nothing but what the primary has');
 
-  assert.is(await replica.node.stop(), 0);
-  write(replica.node.backing('x.db'), 100);
-  const own = contentChecksum(replica.node.backing('x.db'));
-  write(primary.path('x.db'), 1);
-  // Each of them once: a copy that fails begins again.
-  replica.inject(SETTING_ASIDE.map((label) => `${label} ${errorOf(label)} 1`).join('\n'));
-  await replica.restart();
-  for (const label of SETTING_ASIDE) await replica.wasHit(label);
-  replica.clear();
-  await waitForReplica(primary, replica.node, 'x.db', HEAL_LIMIT_MS);
-  await waitUntilSame(primary, replica.node, 'x.db');
-  const [folder, ...more] = readdirSync(join(replica.node.data, 'set-aside'));
-  assert.equal(more, []);
-  assert.is(contentChecksum(join(replica.node.data, 'set-aside', folder!, 'x.db')), own, 'what only it had is kept');
+  const asides = join(replica.node.data, 'set-aside');
+  const kept = new Set<string>();
+  const rounds = Math.max(...SETTING_ASIDE.map((label) => errorsOf(label).length));
+  for (let round = 0; round < rounds; round++) {
+    assert.is(await replica.node.stop(), 0);
+    write(replica.node.backing('x.db'), 100);
+    const own = contentChecksum(replica.node.backing('x.db'));
+    write(primary.path('x.db'), 1);
+    // Each of them once: a copy that fails begins again.
+    replica.inject(
+      SETTING_ASIDE.flatMap((label) => rulesOf(label, errorsOf(label).at(round) ?? 'EIO', 'setting aside', ' 1')),
+    );
+    await replica.restart();
+    for (const label of SETTING_ASIDE) await replica.wasHit(label);
+    replica.clear();
+    await waitForReplica(primary, replica.node, 'x.db', HEAL_LIMIT_MS);
+    await waitUntilSame(primary, replica.node, 'x.db');
+    const [folder, ...more] = readdirSync(asides).filter((name) => !kept.has(name));
+    assert.equal(more, []);
+    assert.is(contentChecksum(join(asides, folder!, 'x.db')), own, 'what only it had is kept');
+    kept.add(folder!);
+  }
   await waitFor(
     async () => (await replica.node.status()).problems.length === 0,
     HEAL_LIMIT_MS,
@@ -246,14 +188,15 @@ test('a lock that cannot be recorded is refused, and is nobody’s', async () =>
   const primary = await watched('locking', () =>
     startPrimary({ dir: folderOf('locking'), mount: { locks: 'sluice' } }),
   );
-  const [label] = LOCKING as [string];
   const open = (): Sqlite.Database => new Sqlite(primary.node.path('l.db'), { timeout: 0 });
   const one = open();
   one.exec('CREATE TABLE t (a)');
-  primary.inject(`${label} ${errorOf(label)}`);
-  assert.throws(() => one.exec('INSERT INTO t VALUES (1)'), EXPECTED_CODE);
-  await primary.wasHit(label);
-  primary.clear();
+  for (const { label, error } of withErrors(LOCKING)) {
+    primary.inject(rulesOf(label, error, 'locking'));
+    assert.throws(() => one.exec('INSERT INTO t VALUES (1)'), EXPECTED_CODE);
+    await primary.wasHit(label);
+    primary.clear();
+  }
   // Were it held still, the other would be told that the database is locked.
   const other = open();
   other.exec('INSERT INTO t VALUES (2)');
@@ -266,13 +209,62 @@ test('a lock that cannot be recorded is refused, and is nobody’s', async () =>
   after.close();
 });
 
+test('a file that lost its name is opened by the next node: who has it open gets the error, and goes on', async () => {
+  const primary = await watched('inherited', () => startPrimary({ dir: folderOf('inherited') }));
+  for (const { label, error } of withErrors(INHERITED)) {
+    const path = primary.node.path(`o-${error}.db`);
+    const fd = openSync(path, 'w+');
+    writeSync(fd, 'kept', 0);
+    unlinkSync(path);
+    await primary.node.killNode();
+    primary.inject(rulesOf(label, error, 'inherited'));
+    assert.throws(() => writeSync(fd, 'more', 4), EXPECTED_CODE);
+    await primary.wasHit(label);
+    primary.clear();
+    writeSync(fd, '!', 4);
+    const text = Buffer.alloc(10);
+    assert.is(text.toString('utf8', 0, readSync(fd, text, 0, 10, 0)), 'kept!');
+    closeSync(fd);
+    await waitFor(
+      () => readdirSync(join(primary.node.data, 'run/orphans')).length === 0,
+      HEAL_LIMIT_MS,
+      'its data to be removed',
+    );
+  }
+});
+
+test('a keeper that cannot write its file, or remove it, serves, and ends as without the fault', async () => {
+  const primary = await watched('keeping', () => startPrimary({ dir: folderOf('keeping') }));
+  const { node } = primary;
+  for (const error of errorsOf('keeper.unlink')) {
+    primary.inject([`keeper.unlink ${error}`]);
+    assert.is(await node.stop(), 0, node.log.slice(-2000));
+    await primary.wasHit('keeper.unlink');
+    writeFileSync(join(node.data, 'keeper.json.new'), '{"');
+    primary.inject([`keeper.open ${error}`]);
+    await primary.restart();
+    await primary.wasHit('keeper.open');
+    primary.clear();
+    assert.match(node.log, 'keeper.json cannot be written, so sluice upgrade cannot be told');
+    assert.is((await node.upgrade()).state, 'done');
+  }
+});
+
 /** What an application may be told; of a file that could not be made or moved, that it is not there. */
 const EXPECTED = /^(E(IO|NOSPC|MFILE|NOLCK|NOENT|EXIST)|SQLITE_(IOERR|FULL|CANTOPEN|READONLY|CORRUPT|BUSY).*)$/;
 
 const EXPECTED_CODE = (error: unknown): boolean => EXPECTED.test((error as { code: string }).code);
 
+const withErrors = (label: string): { label: string; error: string }[] =>
+  errorsOf(label).map((error) => ({ label, error }));
+
+const runningCases = (): { step: StepName; label: string; error: string }[] =>
+  (Object.entries(RUNNING) as [StepName, readonly string[]][]).flatMap(([step, labels]) =>
+    labels.flatMap(withErrors).map((one) => ({ step, ...one })),
+  );
+
 /** Does a step until nobody gets an error any more. */
-async function healed(steps: Steps, step: StepName, label: string): Promise<void> {
+async function healed(steps: Steps, step: StepName, what: string): Promise<void> {
   let errors: readonly string[] = [];
   await waitFor(
     () => {
@@ -280,7 +272,7 @@ async function healed(steps: Steps, step: StepName, label: string): Promise<void
       return errors.length === 0;
     },
     HEAL_LIMIT_MS,
-    () => `${step} to go on after ${label}: ${errors.join(', ')}`,
+    () => `${step} to go on after ${what}: ${errors.join(', ')}`,
   );
 }
 
@@ -288,7 +280,7 @@ interface Watched {
   readonly node: ClusterNode;
   /** After a stop, with what is injected then. */
   restart(): Promise<void>;
-  inject(rules: string): void;
+  inject(rules: readonly string[]): void;
   clear(): void;
   wasHit(label: string): Promise<void>;
 }
@@ -322,7 +314,7 @@ async function watched(name: string, start: () => Promise<ClusterNode>): Promise
     restart: () => within(() => node.start()),
     inject(rules) {
       rmSync(hits, { force: true });
-      writeFileSync(control, `${rules}\n`);
+      writeFileSync(control, `${rules.join('\n')}\n`);
     },
     clear: () => rmSync(control, { force: true }),
     wasHit: (label) =>
@@ -332,17 +324,6 @@ async function watched(name: string, start: () => Promise<ClusterNode>): Promise
         `a call of ${label}`,
       ),
   };
-}
-
-/** What each label fails with: a full disk, a full table of descriptors, or the disk itself. */
-function errorOf(label: string): string {
-  const [, operation] = label.split('.') as [string, string];
-  if (['write', 'mkdir', 'rename', 'link'].includes(operation)) return 'ENOSPC';
-  return ['open', 'create', 'list'].includes(operation) ? 'EMFILE' : 'EIO';
-}
-
-function each(kind: string, operations: string): string[] {
-  return operations.split(' ').map((operation) => `${kind}.${operation}`);
 }
 
 test.run();

@@ -25,9 +25,14 @@ import type { StartReport } from './start-report.js';
 
 /**
  * Starts and stops what a primary does to its data folder then, without a mount, over and over in one process: each time
- * with a fault at one label, and once more without it. Arguments: a data folder that a crash left, where the reports go
- * (JSON lines), and `<kind>=<label>=<error>` as often as wanted, with another `=<label>` for two at once. Without any: makes
- * that data folder.
+ * with faults, and once more without. Arguments: a data folder that a crash left, where the reports go (JSON lines), and
+ * `<kind>=<label> <error>` as often as wanted, with what fails besides it after a `=`. Without any: makes that data folder.
+ *
+ *     fresh         nothing
+ *     used          what a crash left
+ *     left over     the same, in the middle of writing small files: what was to take their place is there
+ *     taken over    the same, and its mount lives on
+ *     held          the same, and another node is there
  */
 const [template, reports, ...wanted] = process.argv.slice(2) as [string, string, ...string[]];
 const root = process.env.SLUICE_DISK_ROOT!;
@@ -44,11 +49,14 @@ type Kind = StartReport['kind'];
 
 if (wanted.length === 0) await makeTemplate();
 for (const each of wanted) {
-  const [kind, label, error, also] = each.split('=') as [Kind, string, string, string?];
+  const [kind, ...rules] = each.split('=') as [Kind, string, ...string[]];
+  const [label, error] = rules[0]!.split(' ') as [string, string];
   prepare(kind);
   rmSync(`${control}.hits`, { force: true });
-  writeFileSync(control, `${label} ${error}\n${also === undefined ? '' : `${also} ${error}\n`}`);
+  writeFileSync(control, `${rules.join('\n')}\n`);
+  const other = kind === 'held' ? lockDataFolder(root) : undefined;
   const { failed } = await start(kind);
+  other?.release();
   rmSync(control);
   const hit = existsSync(`${control}.hits`) && readFileSync(`${control}.hits`, 'utf8').includes(`${label}@`);
   const { failed: after, position } = await start(kind);
@@ -85,6 +93,13 @@ async function makeTemplate(): Promise<void> {
 function prepare(kind: Kind): void {
   rmSync(root, { recursive: true, force: true });
   if (kind !== 'fresh') cpSync(template, root, { recursive: true, preserveTimestamps: true });
+  if (kind === 'left over') leaveHalf();
+}
+
+/** A crash of the machine: of a file that was being written nothing is on disk, or its beginning. */
+function leaveHalf(): void {
+  for (const name of ['node.json', `meta/${NAME}/name`]) writeFileSync(join(root, name), '');
+  for (const name of ['node.json', 'keeper.json']) writeFileSync(join(root, `${name}.new`), '{"');
 }
 
 /** In the order of src/keeper/node-child.ts and src/node.ts. */

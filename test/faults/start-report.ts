@@ -2,8 +2,8 @@
 export interface StartReport {
   readonly label: string;
   readonly error: string;
-  /** What the data folder was: nothing, one that a crash left, one whose mount lives on. */
-  readonly kind: 'fresh' | 'used' | 'taken over';
+  /** What the data folder was: see start-program.ts. */
+  readonly kind: 'fresh' | 'used' | 'left over' | 'taken over' | 'held';
   /** Whether a call had the label. */
   readonly hit: boolean;
   /** Why it could not start, or go on; empty if it could. */
