@@ -47,6 +47,8 @@ export class SetAsides {
       for (let path = dirname(target); path !== this.folder.setAside; path = dirname(path)) await syncPath(path);
       await later.rename(unfinished, finished);
       await syncPath(this.folder.setAside);
+      // The first copy made the folder of all of them.
+      await syncPath(this.folder.root);
     } catch (error) {
       await later.rm(unfinished, { recursive: true, force: true }).catch(() => undefined);
       throw new SluiceError(

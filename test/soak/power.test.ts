@@ -50,7 +50,7 @@ test('where a sync is left out, it is found', async () => {
 
 test('a replica finds a prefix of the primary’s transactions, at the position of what it holds, or says that it does not', async () => {
   const trace = join(folder, 'replica');
-  await recordReplica({ path: trace, times: 1, workloads: ['truncate', 'modes', 'drop'] });
+  await recordReplica({ path: trace, times: 1, workloads: ['truncate', 'modes', 'drop', 'lost'] });
   assert.equal(outOfOrder(loadTrace(trace)), []);
   const seed = testSeed();
   const explored = await explore({ trace, seed, states: REPLICA_STATES, maxViolations: 5, crashAgainEvery: 50 });

@@ -1,12 +1,14 @@
 import type { ReadRecord } from '../../../src/disk/trace.js';
-import { DiskModel, File, type Folder, type Node } from './disk-model.js';
+import { DiskModel, File, Folder, type Node } from './disk-model.js';
 
 const FLAG_CLEAN = 1;
+const FLAG_REPLACING = 8;
 const FLAGS_AT = 52;
 
 /**
  * What in a replica's trace is done before what it relies on is durable: pages that are written under a journal which is not
- * on the disk whole and with its name, and states that call files clean whose content is not there.
+ * on the disk whole and with its name, states that call files clean whose content is not there, and states of databases that
+ * are being replaced when what was set aside is not there.
  */
 export function outOfOrder(records: readonly ReadRecord[]): string[] {
   const model = new DiskModel();
@@ -36,13 +38,36 @@ export function outOfOrder(records: readonly ReadRecord[]): string[] {
           found.push(`${index}: ${name} is called clean and is not durable`);
       }
     }
+    if (record.op === 'write' && record.label === 'state.write' && hasFlag(record.content, FLAG_REPLACING)) {
+      for (const risk of asidesAtRisk(model))
+        found.push(`${index}: ${risk} is not durable, and something takes its place`);
+    }
     model.take(record, index);
   }
   return found;
 }
 
+/** What is to be set aside must be so for good before anything takes its place. */
+function asidesAtRisk(model: DiskModel): string[] {
+  const folder = at(model, 'set-aside');
+  if (!(folder instanceof Folder)) return [];
+  if (model.root.durable.get('set-aside') !== folder) return ['set-aside'];
+  const risks: string[] = [];
+  for (const [name, aside] of folder.names(folder.pending.length)) {
+    if (name.endsWith('.unfinished')) continue;
+    if (folder.durable.get(name) !== aside || isAtRisk(aside)) risks.push(name);
+  }
+  return risks;
+}
+
+function isAtRisk(node: Node): boolean {
+  return node.pending.length > 0 || (node instanceof Folder && [...node.durable.values()].some(isAtRisk));
+}
+
 /** Whether it is a state that was written at a stop in order. */
-export const isClean = (state: Buffer): boolean => (state.readUInt32BE(FLAGS_AT) & FLAG_CLEAN) !== 0;
+export const isClean = (state: Buffer): boolean => hasFlag(state, FLAG_CLEAN);
+
+const hasFlag = (state: Buffer, flag: number): boolean => (state.readUInt32BE(FLAGS_AT) & flag) !== 0;
 
 const at = (model: DiskModel, name: string): Node | undefined => file(model.root, name);
 
