@@ -206,10 +206,15 @@ export class NodeTable {
     },
   };
 
-  /** After `NodeLog.resume`: drops what was displaced and never named again. */
+  /**
+   * After `NodeLog.resume`: drops what was displaced and never named again, and what was in a folder that is gone: the
+   * removal of a file is not recorded, and a file, or another folder with a file of that name, may have the folder's.
+   */
   settle(): void {
+    const named = new Set(this.below(this.root));
     for (const [id, node] of this.#nodes) {
-      if (node.nameless && !(node.kind === 'file' && node.orphan)) this.#nodes.delete(id);
+      const kept = named.has(node) || node === this.wake || (node.kind === 'file' && node.orphan);
+      if (!kept) this.#nodes.delete(id);
     }
   }
 

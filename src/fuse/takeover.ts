@@ -1,7 +1,7 @@
 import type { Stats } from 'node:fs';
 import { readdirSync, rmSync } from '../disk/index.js';
 import { announce, type Backing, backingPath, childBackingPath, statPath } from './backing.js';
-import { ENAMETOOLONG, errnoOf } from './errno.js';
+import { ENAMETOOLONG, ENOTDIR, errnoOf } from './errno.js';
 import type { DiskPath } from './file-name.js';
 import type { RegularFile } from './nodes.js';
 
@@ -59,12 +59,16 @@ const isSame = (path: DiskPath, orphan: string): boolean => find(path)?.ino === 
 
 const isThere = (path: DiskPath): boolean => find(path) !== undefined;
 
-/** A rename of a folder may have made the paths below it longer than the system takes: nobody can open those files. */
+/**
+ * A rename of a folder may have made the paths below it longer than the system takes: nobody can open those files. Where a
+ * folder was there may be a file, if somebody put it behind the mount.
+ */
 function find(path: DiskPath): Stats | undefined {
   try {
     return statPath(path);
   } catch (error) {
-    if (errnoOf(error) === ENAMETOOLONG) return undefined;
+    const errno = errnoOf(error);
+    if (errno === ENAMETOOLONG || errno === ENOTDIR) return undefined;
     throw error;
   }
 }

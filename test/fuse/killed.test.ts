@@ -165,4 +165,34 @@ for (const lost of [0, 1]) {
   });
 }
 
+for (const other of ['file', 'folder'] as const) {
+  test(`a ${other} where a folder was: what was removed from that one is not taken for what is in this`, () => {
+    killed(
+      (k) => {
+        k.ok(p.FUSE_MKDIR, 1, Buffer.concat([Buffer.alloc(8, 1), nameBody('f')]));
+        const folder = k.lookup('f');
+        k.ok(p.FUSE_MKDIR, 1, Buffer.concat([Buffer.alloc(8, 1), nameBody('elsewhere')]));
+        k.create('x', k.lookup('elsewhere'));
+        const file = k.create('x', folder);
+        k.release(file);
+        k.forget(file, 1);
+        k.ok(p.FUSE_UNLINK, folder, nameBody('x'));
+        k.ok(p.FUSE_RMDIR, 1, nameBody('f'));
+      },
+      (k) => {
+        if (other === 'file') k.create('f');
+        else k.ok(p.FUSE_RENAME2, 1, renameBody(1, 'elsewhere', 'f'));
+      },
+      0,
+      (next, told) => {
+        assert.equal(
+          told.filter((each) => each === 'added f/x'),
+          other === 'file' ? [] : ['added f/x'],
+        );
+        assert.ok(next.lookup('f') > 0);
+      },
+    );
+  });
+}
+
 test.run();
