@@ -13,6 +13,7 @@ import { WalGate } from './wal-gate.js';
 import type { FromWorker, Looked, ToWorker } from './worker-messages.js';
 
 const EACCES = 13;
+const EBUSY = 16;
 const COMPANIONS = ['wal', 'shm', 'journal'] as const;
 const NOTHING: readonly number[] = [];
 /** Of a journal. */
@@ -140,12 +141,19 @@ export class CaptureWatcher implements Watcher {
     return PROCEED;
   }
 
-  /** A WAL, and the wal-index that tells how far it is committed. */
+  /** A WAL, and the wal-index that tells how far it is committed: both or none. */
   mayPass(node: FileNode): boolean {
     const { kind, database } = node.tag as Tag;
-    if (this.options.passthrough !== true || database === undefined || (kind !== 'wal' && kind !== 'shm')) return false;
-    if (kind === 'wal') this.watchWal(database, true);
+    if (this.options.passthrough !== true || database === undefined) return false;
+    if (kind === 'shm') return true;
+    if (kind !== 'wal' || isUsedUnpassed(database.shmNode)) return false;
+    this.watchWal(database, true);
     return true;
+  }
+
+  mustPass(node: FileNode): boolean {
+    const { kind, database } = node.tag as Tag;
+    return kind === 'shm' && database?.isPassed === true;
   }
 
   mayCreate(path: string): Verdict {
@@ -196,6 +204,7 @@ export class CaptureWatcher implements Watcher {
   mayUnlink(node: FileNode): Verdict {
     const tag = node.tag as Tag;
     if (tag.database === undefined) return PROCEED;
+    if (this.isOthers(node, tag)) return EBUSY;
     if (tag.kind === 'wal') return this.wals.mayLeave(tag.database, true);
     if (tag.kind === 'journal') return this.files.settle(tag.database);
     if (tag.kind !== 'main') return PROCEED;
@@ -256,7 +265,12 @@ export class CaptureWatcher implements Watcher {
   released(node: FileNode, wrote: boolean): void {
     if (!wrote) return;
     const tag = node.tag as Tag | undefined;
-    if (tag?.kind === 'shm' && tag.database !== undefined) tag.database.passed.indexMoves = false;
+    if (tag?.kind === 'shm' && tag.database !== undefined) {
+      const { passed } = tag.database;
+      passed.indexMoves = false;
+      // It may be long since that was seen.
+      passed.published = undefined;
+    }
     if (tag?.kind !== 'main' || node.writers > 0) return;
     const database = tag.database;
     // Its first bytes may have come in pieces too small to be known for a database.
@@ -331,6 +345,15 @@ export class CaptureWatcher implements Watcher {
       if (database.waitingPins.length > 0 && !database.journalOpen) return DEFER;
     }
     return this.wals.mayWrite(database, node, position, data, start, length);
+  }
+
+  /**
+   * A -wal or -shm that is in use, and not by who unlinks it: SQLite holds EXCLUSIVE then. It is an application that
+   * outlived an earlier mount, and finds this one's files by their path when it closes its own.
+   */
+  private isOthers(node: FileNode, { kind, database }: Tag): boolean {
+    if ((kind !== 'wal' && kind !== 'shm') || node.handles === 0) return false;
+    return database?.main !== undefined && database.pageSize !== 0 && !this.files.isLocked(database);
   }
 
   private setWal(database: TrackedDatabase, node: FileNode | undefined): void {
@@ -482,6 +505,11 @@ export class CaptureWatcher implements Watcher {
       else this.pins.ask(database, message);
     }
   }
+}
+
+/** By handles that ask us. */
+function isUsedUnpassed(node: FileNode | undefined): boolean {
+  return node !== undefined && !node.passed && (node.handles > 0 || node.inherited);
 }
 
 function startsJournal(node: FileNode): boolean {

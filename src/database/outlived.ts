@@ -19,9 +19,9 @@ import { SluiceError } from '../errors.js';
 import { SystemCalls } from '../fuse/index.js';
 import {
   encodeWalIndexHeader,
-  parseWalIndexHeader,
   WAL_INDEX_HEADER_SIZE,
   WAL_INDEX_VERSION,
+  type WalIndexHeader,
 } from '../sqlite/index.js';
 import { syncFolder, writeDurably } from './durable-file.js';
 import { MAX_DEPTH } from './folder-scan.js';
@@ -34,6 +34,18 @@ const SHM = '-shm';
 const PIECE_BYTES = 1024 * 1024;
 /** SQLite answers SQLITE_CANTOPEN to a wal-index of a version that it does not know. */
 const UNKNOWN_VERSION = WAL_INDEX_VERSION + 1;
+const NO_INDEX: WalIndexHeader = {
+  change: 0,
+  initialised: true,
+  bigEndian: false,
+  pageSize: 0,
+  frames: 0,
+  pageCount: 0,
+  s0: 0,
+  s1: 0,
+  salt1: 0,
+  salt2: 0,
+};
 
 /**
  * Applications that outlive their mount. Where the kernel writes WALs by itself they could go on to commit, on the file that the
@@ -145,9 +157,17 @@ function replaceWal(path: string, copy: string, calls: SystemCalls): void {
       closeSync(made);
     }
     syncFolder(dirname(path));
+  } catch (error) {
+    // They go on as they were, until somebody has made room.
+    if (isNamed(old)) calls.setImmutable(old, false);
+    throw error;
   } finally {
     closeSync(old);
   }
+}
+
+function isNamed(fd: number): boolean {
+  return fstatSync(fd).nlink > 0;
 }
 
 /** Writes where `target` differs from `source`. */
@@ -176,10 +196,8 @@ function spoilIndex(path: string): void {
   const bytes = Buffer.alloc(2 * WAL_INDEX_HEADER_SIZE);
   const old = openSync(path, 'r+');
   try {
-    const header = readSync(old, bytes, 0, bytes.length, 0) < bytes.length ? undefined : parseWalIndexHeader(bytes);
     rmSync(path, { force: true });
-    if (header === undefined) return;
-    encodeWalIndexHeader(header, bytes, UNKNOWN_VERSION);
+    encodeWalIndexHeader(NO_INDEX, bytes, UNKNOWN_VERSION);
     bytes.copy(bytes, WAL_INDEX_HEADER_SIZE, 0, WAL_INDEX_HEADER_SIZE);
     writeSync(old, bytes, 0, bytes.length, 0);
   } finally {

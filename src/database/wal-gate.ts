@@ -72,8 +72,8 @@ export class WalGate {
   mayEndCheckpoint(database: TrackedDatabase, node: FileNode, size: number): Verdict {
     const { wal } = database;
     if (!database.isPassed || database.journalOpen) return PROCEED;
-    // With mmap_size SQLite makes the file longer when it begins a checkpoint.
-    if (size > fstatSync(node.fd()).size) return PROCEED;
+    // With mmap_size SQLite makes the file longer when it begins a checkpoint; which may be what is done here.
+    const mayBegin = size > fstatSync(node.fd()).size;
     const { main } = this;
     if (!main.resolve(database) || main.isHeld(database)) return DEFER;
     this.look(database, true);
@@ -85,10 +85,13 @@ export class WalGate {
     if (this.behind !== undefined) return main.askToUndo(database, this.behind);
     // Where others may commit meanwhile, the last transaction need not be in the file.
     const how = isShared(database) ? 'none' : 'last';
-    if (how === 'last' || database.pins.some((pin) => pin.needsWal)) {
-      if (!this.isCompared(database, how) && main.askToCompare(database, how) === DEFER) return DEFER;
+    const mustCompare = how === 'last' && !mayBegin;
+    if (mustCompare || database.pins.some((pin) => pin.needsWal)) {
+      const compare = mustCompare ? how : 'none';
+      if (!this.isCompared(database, compare) && main.askToCompare(database, compare) === DEFER) return DEFER;
       for (const pin of database.pins) pin.saveWal();
     }
+    if (mayBegin) return PROCEED;
     database.passed.backfilled = ending === undefined ? undefined : { generation: wal.generation, ...ending };
     return PROCEED;
   }

@@ -153,8 +153,8 @@ export class WalLook {
   private indexOf(database: TrackedDatabase): WalIndexHeader | undefined | 'none' {
     const { shmNode } = database;
     if (shmNode === undefined || !isInUse(shmNode)) return 'none';
-    // What an earlier process's handles are is not known: the file may be an old one that nobody uses.
-    if (shmNode.handles === 0 && !database.passed.indexMoves && this.isExclusive(database)) return 'none';
+    // What an earlier process's handles are is not known: the file may be an old one that nobody uses, or who only copies it.
+    if (shmNode.writers === 0 && !database.passed.indexMoves && this.isExclusive(database)) return 'none';
     const index = this.read(shmNode);
     return index?.initialised === true ? index : undefined;
   }

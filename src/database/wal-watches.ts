@@ -1,4 +1,4 @@
-import { type FSWatcher, watch } from 'node:fs';
+import { type FSWatcher, statSync, watch } from 'node:fs';
 import { closeSync, readSync } from '../disk/index.js';
 import { parseWalIndexHeader, WAL_INDEX_HEADER_SIZE, type WalIndexHeader } from '../sqlite/index.js';
 import { openToRead } from './readable-file.js';
@@ -17,6 +17,8 @@ const PUBLISHED_MS = 0.1;
 const PAUSE_FACTOR = 4;
 /** Where the file cannot be watched. */
 const POLL_MS = 20;
+/** The kernel drops notices when there are very many. */
+const CHECK_MS = 1000;
 
 export interface WalWatchesOptions {
   /** The worker is to look at the WAL of a slot; `looked` has to follow. */
@@ -25,6 +27,10 @@ export interface WalWatchesOptions {
   readonly noticed: () => void;
   /** The wal-index says that there are more than `before` frames, which was all that it said before. False: ask the worker. */
   readonly published: (slot: number, index: WalIndexHeader, before: number) => boolean;
+  /** Instead of node:fs's, for tests. */
+  readonly watch?: (path: string, options: { readonly persistent: false }, listener: () => void) => FSWatcher;
+  /** How often it is made sure that nothing was written without notice. */
+  readonly checkMs?: number;
 }
 
 /**
@@ -46,6 +52,8 @@ class WalWatch {
   private waiting = false;
   private againMs = FIRST_AGAIN_MS;
   private closed = false;
+  /** When the file was last written, as it was when that was last asked. */
+  private changedMs = 0;
   private indexFd: number | undefined;
   private readonly indexBytes = Buffer.alloc(2 * WAL_INDEX_HEADER_SIZE);
   /** Frames that the wal-index said were committed, and that are all that is known; undefined: only the worker can tell. */
@@ -75,6 +83,14 @@ class WalWatch {
     this.looked(frames, more);
   }
 
+  /** Now and then: whether something was written without notice. */
+  check(): void {
+    const changedMs = statSync(this.path, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+    if (changedMs === this.changedMs) return;
+    this.changedMs = changedMs;
+    this.wrote();
+  }
+
   close(): void {
     this.closed = true;
     this.watcher?.close();
@@ -102,14 +118,19 @@ class WalWatch {
 
   private listen(): void {
     try {
-      this.watcher = watch(this.path, { persistent: false }, this.wrote);
-      this.watcher.on('error', () => {});
+      this.watcher = (this.options.watch ?? watch)(this.path, { persistent: false }, this.wrote);
+      this.watcher.on('error', this.unwatch);
     } catch {
       // No file any more, or as many watches as the kernel allows.
-      this.poll = setInterval(this.wrote, POLL_MS);
-      this.poll.unref();
+      this.unwatch();
     }
   }
+
+  private readonly unwatch = (): void => {
+    this.watcher?.close();
+    this.watcher = undefined;
+    this.poll ??= setInterval(this.wrote, POLL_MS).unref();
+  };
 
   private readonly wrote = (): void => {
     this.options.noticed();
@@ -194,8 +215,13 @@ class WalWatch {
 export class WalWatches {
   private readonly bySlot = new Map<number, WalWatch>();
   private started = false;
+  private readonly checks: NodeJS.Timeout;
 
-  constructor(private readonly options: WalWatchesOptions) {}
+  constructor(private readonly options: WalWatchesOptions) {
+    this.checks = setInterval(() => {
+      for (const each of this.bySlot.values()) each.check();
+    }, options.checkMs ?? CHECK_MS).unref();
+  }
 
   /** The worker can be asked from now on. */
   start(): void {
@@ -222,6 +248,7 @@ export class WalWatches {
   }
 
   close(): void {
+    clearInterval(this.checks);
     for (const slot of [...this.bySlot.keys()]) this.end(slot);
   }
 }

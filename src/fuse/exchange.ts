@@ -1,5 +1,5 @@
 import type { Backing, Result } from './backing.js';
-import { EINVAL } from './errno.js';
+import { EINVAL, EIO } from './errno.js';
 import { nameOf } from './file-name.js';
 import type { Negotiated } from './negotiation.js';
 import type { Folder, Node } from './nodes.js';
@@ -83,6 +83,7 @@ export class Exchange {
     const handle = this.newHandle();
     if (node.kind === 'virtual') return w.writeOpen(this.out, at, handle, p.FOPEN_DIRECT_IO);
     const backingId = node.kind === 'file' ? (this.passthrough?.backingOf(node) ?? 0) : 0;
+    if (backingId < 0) return -EIO;
     if (backingId > 0) return w.writeOpen(this.out, at, handle, p.FOPEN_PASSTHROUGH | noFlush, backingId);
     return w.writeOpen(this.out, at, handle, p.FOPEN_KEEP_CACHE | noFlush);
   }

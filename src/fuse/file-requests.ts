@@ -37,8 +37,12 @@ export class FileRequests {
   open(request: Buffer): Result {
     const node = this.#x.node(request);
     if (node === undefined) return -ESTALE;
-    const result = this.#files.open(node, r.openFlags(request), r.headerUid(request), r.headerPid(request));
-    return result < 0 ? result : this.#x.writeOpen(0, node);
+    const flags = r.openFlags(request);
+    const result = this.#files.open(node, flags, r.headerUid(request), r.headerPid(request));
+    if (result < 0) return result;
+    const answer = this.#x.writeOpen(0, node);
+    if (answer < 0 && node.kind === 'file') this.#files.release(node, flags, true);
+    return answer;
   }
 
   release(request: Buffer): Result {

@@ -47,7 +47,9 @@ export class NameRequests {
       if (result === 0) this.#names.attributes = this.#files.found;
     } else if (result === 0 && node.kind === 'file') this.#files.opened(node, flags);
     if (result < 0) return result;
-    return this.#x.writeOpen(this.#entry(), node);
+    const answer = this.#x.writeOpen(this.#entry(), node);
+    if (answer < 0 && node.kind === 'file') this.#files.release(node, flags, true);
+    return answer;
   }
 
   /** MKNOD and MKDIR. Of special files there are none here. */

@@ -34,9 +34,16 @@ export class Passthrough {
     return calls === undefined ? undefined : new Passthrough(deviceFd, calls.ioctl, table, watcher);
   }
 
-  /** For a handle of the file, which is counted already: its backing file's number; 0 if the kernel is to ask us. */
+  /**
+   * For a handle of the file, which is counted already: its backing file's number; 0 if the kernel is to ask us, -1 if it
+   * cannot be opened.
+   */
   backingOf(file: RegularFile): number {
-    if (file.passed) return file.backingId;
+    const id = file.passed ? file.backingId : this.pass(file);
+    return id === 0 && this.watcher.mustPass?.(file) === true ? -1 : id;
+  }
+
+  private pass(file: RegularFile): number {
     if (file.inherited || file.handles > 1 || this.watcher.mayPass?.(file) !== true) return 0;
     this.argument.fill(0);
     this.argument.writeInt32LE(file.fd(), 0);

@@ -61,6 +61,8 @@ export interface Watcher {
   mayOpen(node: FileNode, flags: number, pid: number): Verdict;
   /** Whether the kernel may read and write the file without us, until its last handle is closed and as long as it has its name. */
   mayPass?(node: FileNode): boolean;
+  /** Whether it cannot be opened at all where that is not possible. */
+  mustPass?(node: FileNode): boolean;
   /** Before a create, mkdir, or any other new name at `path`. */
   mayCreate(path: string, pid: number): Verdict;
   /** Before `length` bytes at `position`; they stand in `data` from `start`. */

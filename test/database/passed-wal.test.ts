@@ -15,6 +15,7 @@ import { writeUnpublishedCommit } from './support/unpublished-commit.js';
 
 const test = suite('CaptureWatcher, where the kernel writes the WAL');
 const PAGE = 4096;
+const EBUSY = 16;
 
 /** SQLite writes behind the watcher's back; the test is main, and asks what it may do with the database file. */
 class Rig {
@@ -125,6 +126,52 @@ withRig('only the WAL and the wal-index are passed on, and main is told which fi
   assert.equal(rig.take('watch-wal'), [{ kind: 'watch-wal', slot: 0, path: undefined }]);
 });
 
+withRig('a WAL or wal-index that others have open is removed by nobody but who holds EXCLUSIVE', (rig) => {
+  let isExclusive = false;
+  rig.watcher.serving({ isWriteLocked: () => isExclusive });
+  const refused = (): boolean[] => [rig.wal, rig.shm].map((file) => rig.watcher.mayUnlink(file) === EBUSY);
+  assert.equal(refused(), [true, true], 'who outlived an earlier mount closes its own');
+  assert.is(rig.watcher.mayRename('other', 'a.db-wal', rig.wal), EBUSY);
+  isExclusive = true;
+  assert.equal(refused(), [false, false]);
+  isExclusive = false;
+  rig.wal.handles = 0;
+  assert.equal(refused(), [false, true], 'left behind');
+  rig.watcher.removed(rig.main);
+  assert.equal(refused(), [false, false], 'of no database any more');
+});
+
+withRig('a WAL whose wal-index is not passed on is not either, nor opened without one that could be', (rig) => {
+  assert.is(rig.watcher.mustPass(rig.shm), true);
+  assert.is(rig.watcher.mustPass(rig.wal), false);
+  rig.shm.passed = false;
+  assert.is(rig.watcher.mayPass(rig.wal), false);
+  rig.shm.handles = 0;
+  assert.is(rig.watcher.mayPass(rig.wal), true);
+  rig.shm.inherited = true;
+  assert.is(rig.watcher.mayPass(rig.wal), false);
+  rig.wal.passed = false;
+  assert.is(rig.watcher.mustPass(rig.shm), false);
+});
+
+withRig('what was seen of a wal-index long ago does not tell that it is in use', (rig) => {
+  let asked = 0;
+  let isExclusive = false;
+  rig.watcher.serving({ isWriteLocked: () => ++asked > 0 && isExclusive });
+  rig.look();
+  rig.insert();
+  // Main took that by itself; then the application is killed, and the handles that it had are closed.
+  rig.shm.handles = 0;
+  rig.shm.writers = 0;
+  rig.shm.inherited = true;
+  rig.watcher.released(rig.shm, true);
+  rig.look();
+  isExclusive = true;
+  asked = 0;
+  rig.look();
+  assert.ok(asked > 0, 'whether somebody holds EXCLUSIVE, and so uses none');
+});
+
 withRig('a look tells what was committed, and what the wal-index says', (rig) => {
   const { frames } = rig.index;
   rig.insert(2);
@@ -155,9 +202,9 @@ withRig('a checkpoint is not complete before all is logged', (rig) => {
 
 withRig('what makes the file longer, at the beginning of a checkpoint, is not its end', (rig) => {
   rig.insert();
-  assert.is(rig.watcher.mayResize(rig.main, 100 * PAGE), PROCEED);
-  rig.look();
+  assert.is(rig.watcher.mayResize(rig.main, 100 * PAGE), DEFER, 'it may be, where the last pages are in no frame');
   rig.log();
+  assert.is(rig.watcher.mayResize(rig.main, 100 * PAGE), PROCEED);
   const pinned = rig.pin(1);
   assert.is(pinned?.kind === 'pinned' && pinned.frames, rig.index.frames);
 });

@@ -116,6 +116,7 @@ withRig('an inherited wal-index is an old one where somebody holds EXCLUSIVE', (
   const { frames } = rig;
   rig.unpublished();
   rig.shm!.handles = 0;
+  rig.shm!.writers = 0;
   rig.shm!.inherited = true;
   assert.not(rig.look().changed);
   rig.exclusive = true;
@@ -131,6 +132,15 @@ withRig('before the WAL may go, what stands behind the wal-index counts where so
   assert.not(rig.look().changed);
   assert.ok(rig.look(true).changed);
   assert.is(rig.frames, frames + 1);
+});
+
+withRig('so is one that somebody only reads', (rig) => {
+  rig.look();
+  rig.unpublished();
+  rig.shm!.writers = 0;
+  assert.not(rig.look().changed);
+  rig.exclusive = true;
+  assert.ok(rig.look().changed);
 });
 
 withRig('and what the wal-index says counts though nothing verifies behind it', (rig) => {

@@ -1,10 +1,10 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, watch } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { WalWatches } from '../../src/database/wal-watches.js';
+import { WalWatches, type WalWatchesOptions } from '../../src/database/wal-watches.js';
 import type { Looked } from '../../src/database/worker-messages.js';
 import { parseWalIndexHeader } from '../../src/sqlite/index.js';
 import { waitFor } from '../support/cluster.js';
@@ -21,7 +21,7 @@ class Rig {
   taken: number[] = [];
   takes = true;
 
-  constructor() {
+  constructor(more: Partial<WalWatchesOptions> = {}) {
     this.sqlite.pragma('journal_mode=WAL');
     this.sqlite.pragma('wal_autocheckpoint=0');
     this.sqlite.exec('CREATE TABLE t(a)');
@@ -34,6 +34,7 @@ class Rig {
         if (this.takes) this.taken.push(frames);
         return this.takes;
       },
+      ...more,
     });
     this.watches.start();
     this.watches.begin(0, `${this.path}-wal`);
@@ -64,9 +65,9 @@ class Rig {
   }
 }
 
-function withRig(name: string, body: (rig: Rig) => Promise<void>): void {
+function withRig(name: string, body: (rig: Rig) => Promise<void>, options: Partial<WalWatchesOptions> = {}): void {
   test(name, async () => {
-    const rig = new Rig();
+    const rig = new Rig(options);
     try {
       await body(rig);
     } finally {
@@ -74,6 +75,16 @@ function withRig(name: string, body: (rig: Rig) => Promise<void>): void {
     }
   });
 }
+
+withRig(
+  'finds out what was written without a notice: the kernel drops them when there are very many',
+  async (rig) => {
+    rig.answer({ published: rig.frames });
+    rig.insert();
+    await waitFor(() => rig.taken.includes(rig.frames), 5000, 'the commit to be seen');
+  },
+  { watch: (path, options) => watch(path, options), checkMs: 20 },
+);
 
 withRig('asks at the beginning, and then takes what the wal-index says', async (rig) => {
   assert.is(rig.asked, 1);
