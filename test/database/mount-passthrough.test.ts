@@ -9,6 +9,7 @@ import {
   type ClusterNode,
   contentChecksum,
   startPair,
+  startPrimary,
   startReplica,
   stopAll,
   txidOf,
@@ -228,11 +229,33 @@ test('an application that outlives its mount writes nothing more, and what it ha
     const next = open(name);
     assert.is(next.prepare('SELECT count(*) FROM t').pluck().get(), commits);
     insert(next, 10);
+    // Its last act is to remove the files that it knows by their names.
+    old.close();
+    insert(next, 10);
+    assert.is(open(name).prepare('SELECT count(*) FROM t').pluck().get(), commits + 20);
     await isSound(name);
     next.close();
-    old.close();
     assert.match(primary.log, `${name}: a process may have it open since before`);
   }
+});
+
+test('nor does it remove the WAL of who uses the next mount where each write is a request', async () => {
+  const alone = await startPrimary({ mount: { passthrough: 'off' } });
+  const path = alone.path('a.db');
+  const old = new Sqlite(path);
+  old.pragma('journal_mode = WAL');
+  old.exec('CREATE TABLE t (a)');
+  old.pragma('wal_checkpoint');
+  await alone.killAll();
+  await alone.start();
+  const next = new Sqlite(path);
+  insert(next, 10);
+  old.close();
+  insert(next, 10);
+  const another = new Sqlite(path);
+  assert.is(another.prepare('SELECT count(*) FROM t').pluck().get(), 20);
+  another.close();
+  next.close();
 });
 
 test.run();
