@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
   cutOffMessage,
   DataFolder,
@@ -11,6 +12,7 @@ import type { FromWorker } from './database/worker-messages.js';
 import { mkdirSync, rmSync } from './disk/index.js';
 import { SluiceError } from './errors.js';
 import {
+  abortConnection,
   connectionAt,
   createShared,
   measureWakeup,
@@ -31,6 +33,8 @@ import { VERSION } from './version.js';
 const SERVING_LIMIT_MS = 30_000;
 /** How long the mount's thread may take to end between two requests. */
 const HAND_OVER_LIMIT_MS = 5_000;
+/** How long the mount may be served after it was unmounted. */
+const ENDING_LIMIT_MS = 1_000;
 const NOT_PASSED =
   'mount.passthrough is not used: it needs CAP_LINUX_IMMUTABLE and CAP_LEASE, and a file system for the data folder that knows immutable files';
 
@@ -72,6 +76,7 @@ export async function startNode(options: StartNodeOptions): Promise<RunningNode>
       else role.onMessage(message);
     },
   };
+  const connection = connectionAt(config.mount.path);
   const worker: MountServer =
     config.mount.driver === 'libfuse'
       ? new LibfuseMount({ ...served, shared })
@@ -79,7 +84,7 @@ export async function startNode(options: StartNodeOptions): Promise<RunningNode>
           ...served,
           deviceFd: options.deviceFd,
           locks,
-          connection: connectionAt(config.mount.path),
+          connection,
           takeover,
           passthrough: passes,
           state: shared.buffer,
@@ -139,6 +144,7 @@ export async function startNode(options: StartNodeOptions): Promise<RunningNode>
     },
     async finish() {
       wakeups.close();
+      await untilEnded(worker, connection);
       await role.finish();
       worker.waker.close();
     },
@@ -154,6 +160,16 @@ export async function startNode(options: StartNodeOptions): Promise<RunningNode>
     },
     failed,
   };
+}
+
+/** Whoever has the mount in another namespace of mounts keeps it there when it is unmounted here. */
+async function untilEnded(worker: MountServer, connection: number | undefined): Promise<void> {
+  const ended = worker.ended.then(
+    () => true,
+    () => true,
+  );
+  const isEnded = await Promise.race([ended, sleep(ENDING_LIMIT_MS, false)]);
+  if (!isEnded && connection !== undefined) abortConnection(connection);
 }
 
 function stateOf(

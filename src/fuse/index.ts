@@ -14,7 +14,7 @@ export { isUnicode, onDisk } from './file-name.js';
 export { libfuseDriver, mayAllowOthers } from './libfuse-driver.js';
 export { type LibfuseOptions, LibfuseServer } from './libfuse-server.js';
 export { F_RDLCK, F_UNLCK, F_WRLCK, type MayLock } from './lock-table.js';
-export { connectionAt } from './mount.js';
+export { abortConnection, connectionAt } from './mount.js';
 export { WAKE_NAME } from './nodes.js';
 export { rawDriver } from './raw-driver.js';
 export { type ServeOptions, type ServingEnd, serveMount } from './serve.js';

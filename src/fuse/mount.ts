@@ -195,14 +195,18 @@ async function isDead(path: string): Promise<boolean> {
   return dead;
 }
 
-function abort(mounted: MountEntry): boolean {
-  if (mounted.type !== 'fuse' || !Number.isInteger(mounted.connection)) return false;
-  if (!existsSync(`${CONNECTIONS}/${mounted.connection}`)) {
+function abort({ type, connection }: MountEntry): boolean {
+  return type === 'fuse' && Number.isInteger(connection) && abortConnection(connection);
+}
+
+/** As `abortMount`, by the kernel's number (`connectionAt`), which must be of a connection that is there. */
+export function abortConnection(connection: number): boolean {
+  if (!existsSync(`${CONNECTIONS}/${connection}`)) {
     // Where nobody mounted the control file system, it is mounted at its usual place.
     spawnSync('mount', ['-t', 'fusectl', 'none', CONNECTIONS], { stdio: 'ignore', timeout: PROGRAM_TIMEOUT_MS });
   }
   try {
-    writeFileSync(`${CONNECTIONS}/${mounted.connection}/abort`, '1');
+    writeFileSync(`${CONNECTIONS}/${connection}/abort`, '1');
     return true;
   } catch {
     return false;
