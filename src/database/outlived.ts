@@ -8,7 +8,6 @@ import {
   fsyncSync,
   ftruncateSync,
   openSync,
-  readdirSync,
   readSync,
   renameSync,
   rmSync,
@@ -24,7 +23,7 @@ import {
   type WalIndexHeader,
 } from '../sqlite/index.js';
 import { syncFolder, writeDurably } from './durable-file.js';
-import { MAX_DEPTH } from './folder-scan.js';
+import { entriesOf, MAX_DEPTH } from './folder-scan.js';
 import { openToRead } from './readable-file.js';
 
 const MARK = 'passed';
@@ -116,7 +115,7 @@ export class Outlived {
   }
 
   private *companions(prefix: string, depth: number): Iterable<string> {
-    for (const entry of readdirSync(join(this.files, prefix), { withFileTypes: true })) {
+    for (const entry of entriesOf(join(this.files, prefix))) {
       const path = join(prefix, entry.name);
       if (entry.isDirectory() && depth < MAX_DEPTH) yield* this.companions(path, depth + 1);
       else if (entry.isFile() && (path.endsWith(WAL) || path.endsWith(SHM))) yield path;
