@@ -17,6 +17,8 @@ const SMALL_PAGES = 256;
 /** Wait before a database that could not be captured is read whole again. */
 const RETRY_MS = 2000;
 const IDLE_POLL_MS = 1;
+/** A database that is doubted is read whole at most so often. */
+const DOUBT_MS = 5 * 60_000;
 
 export interface CaptureHooks {
   /** Lets the worker look again at what it holds back. */
@@ -41,6 +43,7 @@ export class Capture {
   private running = false;
   private attention = false;
   private closed = false;
+  private doubtAgainMs = 0;
   private retry: NodeJS.Timeout | undefined;
   private readonly writer: TransactionWriter;
   private readonly wal: WalCapture;
@@ -155,6 +158,23 @@ export class Capture {
   compare(): Promise<void> {
     this.tasks.push(() => this.captureChange(undefined));
     return this.idle();
+  }
+
+  /**
+   * A snapshot did not have the checksum of its position, so what the database is may not be what was logged of it: it is read
+   * whole. If it differs that is its next position, and whoever follows gets a snapshot.
+   */
+  doubt(): void {
+    const nowMs = performance.now();
+    if (nowMs < this.doubtAgainMs) return;
+    this.doubtAgainMs = nowMs + DOUBT_MS;
+    const { txid } = this.database.position;
+    this.hooks.warn(
+      this.database,
+      `a snapshot is not what was logged up to transaction ${txid}; reading it whole`,
+      undefined,
+    );
+    this.tryWhole();
   }
 
   /** Resolves when all that is committed now is in the log. */

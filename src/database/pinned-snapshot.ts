@@ -25,6 +25,8 @@ export interface PinFacts {
   readonly pageCount: number;
   readonly timestampMs: number;
   readonly nodeId: bigint;
+  /** Told when its pages do not have the checksum of the position. */
+  readonly onMismatch: () => void;
 }
 
 /** A consistent image of a database that goes on changing: what was overwritten since is read from where it was saved. */
@@ -123,10 +125,11 @@ export class PinnedSnapshot implements Snapshot {
     const sums = new DatabaseSums(pageSize);
     sums.set(1, high >>> 0, low >>> 0);
     if (sums.checksum() !== position.checksum) {
+      facts.onMismatch();
       throw new SluiceError(
         'SNAPSHOT_CHECKSUM',
         `${facts.name}: the pages read do not have the checksum of transaction ${position.txid}`,
-        'It is tried again; if this goes on, check the disk, and compare with PRAGMA integrity_check',
+        'The database is read whole, and it is tried again; if this goes on, check the disk, and compare with PRAGMA integrity_check',
       );
     }
     encoder.finish();

@@ -56,19 +56,22 @@ export class PrimaryDatabases implements DatabaseSet {
   private stopped = false;
 
   constructor(private readonly options: PrimaryOptions) {
-    this.events = new DatabaseEvents((error) => options.warn('', 'a listener failed', error));
-    this.snapshots = new SnapshotDesk(options.folder, options.send, (slot) => options.shared.wal(slot).frames);
-    this.gone = new DroppedDatabases(options.folder, (name) => this.byName.has(name), options.warn);
+    const { folder, shared, send, warn } = options;
+    const framesOf = (slot: number) => shared.wal(slot).frames;
+    const doubt = ({ slot }: Database) => this.captures[slot]?.doubt();
+    this.events = new DatabaseEvents((error) => warn('', 'a listener failed', error));
+    this.snapshots = new SnapshotDesk(folder, send, framesOf, doubt);
+    this.gone = new DroppedDatabases(folder, (name) => this.byName.has(name), warn);
     this.settler = new Settler(
-      (slot) => options.shared.fileWrites(slot),
-      (slot) => options.send({ kind: 'settle', slot }),
+      (slot) => shared.fileWrites(slot),
+      (slot) => send({ kind: 'settle', slot }),
     );
     this.walWatches = new WalWatches({
-      ask: (slot) => options.send({ kind: 'look', slot }),
+      ask: (slot) => send({ kind: 'look', slot }),
       noticed: options.onWrite,
       published: (slot, index, before) => this.published(slot, index, before),
     });
-    this.refused = new RefusedDatabases(options.folder.files, options.shared.slots);
+    this.refused = new RefusedDatabases(folder.files, shared.slots);
   }
 
   /** Before the mount answers. `live`: applications may have files open. */

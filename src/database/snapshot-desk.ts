@@ -29,6 +29,8 @@ export class SnapshotDesk {
     private readonly send: (message: ToWorker) => void,
     /** Committed frames of the slot's WAL. */
     private readonly framesOf: (slot: number) => number,
+    /** A snapshot was not of the position that it was said to be of. */
+    private readonly mismatched: (db: Database) => void,
   ) {}
 
   handle(message: Extract<FromWorker, { kind: 'pinned' | 'pin-failed' }>): void {
@@ -98,6 +100,7 @@ export class SnapshotDesk {
           pageCount: granted.pageCount,
           timestampMs: db.positionTimeMs,
           nodeId: BigInt(`0x${folder.nodeId}`),
+          onMismatch: () => this.mismatched(db),
         },
         () => {
           this.open.delete(snapshot);

@@ -2,6 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { SluiceError } from '../../src/errors.js';
 import {
   DatabaseSums,
   decodeHeader,
@@ -11,6 +12,7 @@ import {
   verifyLtx,
 } from '../../src/ltx/index.js';
 import { parseWalHeader, parseWalIndexHeader } from '../../src/sqlite/index.js';
+import { contentChecksum } from '../support/cluster.js';
 import { MountBench } from './support/mount-bench.js';
 import { Random } from './support/random.js';
 import { Shadow } from './support/shadow.js';
@@ -217,6 +219,35 @@ test('a snapshot is one moment, while writers, checkpoints, a new WAL and VACUUM
     }),
     { numRuns: 12 },
   );
+});
+
+test('a database that is not what was logged of it is found out by a snapshot, and read whole', async () => {
+  const on = await bench();
+  const db = shadow(on, 'a.db', 'delete');
+  await db.run('CREATE TABLE t (id INTEGER PRIMARY KEY, p BLOB)');
+  await db.run('INSERT INTO t (p) VALUES (randomblob(5000))');
+  await on.quiet();
+  let resets = 0;
+  on.databases.subscribe({ reset: () => resets++ });
+  // Somebody writes the file behind the mount.
+  const file = readFileSync(on.backing('a.db'));
+  file[3 * 1024 + 100]! ^= 1;
+  writeFileSync(on.backing('a.db'), file);
+  const read = async (): Promise<void> => {
+    const snapshot = await on.databases.get('a.db')!.snapshot();
+    try {
+      for await (const _ of snapshot.chunks());
+    } finally {
+      snapshot.close();
+    }
+  };
+  const failure = await read().catch((error: unknown) => error);
+  assert.is((failure as SluiceError).code, 'SNAPSHOT_CHECKSUM', String(failure));
+  await on.quiet();
+  assert.is(on.position('a.db')?.split('/')[1], contentChecksum(on.backing('a.db')));
+  assert.is(resets, 1);
+  await read();
+  assert.is(on.warnings.length, 1);
 });
 
 test('a snapshot waits for the end of a rollback transaction, and for nothing else', async () => {

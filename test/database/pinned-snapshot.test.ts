@@ -31,6 +31,7 @@ test('a WAL of another page size, as of a database that was copied over this one
         pageCount: 4,
         timestampMs: 0,
         nodeId: 0n,
+        onMismatch: () => undefined,
       },
       () => undefined,
     );
