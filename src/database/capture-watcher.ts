@@ -348,12 +348,12 @@ export class CaptureWatcher implements Watcher {
   }
 
   /**
-   * A -wal or -shm that is in use, and not by who unlinks it: SQLite holds EXCLUSIVE then. It is an application that
+   * A -wal or -shm that somebody may write, and not who unlinks it: SQLite holds EXCLUSIVE then. It is an application that
    * outlived an earlier mount, and finds this one's files by their path when it closes its own.
    */
   private isOthers(node: FileNode, { kind, database }: Tag): boolean {
-    if ((kind !== 'wal' && kind !== 'shm') || node.handles === 0) return false;
-    return database?.main !== undefined && database.pageSize !== 0 && !this.files.isLocked(database);
+    if ((kind !== 'wal' && kind !== 'shm') || node.writers === 0) return false;
+    return database?.main !== undefined && database.pageSize !== 0 && !this.files.isWriteLocked(database);
   }
 
   private setWal(database: TrackedDatabase, node: FileNode | undefined): void {

@@ -120,6 +120,13 @@ export class DatabaseGate {
     return main !== undefined && this.locks.isWriteLocked(main, SHARED_FIRST, SHARED_FIRST + SHARED_SIZE - 1);
   }
 
+  /** Whether somebody holds a lock to write on any byte of the file, wherever his SQLite has its lock bytes. */
+  isWriteLocked({ main }: TrackedDatabase): boolean {
+    return (
+      this.locks === undefined || (main !== undefined && this.locks.isWriteLocked(main, 0, Number.MAX_SAFE_INTEGER))
+    );
+  }
+
   private cutsContent(database: TrackedDatabase, size: number): boolean {
     const { wal, checkpointing, isPassed } = database;
     const { backfilled } = database.passed;
