@@ -24,8 +24,12 @@ export function makeDeepFolder(root: string, longest = root): DeepFolder {
     string,
     string,
   ];
-  const levels = Math.floor((PATH_MAX - longest.length - 10) / (NAME_BYTES + 1));
-  const folder = join(root, short, ...new Array<string>(levels).fill(part));
+  const room = PATH_MAX - longest.length - 10;
+  const levels = Math.floor(room / (NAME_BYTES + 1));
+  // However long the path of the root is.
+  const rest = room % (NAME_BYTES + 1);
+  const filler = rest < 2 ? [] : ['e'.repeat(rest - 1)];
+  const folder = join(root, short, ...filler, ...new Array<string>(levels).fill(part));
   mkdirSync(folder, { recursive: true });
   // Now, or once the folder has its name, too long by itself, or by its folder.
   for (const path of [join(folder, 'f'), join(folder, '..', 'g'.repeat(NAME_BYTES)), join(root, short, 'near')])
