@@ -92,7 +92,8 @@ export interface Problem {
  *     RECOVERY_FAILED    it could not be brought to where it was at the start
  *     REPLICA_FAILED     a replica cannot apply what comes
  *
- * With others (LOG_WRITE, CAPTURE_FAILED, a failing backup) applications read and commit as before. How far a replica is
+ * With others (LOG_WRITE, CAPTURE_FAILED, a failing backup) applications read and commit as before; with REPLICA_UNKNOWN they read
+ * an older state, or one that the primary may not have. How far a replica is
  * behind when its stream fails is told by its lag.
  */
 const UNFIT: ReadonlySet<string> = new Set(['DATABASE_DAMAGED', 'RECOVERY_FAILED', 'REPLICA_FAILED']);

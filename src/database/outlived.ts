@@ -71,6 +71,14 @@ export class Outlived {
   prepare(): boolean {
     const { calls } = this;
     if (calls === undefined) return false;
+    try {
+      return this.tryOut(calls);
+    } catch {
+      return false;
+    }
+  }
+
+  private tryOut(calls: SystemCalls): boolean {
     const path = join(this.run, COPY);
     // Of a start that was cut short here.
     makeMutable(path, calls);
@@ -82,7 +90,7 @@ export class Outlived {
       closeSync(fd);
       rmSync(path, { force: true });
     }
-    if (!existsSync(this.mark)) writeDurably(this.mark, '');
+    if (!existsSync(this.mark)) writeDurably(this.mark, '1\n');
     return true;
   }
 

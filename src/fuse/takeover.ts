@@ -1,4 +1,3 @@
-import type { Stats } from 'node:fs';
 import { readdirSync, rmSync } from '../disk/index.js';
 import { announce, type Backing, backingPath, childBackingPath, statPath } from './backing.js';
 import { ENAMETOOLONG, ENOTDIR, errnoOf } from './errno.js';
@@ -63,7 +62,7 @@ const isThere = (path: DiskPath): boolean => find(path) !== undefined;
  * A rename of a folder may have made the paths below it longer than the system takes: nobody can open those files. Where a
  * folder was there may be a file, if somebody put it behind the mount.
  */
-function find(path: DiskPath): Stats | undefined {
+function find(path: DiskPath): ReturnType<typeof statPath> {
   try {
     return statPath(path);
   } catch (error) {

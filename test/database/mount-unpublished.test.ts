@@ -1,3 +1,4 @@
+import { spawn } from 'node:child_process';
 import { readFileSync, rmSync } from 'node:fs';
 import Sqlite from 'better-sqlite3';
 import { suite } from 'uvu';
@@ -114,19 +115,26 @@ test('the first transaction of a WAL that began afresh, and a header with the sa
   await same(name);
 });
 
-test('a WAL that somebody removes takes its transactions with it', async () => {
+test('a WAL that somebody removes takes its transactions with it, once nobody has it open', async () => {
   const name = 'removed.db';
-  const db = open(name);
-  db.pragma('wal_autocheckpoint = 0');
-  db.pragma('wal_checkpoint(TRUNCATE)');
-  db.exec("INSERT INTO t VALUES ('lost')");
-  db.exec('INSERT INTO u VALUES (1)');
+  const shell = spawn('sqlite3', [primary.path(name)], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const ended = new Promise((resolve) => shell.once('close', resolve));
+  let said = '';
+  shell.stdout.on('data', (text: Buffer) => {
+    said += text;
+  });
+  shell.stdin.write(`PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; CREATE TABLE t (a);
+    PRAGMA wal_checkpoint(TRUNCATE); INSERT INTO t VALUES ('lost'); SELECT 'ready';\n`);
+  await waitFor(() => said.includes('ready'), 10_000, 'the shell');
   await same(name);
+  assert.throws(() => rmSync(primary.path(`${name}-wal`)), /EBUSY/);
+  shell.kill('SIGKILL');
+  await ended;
   rmSync(primary.path(`${name}-wal`));
   await same(name);
+  assert.equal(rows(name), []);
   const { problems } = await primary.status();
   assert.equal(problems, []);
-  db.close();
 });
 
 test.run();

@@ -53,6 +53,9 @@ export const STARTING: Record<StartReport['kind'], readonly string[]> = {
     ...each('identity', 'create write sync rename'),
     'pid.create',
     ...each('data-folder', 'mkdir open sync'),
+    ...each('passed', 'create write sync rename'),
+    ...each('run-folder', 'open sync'),
+    ...each('cut-off', 'open unlink'),
     'files-folder.mkdir',
     'unlogged-folder.mkdir',
   ],
@@ -64,6 +67,7 @@ export const STARTING: Record<StartReport['kind'], readonly string[]> = {
     'run-folder.list',
   ],
   held: ['pid.read'],
+  outlived: each('cut-off', 'create write change sync rename'),
 };
 
 /** Of a replica that takes what does not go in one message. */

@@ -12,6 +12,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { forgetDropped } from '../../src/database/dropped-databases.js';
+import { Outlived } from '../../src/database/outlived.js';
 import { mkdirSync as makeFolder, rmSync as remove } from '../../src/disk/index.js';
 import { describeError, SluiceError } from '../../src/errors.js';
 import { createShared, serveMount } from '../../src/fuse/index.js';
@@ -33,11 +34,14 @@ import type { StartReport } from './start-report.js';
  *     left over     the same, in the middle of writing small files: what was to take their place is there
  *     taken over    the same, and its mount lives on
  *     held          the same, and another node is there
+ *     outlived      the same, and an application has a WAL open since before
  */
 const [template, reports, ...wanted] = process.argv.slice(2) as [string, string, ...string[]];
 const root = process.env.SLUICE_DISK_ROOT!;
 const control = process.env.SLUICE_DISK_FAULTS!;
 const NAME = 'a.db';
+/** Of no database that is there. */
+const WAL_NAME = 'other.db-wal';
 /** Its folder's name is a hash. */
 const NEW_NAME = `${'n'.repeat(130)}.db`;
 /** For the state to be written. */
@@ -55,8 +59,10 @@ for (const each of wanted) {
   rmSync(`${control}.hits`, { force: true });
   writeFileSync(control, `${rules.join('\n')}\n`);
   const other = kind === 'held' ? lockDataFolder(root) : undefined;
+  const outlived = kind === 'outlived' ? openSync(join(root, 'files', WAL_NAME), 'r+') : undefined;
   const { failed } = await start(kind);
   other?.release();
+  if (outlived !== undefined) closeSync(outlived);
   rmSync(control);
   const hit = existsSync(`${control}.hits`) && readFileSync(`${control}.hits`, 'utf8').includes(`${label}@`);
   const { failed: after, position } = await start(kind);
@@ -94,6 +100,9 @@ function prepare(kind: Kind): void {
   rmSync(root, { recursive: true, force: true });
   if (kind !== 'fresh') cpSync(template, root, { recursive: true, preserveTimestamps: true });
   if (kind === 'left over') leaveHalf();
+  if (kind !== 'outlived') return;
+  writeFileSync(join(root, 'run/passed'), '');
+  writeFileSync(join(root, 'files', WAL_NAME), 'x');
 }
 
 /** A crash of the machine: of a file that was being written nothing is on disk, or its beginning. */
@@ -115,7 +124,10 @@ async function start(kind: Kind): Promise<{ failed: string; position: string }> 
       remove(bench.folder.spool, { recursive: true, force: true });
       makeFolder(bench.folder.spool);
       bench.folder.removeUnfinished();
+      const outlived = new Outlived(bench.folder.files, bench.folder.run);
+      if (kind !== 'taken over') outlived.cutOff();
       await bench.start();
+      outlived.prepare();
       await bench.quiet();
       const problem = bench.databases.get(NAME)?.problem ?? bench.databases.refusals()[0];
       if (problem !== undefined) failed = hinted(problem.error);

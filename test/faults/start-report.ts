@@ -3,7 +3,7 @@ export interface StartReport {
   readonly label: string;
   readonly error: string;
   /** What the data folder was: see start-program.ts. */
-  readonly kind: 'fresh' | 'used' | 'left over' | 'taken over' | 'held';
+  readonly kind: 'fresh' | 'used' | 'left over' | 'taken over' | 'held' | 'outlived';
   /** Whether a call had the label. */
   readonly hit: boolean;
   /** Why it could not start, or go on; empty if it could. */

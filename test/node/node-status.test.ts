@@ -1,16 +1,18 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Applier } from '../../src/apply/index.js';
-import type { Database } from '../../src/database/database.js';
+import { Database } from '../../src/database/database.js';
 import { DataFolder, ReplicaDatabases, SharedState } from '../../src/database/index.js';
+import { recoverReplica } from '../../src/database/recovery.js';
 import { WalTracker } from '../../src/database/wal-tracker.js';
 import { healthOf } from '../../src/http/index.js';
 import { encodeLtx, pageChecksum } from '../../src/ltx/index.js';
 import { databaseStatus, nodeProblems } from '../../src/node-status.js';
 import { MountBench } from '../database/support/mount-bench.js';
+import { makeOtherBoot } from '../database/support/other-boot.js';
 import { Shadow } from '../database/support/shadow.js';
 import { PRIMARY, REPLICA } from '../http/status-fixture.js';
 
@@ -119,6 +121,22 @@ const PROBLEMS: Readonly<Record<string, { readonly fit: boolean; readonly make: 
     },
   },
   REPLICA_FAILED: { fit: false, make: () => brokenReplica((sink) => sink.resume()) },
+  REPLICA_UNKNOWN: {
+    fit: true,
+    async make() {
+      const { on, db } = await primary();
+      await on.stop(false);
+      db.db.exec('CREATE TABLE other (p)');
+      db.db.pragma('wal_checkpoint(TRUNCATE)');
+      makeOtherBoot(join(on.folder.metaOf(NAME), 'state'));
+      const database = new Database(NAME, 0, new DataFolder(on.root), new SharedState(), () => Promise.reject());
+      cleanUps.push(() => database.close());
+      writeFileSync(`${database.path}-wal`, '');
+      copyFileSync(db.path, database.path);
+      await recoverReplica(database, false, { files: on.folder.files, mountPath: '/mnt' });
+      return database;
+    },
+  },
   SET_ASIDE_FAILED: { fit: true, make: () => brokenReplica((sink) => sink.retain(new Set())) },
   LOG_WRITE: {
     fit: true,
