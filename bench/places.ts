@@ -34,7 +34,7 @@ export async function startNode(root: string, name: string, options: NodeOptions
       driver: options.driver ?? 'raw',
       locks: options.locks ?? 'kernel',
       wakeups: options.wakeups ?? 'auto',
-      passthrough: options.passthrough ?? 'off',
+      passthrough: options.passthrough ?? 'on',
     },
     http: { listen: `127.0.0.1:${http}` },
     replication: { listen: options.follow === undefined ? `127.0.0.1:${stream}` : 'off' },

@@ -59,9 +59,10 @@ export async function startNode(options: StartNodeOptions): Promise<RunningNode>
   }
 
   const locks = config.mount.locks === 'sluice' ? 'sluice' : 'kernel';
-  const mayPass = config.mount.passthrough === 'on' && role.role === 'primary';
+  const { driver, passthrough } = config.mount;
+  const mayPass = passthrough === 'on' && role.role === 'primary' && driver !== 'libfuse';
   const passes = mayPass && (takeover || outlived.prepare());
-  if (mayPass && !passes) log.warn(NOT_PASSED);
+  if (mayPass && !passes) log.info(NOT_PASSED);
   const fuseShared = createShared(config.mount.wakeups);
   const served = {
     mountPath: config.mount.path,

@@ -104,7 +104,7 @@ const mountShape = {
   driver: oneOf(['auto', 'raw', 'libfuse']).default('auto'),
   locks: oneOf(['auto', 'kernel', 'sluice']).default('auto'),
   wakeups: oneOf(['auto', 'always', 'off']).default('auto'),
-  passthrough: oneOf(['on', 'off']).default('off'),
+  passthrough: oneOf(['on', 'off']).default('on'),
 };
 
 const httpShape = {

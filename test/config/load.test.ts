@@ -33,7 +33,7 @@ test('without a file the defaults hold, relative to the working folder', () => {
   assert.equal(loadConfig({ cwd: empty, env: {} }), {
     file: null,
     data: join(empty, 'data'),
-    mount: { path: join(empty, 'data/mnt'), driver: 'auto', locks: 'auto', wakeups: 'auto', passthrough: 'off' },
+    mount: { path: join(empty, 'data/mnt'), driver: 'auto', locks: 'auto', wakeups: 'auto', passthrough: 'on' },
     http: { listen: { host: '127.0.0.1', port: 20202 }, token: null, healthLagMs: 10_000 },
     lease: { type: 'static', role: 'primary', primary: null, advertise: null },
     replication: {
@@ -57,7 +57,7 @@ test('an empty file and sections without keys are the defaults too', () => {
 test('every key is read', () => {
   const config = load(`
 data: /srv/data
-mount: { path: /srv/mnt, driver: raw, locks: kernel, wakeups: always, passthrough: on }
+mount: { path: /srv/mnt, driver: raw, locks: kernel, wakeups: always, passthrough: off }
 http: { listen: "[::1]:8080", token: t1, healthLag: 500ms }
 lease: { type: static, role: replica, primary: "wss://p.example:20203", advertise: "ws://me:1" }
 replication: { listen: "off", token: t2, retain: { age: 1h, size: 1GiB }, heartbeat: 250ms }
@@ -76,7 +76,7 @@ exec: [npm, start]
   assert.equal(config, {
     file: join(folder, 'sluice.yml'),
     data: '/srv/data',
-    mount: { path: '/srv/mnt', driver: 'raw', locks: 'kernel', wakeups: 'always', passthrough: 'on' },
+    mount: { path: '/srv/mnt', driver: 'raw', locks: 'kernel', wakeups: 'always', passthrough: 'off' },
     http: { listen: { host: '::1', port: 8080 }, token: 't1', healthLagMs: 500 },
     lease: { type: 'static', role: 'replica', primary: 'wss://p.example:20203', advertise: 'ws://me:1' },
     replication: {

@@ -19,7 +19,7 @@ let primary: ClusterNode;
 let replica: ClusterNode;
 
 test.before(async () => {
-  ({ primary, replica } = await startPair());
+  ({ primary, replica } = await startPair({ mount: { passthrough: 'off' } }));
 });
 test.after(stopAll);
 

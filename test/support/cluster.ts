@@ -85,11 +85,11 @@ async function makeNode(name: string, options: NodeOptions, own: object, url: st
   const http = `127.0.0.1:${await freePort()}`;
   const config: Record<string, unknown> = {
     data: './data',
-    // SLUICE_TEST_DRIVER, SLUICE_TEST_PASSTHROUGH: for running a whole test with the second driver, or where the kernel writes WALs by itself.
+    // SLUICE_TEST_DRIVER, SLUICE_TEST_PASSTHROUGH: for running a whole test with the second driver, or where each write to a WAL is a request.
     mount: {
       path: './mnt',
       driver: process.env.SLUICE_TEST_DRIVER ?? 'auto',
-      passthrough: process.env.SLUICE_TEST_PASSTHROUGH ?? 'off',
+      passthrough: process.env.SLUICE_TEST_PASSTHROUGH ?? 'on',
     },
     http: { listen: http },
     log: { level: 'debug', format: 'json' },

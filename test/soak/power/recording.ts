@@ -23,7 +23,8 @@ export interface RecordingOptions {
 /** Runs the workloads on a real mount and keeps what its node did to the disk. */
 export function record(options: RecordingOptions): Promise<void> {
   return recordIn(options, async ({ dir, trace, started }) => {
-    const node = await startPrimary({ dir });
+    // What the kernel writes by itself would be in no trace.
+    const node = await startPrimary({ dir, mount: { passthrough: 'off' } });
     started.push(node);
     appendMark(trace, JSON.stringify({ mount: node.mount } satisfies MountMark));
     for (const { run } of chosen(WORKLOADS, options)) await run({ node, trace, times: options.times });
