@@ -39,12 +39,15 @@ export class Passthrough {
    * cannot be opened.
    */
   backingOf(file: RegularFile): number {
-    const id = file.passed ? file.backingId : this.pass(file);
+    if (file.passed) return file.backingId;
+    // Handles that ask us are open: a file that was renamed while it was in use.
+    if (file.inherited || file.handles > 1) return 0;
+    const id = this.pass(file);
     return id === 0 && this.watcher.mustPass?.(file) === true ? -1 : id;
   }
 
   private pass(file: RegularFile): number {
-    if (file.inherited || file.handles > 1 || this.watcher.mayPass?.(file) !== true) return 0;
+    if (this.watcher.mayPass?.(file) !== true) return 0;
     this.argument.fill(0);
     this.argument.writeInt32LE(file.fd(), 0);
     const id = this.ioctl(this.deviceFd, BACKING_OPEN, this.argument);

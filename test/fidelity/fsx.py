@@ -203,13 +203,25 @@ def copy(file):
     both(f"copy {file} {length} at {at} to {other} at {to}", call)
 
 
+def is_refused(name):
+    """Whether the name cannot go away: a database's -wal or -shm that is open, which is EBUSY here (docs/limits.md)."""
+    if not name.endswith(("-wal", "-shm")) or not os.path.exists(path(1, name)):
+        return False
+    file = os.stat(path(1, name)).st_ino
+    return any(os.fstat(each.fds[1]).st_ino == file for each in opened)
+
+
 def rename(_):
     a, b = choose.choice(NAMES), choose.choice(NAMES)
+    if is_refused(b):
+        return
     both(f"rename {a} to {b}", lambda side: os.rename(path(side, a), path(side, b)))
 
 
 def unlink(_):
     name = choose.choice(NAMES)
+    if is_refused(name):
+        return
     both(f"unlink {name}", lambda side: os.unlink(path(side, name)))
 
 
