@@ -80,8 +80,12 @@ export class Outlived {
 
   private tryOut(calls: SystemCalls): boolean {
     const path = join(this.run, COPY);
+    const left = openToRead(path);
     // Of a start that was cut short here.
-    makeMutable(path, calls);
+    if (left !== undefined) {
+      makeMutable(left, calls);
+      closeSync(left);
+    }
     writeFileSync(path, '');
     const fd = openSync(path, 'r');
     try {
@@ -109,7 +113,7 @@ export class Outlived {
       if (fd === undefined) continue;
       try {
         // Left by a crash in the middle of what follows.
-        if (calls.isImmutable(fd)) calls.setImmutable(fd, false);
+        makeMutable(fd, calls);
         if (!calls.isUnwritten(fd)) found.add(path.slice(0, -WAL.length));
       } finally {
         closeSync(fd);
@@ -131,14 +135,8 @@ export class Outlived {
   }
 }
 
-function makeMutable(path: string, calls: SystemCalls): void {
-  const fd = openToRead(path);
-  if (fd === undefined) return;
-  try {
-    if (calls.isImmutable(fd)) calls.setImmutable(fd, false);
-  } finally {
-    closeSync(fd);
-  }
+function makeMutable(fd: number, calls: SystemCalls): void {
+  if (calls.isImmutable(fd)) calls.setImmutable(fd, false);
 }
 
 /** Whoever has the old one open can write it no more. */
