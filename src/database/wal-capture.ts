@@ -21,8 +21,9 @@ const CACHED_BYTES = 32 * 1024 * 1024;
 const CACHE_STEP_BYTES = 256 * 1024;
 /** Frame headers between two turns of the event loop. */
 const FRAMES_PER_TURN = 2048;
-/** Until the worker has looked at a WAL that began afresh, at most so many times. */
-const RESTART_MS = 20;
+/** Until the worker has looked at a WAL that began afresh. */
+export const RESTART_MS = 20;
+/** That is waited for at most so many times. */
 const RESTART_TRIES = 100;
 /** From so many bytes that wait to be logged on, the commits in each piece that is read are one transaction: that is how to catch up. */
 const BEHIND_BYTES = 4 * READ_BYTES;

@@ -4,7 +4,7 @@ import { databaseFileFacts, PageImages } from './page-images.js';
 import { allPages } from './page-numbers.js';
 import type { SharedState } from './shared.js';
 import type { TransactionWriter } from './transaction-writer.js';
-import type { WalCapture } from './wal-capture.js';
+import { RESTART_MS, type WalCapture } from './wal-capture.js';
 import type { WalFile } from './wal-file.js';
 import { readWhole } from './whole-read.js';
 
@@ -12,8 +12,6 @@ import { readWhole } from './whole-read.js';
 const IMPORT_LOG_BYTES = 4 * 1024 * 1024;
 /** Reads of a whole database until one was not disturbed by a write that was under way when they began. */
 const WHOLE_READ_TRIES = 5;
-/** Until the worker knows of a WAL that began afresh. */
-const RESTART_MS = 20;
 
 interface WholeImage {
   readonly sums: DatabaseSums;
