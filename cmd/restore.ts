@@ -1,12 +1,18 @@
-import { basename } from 'node:path';
-import type { Command } from 'commander';
-import type { RestoreResult, S3Options, StoreRoot } from '../src/backup/index.js';
-import { formatSize } from '../src/config/index.js';
-import { errorCode, SluiceError } from '../src/errors.js';
-import { formatChecksum, formatTxid } from '../src/ltx/index.js';
+import { createReadStream } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { CheckMode, RestoreOptions, RestoreResult, Store } from '../src/backup/index.js';
+import { SluiceError } from '../src/errors.js';
+import { DEFAULT_INTERVAL_MS, parseInterval, runFollow } from './follow.js';
+import { runFork } from './fork.js';
+import { addStoreOptions, openSource, type StoreOptions, withNames } from './store-options.js';
+import { parseTimeOption } from './time-option.js';
 import { parseTxidOption } from './txid-option.js';
 
-const MAX_NAMES_SHOWN = 10;
+const PARALLEL_LIMIT = 64;
 
 const EXAMPLES = `
 SOURCE is the address of one database's backup: the backup's url of sluice.yml, then the database's name.
@@ -14,69 +20,96 @@ SOURCE is the address of one database's backup: the backup's url of sluice.yml, 
 Examples:
   sluice restore file:///var/backups/app/app.db            to ./app.db
   sluice restore -o /tmp/app.db s3://bucket/app/app.db
-  sluice restore --txid 2a -o before.db file://./backup/app.db
+  sluice restore --timestamp "2 hours ago" -o before.db file://./backup/app.db
+  sluice restore --txid 2a --dry-run file://./backup/app.db
+  sluice restore --fork before.db --timestamp "10 minutes ago" s3://bucket/app.db
+  sluice restore --follow -o copy.db s3://bucket/app.db
+  sluice restore --verify full --to-stdout s3://bucket/app.db | gzip > app.db.gz
   sluice restore --endpoint http://127.0.0.1:7070 --path-style s3://bucket/app.db
 
 Credentials are found as AWS tools find them (AWS_ACCESS_KEY_ID …, --profile). Every checksum is verified; the
 file gets its name only when it is whole. What Litestream wrote can be restored too.`;
 
-interface Options {
+interface Options extends StoreOptions {
   readonly output?: string;
+  readonly toStdout?: boolean;
   readonly txid?: number;
+  readonly timestamp?: number;
+  readonly verify?: CheckMode;
+  readonly dryRun?: boolean;
+  readonly parallel?: number;
+  readonly follow?: boolean;
+  readonly fork?: string;
+  readonly config?: string;
+  readonly interval?: number;
   readonly force?: boolean;
   readonly json?: boolean;
-  readonly endpoint?: string;
-  readonly region?: string;
-  readonly pathStyle?: boolean;
-  readonly profile?: string;
 }
 
 export function registerRestore(program: Command): void {
-  program
+  const command = program
     .command('restore')
     .description('make a database file from a backup')
     .argument('<source>', 'file:///folder/app.db or s3://bucket/path/app.db')
     .option('-o, --output <path>', 'the file to make (default: the name in SOURCE, here)')
+    .addOption(
+      new Option('--to-stdout', 'write the finished database to the standard output').conflicts(['output', 'json']),
+    )
     .option(
       '--txid <txid>',
       'the state after this transaction, in hex as status shows it (default: the newest)',
       parseTxidOption,
     )
+    .addOption(
+      new Option('--timestamp <time>', 'the newest state at or before 2026-03-01T14:03:00Z, or "2 hours ago"')
+        .argParser((text) => parseTimeOption(text))
+        .conflicts('txid'),
+    )
+    .addOption(
+      new Option('--verify <how>', "run SQLite's quick_check or integrity_check first").choices(['quick', 'full']),
+    )
+    .option('--dry-run', 'say which files would be read, and stop')
+    .option('--parallel <n>', 'requests under way at a time (default: 8)', parseParallel)
+    .addOption(
+      new Option('--follow', 'keep the file as the backup is, for those who read it, until Ctrl-C').conflicts([
+        'txid',
+        'timestamp',
+        'toStdout',
+        'verify',
+        'dryRun',
+        'parallel',
+      ]),
+    )
+    .option('--interval <time>', 'with --follow: between two looks at the backup (default: 1s)', parseInterval)
+    .addOption(
+      new Option('--fork <name>', "as a new database of this name in a stopped node's data folder").conflicts([
+        'output',
+        'follow',
+        'toStdout',
+        'dryRun',
+        'force',
+      ]),
+    )
+    .option('-c, --config <file>', "with --fork: the node's config file (default: sluice.yml)")
     .option('--force', 'replace the file if it exists')
-    .option('--json', 'say what was restored as JSON')
-    .option('--endpoint <url>', 'S3: the service, if it is not AWS')
-    .option('--region <region>', 'S3: the region')
-    .option('--path-style', 'S3: the bucket stands in the path, not in the host name')
-    .option('--profile <name>', 'S3: the AWS profile')
-    .addHelpText('after', EXAMPLES)
-    .action(run);
+    .option('--json', 'say what was restored as JSON');
+  addStoreOptions(command).addHelpText('after', EXAMPLES).action(run);
 }
 
 async function run(source: string, options: Options): Promise<void> {
-  const { openStore, parseStoreUrl, restore } = await import('../src/backup/index.js');
-  const place = parseStoreUrl(source);
-  const output = options.output ?? basename(place.path);
-  if (output === '')
-    throw new SluiceError('RESTORE_OUTPUT', `${source} names no database`, 'Name the file to make with -o');
-  const { startProgress } = await import('./progress.js');
+  const output = await outputPath(source, options);
   const abort = new AbortController();
   const interrupt = () => abort.abort();
   process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
-  const root = openStore(source, s3Options(options));
-  const progress = startProgress('restoring', options.json === true);
+  const root = await openSource(source, options);
   try {
-    const result = await restore({
-      store: root.database(''),
-      output,
-      ...(options.txid === undefined ? {} : { txid: options.txid }),
-      force: options.force === true,
-      onProgress: ({ doneBytes, totalBytes }) => progress.update(doneBytes, totalBytes),
-      signal: abort.signal,
-    });
-    progress.stop();
-    report(result, options.json === true);
+    const store = root.database('');
+    if (options.dryRun === true) await showPlan(store, options);
+    else if (options.fork !== undefined) await fork(store, options.fork, options, abort.signal);
+    else if (options.follow === true) await follow(store, output, options, abort.signal);
+    else if (options.toStdout === true) await restoreToStdout(store, options, abort.signal);
+    else await restoreToFile(store, output, options, abort.signal);
   } catch (error) {
-    progress.stop();
     throw await withNames(error, root);
   } finally {
     root.close();
@@ -84,57 +117,111 @@ async function run(source: string, options: Options): Promise<void> {
   }
 }
 
-function s3Options(options: Options): S3Options {
-  const { endpoint, region, pathStyle, profile } = options;
-  return {
-    ...(endpoint === undefined ? {} : { endpoint }),
-    ...(region === undefined ? {} : { region }),
-    ...(pathStyle === undefined ? {} : { pathStyle }),
-    ...(profile === undefined ? {} : { profile }),
-  };
+async function follow(store: Store, output: string, options: Options, signal: AbortSignal): Promise<void> {
+  const { interval = DEFAULT_INTERVAL_MS, force = false, json = false } = options;
+  await runFollow(store, output, { intervalMs: interval, force, json }, signal);
 }
 
-/** Where there is no backup at the address, those below it are probably what was meant. */
-async function withNames(error: unknown, root: StoreRoot): Promise<unknown> {
-  if (!(error instanceof SluiceError) || !['RESTORE_EMPTY', 'STORE_NOT_FOUND'].includes(errorCode(error) ?? ''))
-    return error;
-  const names = await root.databaseNames(MAX_NAMES_SHOWN).catch(() => []);
-  const hint =
-    names.length === 0
-      ? "An address is the backup's url in sluice.yml, then the database's name"
-      : `There are backups of ${names.join(', ')} below it: add one of the names to the address`;
-  return new SluiceError(error.code, error.message, hint, { cause: error });
-}
-
-function report(result: RestoreResult, asJson: boolean): void {
-  const txid = formatTxid(result.txid);
-  const time = new Date(result.timestampMs).toISOString();
-  if (asJson) {
-    const { output, exact, pageSize, pageCount, sizeBytes, files, readBytes } = result;
-    const nextTxid = result.nextTxid === undefined ? null : formatTxid(result.nextTxid);
-    const checksum = formatChecksum(result.checksum);
-    console.log(
-      JSON.stringify({
-        output,
-        txid,
-        exact,
-        nextTxid,
-        checksum,
-        time,
-        pageSize,
-        pageCount,
-        sizeBytes,
-        files,
-        readBytes,
-      }),
+async function outputPath(source: string, options: Options): Promise<string> {
+  const { parseStoreUrl } = await import('../src/backup/index.js');
+  const place = parseStoreUrl(source);
+  const output = options.output ?? basename(place.path);
+  if (output === '' && options.toStdout !== true && options.dryRun !== true && options.fork === undefined)
+    throw new SluiceError('RESTORE_OUTPUT', `${source} names no database`, 'Name the file to make with -o');
+  if (options.toStdout === true && options.dryRun !== true && process.stdout.isTTY === true)
+    throw new SluiceError(
+      'RESTORE_OUTPUT',
+      'a database is not written to a terminal',
+      'Redirect the output, or name a file with -o',
     );
-    return;
+  return output;
+}
+
+async function showPlan(store: Store, options: Options): Promise<void> {
+  const { countRequests, findWay } = await import('../src/backup/index.js');
+  const { planJson, planLines } = await import('./restore-report.js');
+  const way = await findWay(store, target(options));
+  const requests = countRequests(way.files);
+  if (options.json === true) console.log(JSON.stringify(planJson(way, requests)));
+  else for (const line of planLines(way, requests)) console.log(line);
+}
+
+async function restoreToFile(store: Store, output: string, options: Options, signal: AbortSignal): Promise<void> {
+  const { resultJson, resultLines } = await import('./restore-report.js');
+  const result = await runRestore(store, output, options, signal);
+  const checked = options.verify !== undefined;
+  if (options.json === true) console.log(JSON.stringify(resultJson(result, checked)));
+  else for (const line of resultLines(result, checked, result.output)) console.log(line);
+}
+
+/** By way of a temporary file: a database is only known to be right when all of it is there. */
+async function restoreToStdout(store: Store, options: Options, signal: AbortSignal): Promise<void> {
+  const { resultLines } = await import('./restore-report.js');
+  const folder = await mkdtemp(join(tmpdir(), 'sluice-restore-'));
+  try {
+    const result = await runRestore(store, join(folder, 'restored.db'), options, signal);
+    await writeOut(result.output, signal);
+    const lines = resultLines(result, options.verify !== undefined, 'standard output');
+    for (const line of lines) process.stderr.write(`${line}\n`);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
   }
-  console.log(
-    `${result.output}: ${formatSize(result.sizeBytes)} at TXID ${txid} of ${time}, from ${result.files} files; checksums are right`,
-  );
-  if (!result.exact) {
-    const next = result.nextTxid === undefined ? '' : `; the next one there is ${formatTxid(result.nextTxid)}`;
-    console.log(`the backup does not have the TXID asked for by itself: this is the nearest before it${next}`);
+}
+
+async function writeOut(path: string, signal: AbortSignal): Promise<void> {
+  try {
+    await pipeline(createReadStream(path, { highWaterMark: 1024 * 1024 }), process.stdout, { signal });
+  } catch (error) {
+    const why = signal.aborted ? 'the restore was stopped' : `cannot write the database out: ${String(error)}`;
+    throw new SluiceError(signal.aborted ? 'RESTORE_ABORTED' : 'RESTORE_FAILED', why, '', { cause: error });
   }
+}
+
+async function runRestore(store: Store, output: string, options: Options, signal: AbortSignal): Promise<RestoreResult> {
+  const { restore } = await import('../src/backup/index.js');
+  const { force = false } = options;
+  return withProgress(store, options, signal, (restoring) => restore({ ...restoring, output, force }));
+}
+
+async function fork(store: Store, name: string, options: Options, signal: AbortSignal): Promise<void> {
+  const { config, json = false } = options;
+  await withProgress(store, options, signal, (source) => runFork(name, config, source, json));
+}
+
+async function withProgress<T>(
+  store: Store,
+  options: Options,
+  signal: AbortSignal,
+  work: (options: Omit<RestoreOptions, 'output' | 'force'>) => Promise<T>,
+): Promise<T> {
+  const { startProgress } = await import('./progress.js');
+  const quiet = options.json === true;
+  const progress = startProgress('restoring', quiet);
+  const { parallel, verify } = options;
+  try {
+    return await work({
+      store,
+      ...target(options),
+      ...(parallel === undefined ? {} : { parallel }),
+      ...(verify === undefined ? {} : { check: verify }),
+      onProgress: ({ doneBytes, totalBytes }) => progress.update(doneBytes, totalBytes),
+      onCheck() {
+        progress.stop();
+        if (!quiet) process.stderr.write('SQLite checks the database\n');
+      },
+      signal,
+    });
+  } finally {
+    progress.stop();
+  }
+}
+
+function target({ txid, timestamp }: Options): { txid?: number; timestampMs?: number } {
+  return { ...(txid === undefined ? {} : { txid }), ...(timestamp === undefined ? {} : { timestampMs: timestamp }) };
+}
+
+function parseParallel(text: string): number {
+  const value = /^\d{1,3}$/.test(text) ? Number(text) : 0;
+  if (value >= 1 && value <= PARALLEL_LIMIT) return value;
+  throw new InvalidArgumentError(`Want a number from 1 to ${PARALLEL_LIMIT}.`);
 }

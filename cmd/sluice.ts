@@ -11,6 +11,8 @@ const COMMANDS: Readonly<Record<string, () => Promise<Register>>> = {
   upgrade: async () => (await import('./upgrade.js')).registerUpgrade,
   status: async () => (await import('./status.js')).registerStatus,
   restore: async () => (await import('./restore.js')).registerRestore,
+  verify: async () => (await import('./verify.js')).registerVerify,
+  backup: async () => (await import('./backup.js')).registerBackup,
   ltx: async () => (await import('./ltx.js')).registerLtx,
   config: async () => (await import('./config.js')).registerConfig,
   doctor: async () => (await import('./doctor.js')).registerDoctor,
@@ -56,7 +58,9 @@ function usageLine(text: string): string {
 function helpWords(): string[] {
   const [name = '', second = ''] = process.argv.slice(2);
   if (!Object.hasOwn(COMMANDS, name)) return [];
-  return ['dump', 'verify', 'check'].includes(second) ? [name, second] : [name];
+  return ['dump', 'verify', 'check', 'key', 'list', 'status', 'now', 'prune'].includes(second)
+    ? [name, second]
+    : [name];
 }
 
 main(process.argv).catch((error: unknown) => {

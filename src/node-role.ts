@@ -1,6 +1,6 @@
 import type { Database, MountServer, Recovered } from './database/index.js';
 import type { FromWorker } from './database/worker-messages.js';
-import type { BackupStatus, Problem, ReplicaStatus, UpstreamStatus } from './status.js';
+import type { BackupRequest, BackupRun, BackupStatus, Problem, ReplicaStatus, UpstreamStatus } from './status.js';
 
 /** What a node does that depends on its being primary or replica. In the order in which the node calls it. */
 export interface NodeRole {
@@ -32,5 +32,7 @@ export interface NodeRole {
   replicas(): ReplicaStatus[];
   upstream(): UpstreamStatus | null;
   backups(): BackupStatus[];
+  /** Stores all that is not stored yet. Throws `BACKUP_NONE`, `BACKUP_REPLICA`. */
+  backUp(request: BackupRequest): Promise<readonly BackupRun[]>;
   problems(): Problem[];
 }

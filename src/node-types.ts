@@ -1,7 +1,7 @@
 import type { Config } from './config/index.js';
 import type { Metrics } from './http/index.js';
 import type { Logger } from './log.js';
-import type { NodeState, NodeStatus } from './status.js';
+import type { BackupRequest, BackupRun, NodeState, NodeStatus } from './status.js';
 
 /** What `startNode` is given. */
 export interface StartNodeOptions {
@@ -23,6 +23,8 @@ export interface RunningNode {
   state(): NodeState;
   /** The state, and what lies in the data folder. */
   status(): Promise<NodeStatus>;
+  /** Stores all that is not stored yet. Throws `BACKUP_NONE`, `BACKUP_REPLICA`. */
+  backUp(request: BackupRequest): Promise<readonly BackupRun[]>;
   /** Stops accepting, flushes the backup, closes the applier: nothing of ours is open on the mount afterwards. */
   drain(): Promise<void>;
   /** After the unmount: saves the state of a clean stop. */

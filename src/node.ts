@@ -138,6 +138,7 @@ export async function startNode(options: StartNodeOptions): Promise<RunningNode>
       const names = await files.list();
       return { ...state(), localFiles: listedFiles(names), localFileCount: names.length };
     },
+    backUp: (request) => role.backUp(request),
     async drain() {
       stopping = true;
       worker.warmer.close();

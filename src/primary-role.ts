@@ -1,21 +1,27 @@
-import { Backup, openStore, type S3Options } from './backup/index.js';
+import { Backup, CompactionThread, openConfiguredStore, ScheduledVerify, type VerifiedStore } from './backup/index.js';
 import type { BackupConfig } from './config/index.js';
 import {
   type DataFolder,
+  keepTail,
   type MountServer,
   PrimaryDatabases,
   type Recovered,
   type SharedState,
 } from './database/index.js';
 import type { FromWorker } from './database/worker-messages.js';
+import { SluiceError } from './errors.js';
+import { type Position, parseTxid } from './ltx/index.js';
 import type { NodeRole } from './node-role.js';
 import type { StartNodeOptions } from './node-types.js';
 import { ReplicationServer } from './replication/index.js';
+import type { BackupRequest, BackupRun } from './status.js';
 
 const PRUNE_INTERVAL_MS = 10_000;
 /** How often the logs are made durable. */
 const SYNC_INTERVAL_MS = 250;
 const FLUSH_LIMIT_MS = 10_000;
+/** Who asks for a backup waits for it so long: the first snapshot of a large database takes its time. */
+const BACKUP_NOW_LIMIT_MS = 9 * 60_000;
 /** How long the mount's thread may take to end once the mount is gone. */
 const ENDED_LIMIT_MS = 5_000;
 
@@ -28,6 +34,8 @@ export class PrimaryRole implements NodeRole {
   private server: ReplicationServer | undefined;
   private address: string | null = null;
   private readonly stores: Backup[] = [];
+  private readonly verified: VerifiedStore[] = [];
+  private verify: ScheduledVerify | undefined;
   private readonly timers: NodeJS.Timeout[] = [];
 
   constructor(
@@ -78,6 +86,7 @@ export class PrimaryRole implements NodeRole {
     this.address = config.lease.advertise;
     if (config.replication.listen !== null) await this.listen(config.replication.listen);
     for (const backup of config.backup) this.startBackup(backup);
+    this.startVerify();
     this.timers.push(
       setInterval(() => this.set.prune(config.replication.retain), PRUNE_INTERVAL_MS),
       setInterval(() => this.set.syncLogs(), SYNC_INTERVAL_MS),
@@ -93,6 +102,7 @@ export class PrimaryRole implements NodeRole {
 
   async finish(): Promise<void> {
     for (const timer of this.timers) clearInterval(timer);
+    await this.verify?.stop();
     await this.workerEnded();
     await this.set.idle();
     this.set.workerEnded();
@@ -110,7 +120,7 @@ export class PrimaryRole implements NodeRole {
     for (const timer of this.timers) clearInterval(timer);
     // What is not stored or streamed yet, the next process sends from the log.
     const stores = this.stores.splice(0);
-    await Promise.all([...stores.map((backup) => backup.stop()), this.server?.close()]);
+    await Promise.all([...stores.map((backup) => backup.stop()), this.verify?.stop(), this.server?.close()]);
   }
 
   async handOver(): Promise<void> {
@@ -151,6 +161,23 @@ export class PrimaryRole implements NodeRole {
     return this.stores.map((backup) => backup.status());
   }
 
+  async backUp({ snapshot }: BackupRequest): Promise<readonly BackupRun[]> {
+    if (this.stores.length === 0) {
+      throw new SluiceError(
+        'BACKUP_NONE',
+        'this node has no store to back up to',
+        'Add one under backup in sluice.yml',
+      );
+    }
+    return Promise.all(
+      this.stores.map(async (backup) => {
+        const complete = await backup.flush(BACKUP_NOW_LIMIT_MS);
+        if (snapshot && complete) await backup.takeSnapshots();
+        return { ...backup.status(), complete };
+      }),
+    );
+  }
+
   problems() {
     const refused = this.set.refusals().map(({ name, error: { code, message, hint }, sinceMs }) => ({
       code,
@@ -159,7 +186,7 @@ export class PrimaryRole implements NodeRole {
       hint,
       since: new Date(sinceMs).toISOString(),
     }));
-    return [...refused, ...this.stores.flatMap((backup) => backup.problems())];
+    return [...refused, ...this.stores.flatMap((backup) => backup.problems()), ...(this.verify?.problems() ?? [])];
   }
 
   private async listen(address: { host: string; port: number }): Promise<void> {
@@ -178,22 +205,54 @@ export class PrimaryRole implements NodeRole {
     log.info({ address: this.address }, 'replicas can connect');
   }
 
+  /** Another primary has the store: what this one committed since is nowhere else. */
+  private async keepTail(name: string, after: Position): Promise<void> {
+    const { log } = this.options;
+    const database = this.set.get(name);
+    if (database === undefined) return;
+    try {
+      const folder = await keepTail(this.folder, database, after, 'fenced');
+      if (folder !== undefined)
+        log.warn({ database: name, folder }, 'transactions that are not in the store are set aside');
+    } catch (error) {
+      log.warn({ database: name, err: error }, 'transactions that are not in the store could not be set aside');
+    }
+  }
+
   private startBackup(config: BackupConfig): void {
     const { log, metrics } = this.options;
-    const { url, intervalMs, accessKeyId, secretAccessKey, ...place } = config;
-    const given = accessKeyId !== undefined && secretAccessKey !== undefined;
-    const s3: S3Options = given ? { ...place, credentials: { accessKeyId, secretAccessKey } } : place;
+    const { url, intervalMs, levelsMs, snapshotMs, retain } = config;
     const backup = new Backup({
       databases: this.set,
-      store: openStore(url, s3),
+      store: openConfiguredStore(config),
+      owner: `${this.folder.nodeId}/${process.pid}-${Date.now().toString(36)}`,
       intervalMs,
+      policy: { levelsMs, snapshotMs, retain },
+      compactor: new CompactionThread(config),
       log,
       hooks: {
         uploaded: (event) => metrics.uploaded(url, event.sizeBytes),
         failed: () => metrics.error('backup'),
+        fenced: (name, after) => void this.keepTail(name, after),
       },
     });
     backup.start();
     this.stores.push(backup);
+    if (config.verifyMs === null) return;
+    const stored = () => new Map(backup.status().databases.map(({ name, txid }) => [name, parseTxid(txid)] as const));
+    this.verified.push({ config, intervalMs: config.verifyMs, stored });
+  }
+
+  private startVerify(): void {
+    const { log, metrics } = this.options;
+    if (this.verified.length === 0) return;
+    this.verify = new ScheduledVerify({
+      stores: this.verified,
+      databases: this.set,
+      spool: this.folder.spool,
+      log,
+      onVerified: (event) => metrics.verified(event),
+    });
+    this.verify.start();
   }
 }

@@ -1,4 +1,5 @@
 import { type Applier, createApplier } from './apply/index.js';
+import { openConfiguredStore } from './backup/index.js';
 import {
   type DataFolder,
   type MountServer,
@@ -7,9 +8,11 @@ import {
   type SharedState,
 } from './database/index.js';
 import { SluiceError } from './errors.js';
+import { StoreFeed } from './feed/index.js';
 import type { NodeRole } from './node-role.js';
 import type { StartNodeOptions } from './node-types.js';
 import { ReplicationClient } from './replication/index.js';
+import type { UpstreamStatus } from './status.js';
 
 const PRUNE_INTERVAL_MS = 10_000;
 /** How often the logs are made durable. */
@@ -17,12 +20,32 @@ const SYNC_INTERVAL_MS = 250;
 /** How often `.lag` is brought up to date. */
 const LAG_INTERVAL_MS = 250;
 
-/** A replica: follows the primary's stream, and has the applier write what comes. */
+/** What a replica follows: the primary's stream, or a store. */
+interface Upstream {
+  readonly caughtUp: Promise<void>;
+  start(): void;
+  stop(): Promise<void>;
+  status(): UpstreamStatus;
+  lagMs(name?: string): number | null;
+  /** The primary's advertised address; null if it is not known. */
+  primary(): string | null;
+  /** The code of a refusal that stays until a person changes something. */
+  refusal(): string | null;
+  problems(): readonly {
+    readonly name: string;
+    readonly code: string;
+    readonly message: string;
+    readonly hint: string;
+    readonly sinceMs: number;
+  }[];
+}
+
+/** A replica: follows the primary's stream or a store, and has the applier write what comes. */
 export class ReplicaRole implements NodeRole {
   readonly role = 'replica';
   private readonly applier: Applier;
   private readonly sink: ReplicaDatabases;
-  private readonly client: ReplicationClient;
+  private readonly followed: Upstream;
   private worker: MountServer | undefined;
   private awake: () => void = () => undefined;
   private readonly timers: NodeJS.Timeout[] = [];
@@ -35,8 +58,6 @@ export class ReplicaRole implements NodeRole {
     private readonly shared: SharedState,
   ) {
     const { config, log, metrics } = options;
-    const url = config.lease.primary;
-    if (url === null) throw new SluiceError('CONFIG', 'a replica needs lease.primary', 'Set it to ws://HOST:PORT');
     this.applier = createApplier({
       mount: config.mount.path,
       onPid: (pid) => shared.setApplierPid(pid),
@@ -56,10 +77,17 @@ export class ReplicaRole implements NodeRole {
         log.warn({ database, err: error }, text);
       },
     });
-    this.client = new ReplicationClient({
+    this.followed = config.replication.upstream === 'store' ? this.storeFeed() : this.client(folder.nodeId);
+  }
+
+  private client(nodeId: string): ReplicationClient {
+    const { config, log, metrics } = this.options;
+    const url = config.lease.primary;
+    if (url === null) throw new SluiceError('CONFIG', 'a replica needs lease.primary', 'Set it to ws://HOST:PORT');
+    return new ReplicationClient({
       url,
       sink: this.sink,
-      nodeId: folder.nodeId,
+      nodeId,
       token: config.replication.token ?? undefined,
       heartbeatMs: config.replication.heartbeatMs,
       log,
@@ -69,6 +97,26 @@ export class ReplicaRole implements NodeRole {
         connected: (connected) => {
           log.info({ primary: url, connected }, connected ? 'following the primary' : 'lost the primary');
           this.tellPrimary();
+        },
+        failed: () => metrics.error('replication'),
+      },
+    });
+  }
+
+  private storeFeed(): StoreFeed {
+    const { config, log, metrics } = this.options;
+    const store = config.backup[0];
+    if (store === undefined) throw new SluiceError('CONFIG', 'a replica of a store needs one', 'Add it under backup');
+    return new StoreFeed({
+      store: openConfiguredStore(store),
+      sink: this.sink,
+      intervalMs: store.intervalMs,
+      log,
+      hooks: {
+        received: () => this.awake(),
+        applied: (_name, _position, lagMs) => metrics.visible(lagMs),
+        connected: (connected) => {
+          log.info({ store: store.url, connected }, connected ? 'reading the store' : 'lost the store');
         },
         failed: () => metrics.error('replication'),
       },
@@ -91,10 +139,10 @@ export class ReplicaRole implements NodeRole {
     this.tellPrimary();
     await this.applier.start();
     await this.sink.resume();
-    this.client.start();
+    this.followed.start();
     const { retain } = this.options.config.replication;
     this.timers.push(
-      setInterval(() => this.shared.setLagMs(Math.round(this.client.lagMs() ?? -1)), LAG_INTERVAL_MS),
+      setInterval(() => this.shared.setLagMs(Math.round(this.followed.lagMs() ?? -1)), LAG_INTERVAL_MS),
       setInterval(() => this.sink.prune(retain), PRUNE_INTERVAL_MS),
       setInterval(() => this.sink.syncLogs(), SYNC_INTERVAL_MS),
     );
@@ -102,14 +150,14 @@ export class ReplicaRole implements NodeRole {
   }
 
   async ready(): Promise<void> {
-    await this.client.caughtUp;
-    this.shared.setLagMs(Math.round(this.client.lagMs() ?? -1));
+    await this.followed.caughtUp;
+    this.shared.setLagMs(Math.round(this.followed.lagMs() ?? -1));
   }
 
   async drain(): Promise<void> {
     this.draining = true;
     for (const timer of this.timers) clearInterval(timer);
-    await this.client.stop();
+    await this.followed.stop();
     await this.applier.stop();
   }
 
@@ -130,11 +178,11 @@ export class ReplicaRole implements NodeRole {
   }
 
   lagMs(name?: string): number | null {
-    return this.client.lagMs(name);
+    return this.followed.lagMs(name);
   }
 
   primaryAddress(): string | null {
-    return this.client.primary();
+    return this.followed.primary();
   }
 
   replicas(): [] {
@@ -142,11 +190,15 @@ export class ReplicaRole implements NodeRole {
   }
 
   upstream() {
-    return this.client.status();
+    return this.followed.status();
   }
 
   backups(): [] {
     return [];
+  }
+
+  async backUp(): Promise<never> {
+    throw new SluiceError('BACKUP_REPLICA', 'this node is a replica: the primary does the backup', 'Ask the primary');
   }
 
   problems() {
@@ -154,17 +206,17 @@ export class ReplicaRole implements NodeRole {
       const { code, message, hint } = error;
       return { name, code, message, hint, sinceMs };
     });
-    const problems = [...refused, ...this.client.problems()].map(({ name, code, message, hint, sinceMs }) => ({
+    const problems = [...refused, ...this.followed.problems()].map(({ name, code, message, hint, sinceMs }) => ({
       code,
       subject: name,
       message,
       hint,
       since: new Date(sinceMs).toISOString(),
     }));
-    const { connected, lastError, lastHeartbeatAt, url } = this.client.status();
+    const { connected, lastError, lastHeartbeatAt, url } = this.followed.status();
     if (!connected && lastError !== null) {
       problems.push({
-        code: this.client.refusal() ?? 'UPSTREAM_LOST',
+        code: this.followed.refusal() ?? 'UPSTREAM_LOST',
         subject: url,
         message: lastError,
         hint: 'Reads go on with what is here; it is tried again by itself',
@@ -180,7 +232,7 @@ export class ReplicaRole implements NodeRole {
   }
 
   private tellPrimary(): void {
-    const address = this.client.primary() ?? this.options.config.lease.primary ?? undefined;
+    const address = this.followed.primary() ?? this.options.config.lease.primary ?? undefined;
     this.worker?.post({ kind: 'primary', address });
   }
 }

@@ -75,6 +75,18 @@ export interface BackupStatus {
   readonly databases: readonly { readonly name: string; readonly txid: string; readonly lagMs: number }[];
 }
 
+/** What is asked of `POST /backup`. */
+export interface BackupRequest {
+  /** Whole databases too, of those that moved on since their last snapshot. */
+  readonly snapshot: boolean;
+}
+
+/** What came of storing all that there is now; what `POST /backup` answers, for each store. */
+export interface BackupRun extends BackupStatus {
+  /** Everything that was there when it was asked for is stored. */
+  readonly complete: boolean;
+}
+
 export interface Problem {
   /** Stable, e.g. `DATABASE_DAMAGED`, `BACKUP_FAILING`, `UPSTREAM_LOST`. */
   readonly code: string;

@@ -1,14 +1,16 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { DatabaseSet, ReplicatedDatabase } from '../database/types.js';
 import { describeError, errorCode, SluiceError } from '../errors.js';
-import { formatTxid } from '../ltx/index.js';
+import { formatTxid, type Position } from '../ltx/index.js';
 import type { BackupStatus, Problem } from '../status.js';
 import { DatabaseBackup, type DatabaseLimits, type Step, type UploadEvent } from './database-backup.js';
 import { Slots } from './slots.js';
 import type { StoreRoot } from './store.js';
+import { type Compactor, Upkeep, type UpkeepPolicy } from './upkeep.js';
 
 /** The part of a pino logger that a backup uses. */
 export interface BackupLog {
+  debug(fields: object, message: string): void;
   info(fields: object, message: string): void;
   warn(fields: object, message: string): void;
 }
@@ -17,6 +19,8 @@ export interface BackupLog {
 export interface BackupHooks {
   uploaded?(event: UploadEvent): void;
   failed?(database: string, error: unknown): void;
+  /** Another primary has the store now: what this one committed after `after` is not there, and does not get there. */
+  fenced?(database: string, after: Position): void;
 }
 
 export interface BackupLimits extends DatabaseLimits {
@@ -36,8 +40,14 @@ export interface BackupOptions {
   readonly databases: DatabaseSet;
   /** Closed by `stop`. */
   readonly store: StoreRoot;
+  /** Names this process among all that write to the store: `<node id>/<process>`. */
+  readonly owner: string;
   /** How long transactions are collected for one file. */
   readonly intervalMs?: number;
+  /** Levels, snapshots and retention; without it files are only added. */
+  readonly policy?: UpkeepPolicy;
+  /** Merges large files; closed by `stop`. Without it they are merged here. */
+  readonly compactor?: Compactor;
   readonly log: BackupLog;
   readonly hooks?: BackupHooks;
   readonly limits?: Partial<BackupLimits>;
@@ -47,6 +57,7 @@ const DEFAULT_INTERVAL_MS = 1000;
 const DEFAULT_FLUSH_MS = 10_000;
 /** The same failure is logged again after this. */
 const LOG_AGAIN_MS = 10 * 60_000;
+const OWN_PROBLEMS: ReadonlySet<string> = new Set(['STORE_AHEAD', 'STORE_DIVERGED', 'STORE_FENCED']);
 const DEFAULT_LIMITS: BackupLimits = {
   mergeBytes: 8 * 1024 * 1024,
   mergeTransactions: 10_000,
@@ -72,6 +83,7 @@ interface Task {
   failure: Failure | undefined;
   /** Since when the store is known to lack a file. */
   gapSinceMs: number | undefined;
+  toldFenced: boolean;
 }
 
 interface Failure {
@@ -89,8 +101,10 @@ export class Backup {
   private readonly limits: BackupLimits;
   private readonly intervalMs: number;
   private readonly slots: Readonly<Record<Step, Slots>>;
+  private readonly upkeep: Upkeep | undefined;
   private unsubscribe: (() => void) | undefined;
   private lastUploadMs: number | undefined;
+  private warnedMs: number | undefined;
   private stopped = false;
 
   constructor(private readonly options: BackupOptions) {
@@ -103,6 +117,10 @@ export class Backup {
       snapshot: new Slots(snapshots),
       large: new Slots(large),
     };
+    const { policy, compactor, log } = options;
+    const databases = () => Array.from(this.tasks.values(), (task) => task.backup);
+    this.upkeep =
+      policy && new Upkeep({ policy, databases, log, compactor, onLost: (backup) => this.lookAgain(backup) });
   }
 
   start(): void {
@@ -113,6 +131,7 @@ export class Backup {
       dropped: (name) => this.remove(name),
     });
     for (const db of this.options.databases.all()) this.add(db);
+    this.upkeep?.start();
   }
 
   /**
@@ -127,6 +146,11 @@ export class Backup {
     return [...this.tasks.values()].every((task) => task.backup.upToDate);
   }
 
+  /** Stores whole databases, of those that moved on since their last snapshot. Rejects with the first failure. */
+  async takeSnapshots(): Promise<void> {
+    for (const { backup, closed } of [...this.tasks.values()]) if (!closed) await backup.takeSnapshot();
+  }
+
   /** Ends all uploads, waiting a little for those under way, and closes the store. Does not upload what is left. */
   async stop(): Promise<void> {
     this.stopped = true;
@@ -135,10 +159,11 @@ export class Backup {
     const running = [...this.tasks.values()].map((task) => {
       clearTimeout(task.timer);
       task.closed = true;
+      task.backup.close();
       return task.running;
     });
     await Promise.race([
-      Promise.all(running),
+      Promise.all([...running, this.upkeep?.stop()]),
       sleep(this.limits.stopMs, undefined, { signal: timeout.signal }).catch(() => undefined),
     ]);
     timeout.abort();
@@ -160,18 +185,25 @@ export class Backup {
   }
 
   /**
-   * What is wrong now: `STORE_GAP` until a snapshot makes up for a file that is missing in the store, `STORE_AHEAD`,
-   * `STORE_DIVERGED`, or `BACKUP_FAILING` for all else. The subject is the database.
+   * What is wrong now: `STORE_UNFENCED` where the store cannot keep two writers apart, `STORE_GAP` until a snapshot makes up for a file that is missing in the store, `STORE_AHEAD`,
+   * `STORE_DIVERGED`, `STORE_FENCED`, `UPKEEP_FAILING` where merging or removing files fails, or `BACKUP_FAILING` for all else. The subject is the database.
    */
   problems(): Problem[] {
     const problems: Problem[] = [];
+    const warning = this.options.store.warning();
+    if (warning !== undefined) {
+      this.warnedMs ??= Date.now();
+      problems.push(describeProblem(warning.code, this.options.store.url, warning, this.warnedMs));
+    }
     for (const [name, { backup, failure, gapSinceMs }] of this.tasks) {
       const { gap } = backup;
       if (gap !== undefined && gapSinceMs !== undefined)
         problems.push(describeProblem(gap.code, name, gap, gapSinceMs));
+      const upkeep = this.upkeep?.failureOf(backup);
+      if (upkeep !== undefined) problems.push(describeProblem('UPKEEP_FAILING', name, upkeep.error, upkeep.sinceMs));
       if (failure === undefined) continue;
       const code = errorCode(failure.error);
-      const own = code === 'STORE_AHEAD' || code === 'STORE_DIVERGED';
+      const own = code !== undefined && OWN_PROBLEMS.has(code);
       problems.push(describeProblem(own ? code : 'BACKUP_FAILING', name, failure.error, failure.sinceMs));
     }
     return problems;
@@ -181,7 +213,7 @@ export class Backup {
     this.remove(db.name);
     const store = this.options.store.database(db.name);
     const task: Task = {
-      backup: new DatabaseBackup(db, store, this.limits, (event) => this.uploaded(event)),
+      backup: new DatabaseBackup(db, store, this.options.owner, this.limits, (event) => this.uploaded(event)),
       timer: undefined,
       running: undefined,
       closed: false,
@@ -189,6 +221,7 @@ export class Backup {
       failures: 0,
       failure: undefined,
       gapSinceMs: undefined,
+      toldFenced: false,
     };
     this.tasks.set(db.name, task);
     this.schedule(task, 0);
@@ -198,8 +231,14 @@ export class Backup {
     const task = this.tasks.get(name);
     if (task === undefined) return;
     task.closed = true;
+    task.backup.close();
     clearTimeout(task.timer);
     this.tasks.delete(name);
+  }
+
+  private lookAgain(backup: DatabaseBackup): void {
+    const task = this.tasks.get(backup.database.name);
+    if (task?.backup === backup && task.timer === undefined && task.running === undefined) this.schedule(task, 0);
   }
 
   /** On the path of every transaction. */
@@ -222,10 +261,11 @@ export class Backup {
 
   /** Runs now, unless it runs already; never rejects. */
   private run(task: Task): Promise<void> {
+    const startMs = performance.now();
     task.running ??= this.bringUpToDate(task).finally(() => {
       task.running = undefined;
       if (task.failures > 0) this.schedule(task, this.retryMs(task.failures));
-      else if (!task.backup.upToDate) this.schedule(task, this.intervalMs);
+      else if (!task.backup.upToDate) this.schedule(task, Math.max(0, this.intervalMs - (performance.now() - startMs)));
     });
     return task.running;
   }
@@ -299,7 +339,16 @@ export class Backup {
     task.behindSinceMs ??= nowMs;
     task.failure = { error, sinceMs: before?.sinceMs ?? nowMs, loggedMs: quiet ? before.loggedMs : nowMs };
     if (!quiet) this.options.log.warn({ database, error: describeError(error) }, 'backup fails; trying again');
+    if (errorCode(error) === 'STORE_FENCED') this.tellFenced(task);
     this.options.hooks?.failed?.(database, error);
+  }
+
+  /** Once, when there is something that is not stored. */
+  private tellFenced(task: Task): void {
+    const { database, ledger } = task.backup;
+    if (task.toldFenced || database.position.txid <= ledger.confirmed.txid) return;
+    task.toldFenced = true;
+    this.options.hooks?.fenced?.(database.name, ledger.confirmed);
   }
 
   /** Half of it is random, so that many databases do not come back at once. */

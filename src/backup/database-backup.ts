@@ -1,12 +1,11 @@
 import type { LogEntry, ReplicatedDatabase } from '../database/types.js';
 import { SluiceError } from '../errors.js';
-import { formatTxid, type Position, type Txid, ZERO_POSITION } from '../ltx/index.js';
-import { type FileKey, LEVEL_INCREMENT, LEVEL_SNAPSHOT } from './file-names.js';
+import { formatTxid, type Position, samePosition, type Txid, ZERO_POSITION } from '../ltx/index.js';
+import { LEVEL_INCREMENT, LEVEL_SNAPSHOT } from './file-names.js';
+import { Ledger } from './ledger.js';
 import { mergeEntries, readEntry, readEntryHeader } from './merge.js';
 import type { Store } from './store.js';
-import type { StoredFiles } from './stored-files.js';
-import { findNewFiles, findStoredFiles, readChecksum } from './stored-state.js';
-import { planUpload, type StoredState, type UploadLimits, type UploadPlan } from './upload-plan.js';
+import { leadsTo, planUpload, type UploadLimits, type UploadPlan } from './upload-plan.js';
 
 /** An LTX index entry and page header at most, per page, beyond the page itself. */
 const PAGE_OVERHEAD_BYTES = 32;
@@ -39,51 +38,57 @@ export interface UploadEvent {
 
 /** Brings one database's place in a store up to date, one file at a time. Decides nothing about when. */
 export class DatabaseBackup {
-  /** What the store was last known to hold; undefined before the first look. */
-  private files: StoredFiles | undefined;
-  /** What that comes to; undefined for an empty store too. */
-  private stored: StoredState | undefined;
-  /** Looked up, and no error since. */
-  private known = false;
+  readonly ledger: Ledger;
+  private closed = false;
 
   constructor(
     readonly database: ReplicatedDatabase,
-    private readonly store: Store,
+    readonly store: Store,
+    owner: string,
     private readonly limits: DatabaseLimits,
     private readonly onUpload: (event: UploadEvent) => void,
-  ) {}
+  ) {
+    this.ledger = new Ledger({ database: database.name, store, owner, overlap: limits.mergeTransactions });
+  }
 
   /** What the store leads up to, as far as known. */
   get position(): Position {
-    return this.stored?.position ?? ZERO_POSITION;
+    return this.ledger.state?.position ?? ZERO_POSITION;
   }
 
   /** How far a restore would get, as far as known. */
   get restorableTxid(): Txid {
-    return this.stored?.restorableTxid ?? 0;
+    return this.ledger.state?.restorableTxid ?? 0;
   }
 
   get upToDate(): boolean {
     const { txid, checksum } = this.database.position;
     const { position } = this;
-    return this.known && txid === position.txid && checksum === position.checksum && this.restorableTxid === txid;
+    return (
+      this.ledger.isKnown &&
+      this.ledger.isConfirmed &&
+      txid === position.txid &&
+      checksum === position.checksum &&
+      this.restorableTxid === txid
+    );
   }
 
   /** A file that the store lacks between others, until a snapshot makes up for it. */
   get gap(): SluiceError | undefined {
     const { restorableTxid, position } = this;
-    if (restorableTxid === position.txid || position.txid > this.database.position.txid) return undefined;
+    // A scheduled snapshot may be ahead of the increments.
+    if (restorableTxid >= position.txid || position.txid > this.database.position.txid) return undefined;
     return gapError(this.database, restorableTxid, position.txid);
   }
 
   /** What is to be done next; undefined if all is stored. */
   nextStep(): Step | undefined {
-    if (!this.known) return this.files === undefined ? 'scan' : 'increment';
+    if (!this.ledger.isKnown) return this.ledger.isNew ? 'scan' : 'increment';
     const plan = this.plan();
     const { pageCount, pageSize } = this.database;
     switch (plan.kind) {
       case 'idle':
-        return undefined;
+        return this.ledger.isConfirmed ? undefined : 'increment';
       case 'snapshot':
         return pageCount * pageSize > this.limits.largeBytes ? 'large' : 'snapshot';
       case 'increment':
@@ -95,48 +100,61 @@ export class DatabaseBackup {
 
   /**
    * Does what is next, if it is still `step`: looks up what the store holds, or publishes one file; true if it published.
-   * Throws `STORE_AHEAD`, `STORE_DIVERGED`, Store's errors and the database's. After an error the next step is to look
+   * Throws `STORE_AHEAD`, `STORE_DIVERGED`, `STORE_FENCED`, Store's errors and the database's. After an error the next step is to look
    * again, at what may have come since: an upload that seemed to fail may be there.
    */
   async take(step: Step): Promise<boolean> {
     try {
       if (this.nextStep() !== step) return false;
-      if (this.known) return await this.uploadNext();
-      await this.lookUp();
+      if (this.ledger.isKnown) return await this.uploadNext();
+      await this.ledger.lookUp(this.wentThrough);
       return false;
     } catch (error) {
-      this.known = false;
+      this.ledger.doubt();
       throw error;
     }
   }
 
-  private async lookUp(): Promise<void> {
-    if (this.files === undefined) {
-      this.files = await findStoredFiles(this.store, this.limits.mergeTransactions);
-    } else if (!(await findNewFiles(this.store, this.files))) {
-      this.files = undefined;
-      this.stored = undefined;
-      return;
-    }
-    const { newest } = this.files;
-    const checksum = newest === undefined ? 0n : await readChecksum(this.store, newest);
-    this.stored = newest && storedState(this.files, { txid: newest.maxTxid, checksum });
-    this.known = true;
+  /** Whether the database went through a position; undefined where its log does not go back so far. */
+  readonly wentThrough = (position: Position): boolean | undefined => {
+    const { log } = this.database;
+    if (position.txid > this.database.position.txid) return false;
+    if (position.txid === this.database.position.txid) return samePosition(position, this.database.position);
+    const checksum = log.get(position.txid)?.after.checksum ?? log.get(position.txid + 1)?.before.checksum;
+    return checksum === undefined ? undefined : checksum === position.checksum;
+  };
+
+  /** Whether what the store holds does not lead to where the database is: another history, or another primary's. */
+  get isAtOdds(): boolean {
+    const { state } = this.ledger;
+    return state !== undefined && !leadsTo(this.database, state);
+  }
+
+  get isClosed(): boolean {
+    return this.closed;
+  }
+
+  /** What is under way breaks off where it can. */
+  close(): void {
+    this.closed = true;
   }
 
   private plan(): UploadPlan {
-    return planUpload(this.database, this.stored, this.limits);
+    return planUpload(this.database, this.ledger.state, this.limits);
   }
 
   private async uploadNext(): Promise<boolean> {
     const plan = this.plan();
     switch (plan.kind) {
       case 'idle':
+        if (!this.ledger.isConfirmed) await this.ledger.own();
         return false;
       case 'snapshot':
-        await this.uploadSnapshot();
+        if (!(await this.ledger.own())) return false;
+        await this.uploadSnapshot(true);
         return true;
       case 'increment':
+        if (!(await this.ledger.own())) return false;
         await this.uploadIncrement(plan.entries);
         return true;
       case 'ahead':
@@ -146,22 +164,42 @@ export class DatabaseBackup {
     }
   }
 
-  private async uploadSnapshot(): Promise<void> {
+  /** Stores the database as a whole, if it moved on since the last time; increments go on beside it. */
+  async takeSnapshot(): Promise<void> {
+    if (!this.ledger.isKnown || this.database.position.txid <= this.ledger.snapshotTxid) return;
+    if (await this.ledger.own()) await this.uploadSnapshot(false);
+  }
+
+  /** `leadsOn`: increments go on from it; else it only shortens the way. */
+  async uploadSnapshot(leadsOn: boolean): Promise<void> {
     const startMs = performance.now();
     const snapshot = await this.database.snapshot();
     try {
       const { position, timestampMs, pageCount, pageSize } = snapshot;
+      const first = this.ledger.way[0];
+      if (
+        first?.level === LEVEL_SNAPSHOT &&
+        samePosition({ txid: first.maxTxid, checksum: first.checksum }, position)
+      ) {
+        // One that was scheduled is there already.
+        if (leadsOn) this.ledger.goOnFrom(position);
+        return;
+      }
       // The database may have moved on, never back; but another history may end where this snapshot does.
-      if (this.files !== undefined && position.txid <= this.files.snapshotTxid) throw divergedError(this.database);
+      if (position.txid <= this.ledger.snapshotTxid) throw divergedError(this.database);
       let sizeBytes = 0;
       const pieces = countBytes(snapshot.chunks(), (bytes) => {
+        if (this.closed) throw new SluiceError('STORE_FAILED', `the backup of ${this.database.name} ends`);
         sizeBytes += bytes;
       });
+      // It may have taken hours: it gets its name only if the store is still this process's.
+      const lastly = () => this.ledger.stillOwn();
       const sizeEstimateBytes = pageCount * (pageSize + PAGE_OVERHEAD_BYTES);
-      const file = { level: LEVEL_SNAPSHOT, minTxid: 1, maxTxid: position.txid, timestampMs, sizeEstimateBytes };
-      await this.store.put(file, pieces);
-      this.published(file, position);
-      this.report(LEVEL_SNAPSHOT, position.txid, sizeBytes, startMs);
+      const key = { level: LEVEL_SNAPSHOT, minTxid: 1, maxTxid: position.txid };
+      await this.store.put({ ...key, timestampMs, sizeEstimateBytes }, followedBy(pieces, lastly));
+      const file = { ...key, sizeBytes, timeMs: timestampMs, checksum: position.checksum };
+      await this.ledger.added(file, leadsOn ? position : undefined);
+      this.report({ level: LEVEL_SNAPSHOT, transactions: position.txid, sizeBytes }, startMs);
     } finally {
       snapshot.close();
     }
@@ -173,40 +211,46 @@ export class DatabaseBackup {
     const last = entries.at(-1)!;
     const key = { level: LEVEL_INCREMENT, minTxid: first.txid, maxTxid: last.txid };
     let sizeBytes = first.size;
+    let timeMs: number;
     if (entries.length === 1) {
       // One transaction is one LTX file already: the same bytes.
       const { timestampMs } = readEntryHeader(first);
+      timeMs = timestampMs;
       const body = first.size <= this.limits.mergeBytes ? first.bytes() : readEntry(first);
       await this.store.put({ ...key, timestampMs, sizeEstimateBytes: first.size }, body);
     } else {
       const merged = await mergeEntries(entries);
       sizeBytes = merged.bytes.length;
+      timeMs = merged.timestampMs;
       await this.store.put({ ...key, timestampMs: merged.timestampMs }, merged.bytes);
     }
-    this.published(key, last.after);
-    this.report(LEVEL_INCREMENT, entries.length, sizeBytes, startMs);
+    await this.ledger.added({ ...key, sizeBytes, timeMs, checksum: last.after.checksum }, last.after);
+    this.report({ level: LEVEL_INCREMENT, transactions: entries.length, sizeBytes }, startMs);
   }
 
-  private published({ level, minTxid, maxTxid }: FileKey, position: Position): void {
-    if (this.files === undefined) return;
-    this.files.add({ level, minTxid, maxTxid });
-    this.stored = storedState(this.files, position);
-  }
-
-  private report(level: number, transactions: number, sizeBytes: number, startMs: number): void {
+  /** Tells of a file that was published. */
+  report(
+    file: { readonly level: number; readonly sizeBytes: number; readonly transactions: number },
+    startMs: number,
+  ): void {
     this.onUpload({
       database: this.database.name,
-      level,
+      level: file.level,
       position: this.position,
-      transactions,
-      sizeBytes,
+      transactions: file.transactions,
+      sizeBytes: file.sizeBytes,
       durationMs: performance.now() - startMs,
     });
   }
 }
 
-function storedState({ snapshotTxid, restorableTxid }: StoredFiles, position: Position): StoredState {
-  return { position, snapshotTxid, restorableTxid };
+/** Fails before its end if `lastly` does. */
+async function* followedBy(
+  pieces: AsyncIterable<Uint8Array>,
+  lastly: () => Promise<void>,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  yield* pieces;
+  await lastly();
 }
 
 async function* countBytes(
@@ -242,6 +286,6 @@ function divergedError(database: ReplicatedDatabase): SluiceError {
   return new SluiceError(
     'STORE_DIVERGED',
     `the backup of ${database.name} at TXID ${formatTxid(database.position.txid)} is of another history`,
-    'It is kept; the next transaction starts a new snapshot',
+    'It is kept as it is: restore it if it is the one to keep, else move its folder aside',
   );
 }

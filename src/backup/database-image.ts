@@ -9,6 +9,7 @@ import {
   type LtxHeader,
   LtxStreamDecoder,
   pageChecksum,
+  pageChecksumFrom,
   snapshotPages,
   type Txid,
 } from '../ltx/index.js';
@@ -59,21 +60,59 @@ export class DatabaseImage {
 
   /** Starts the next file. Push its bytes, then call `end`; both throw LtxError, `RESTORE_CHAIN` or a system error. */
   next(file: FileKey): ImageWriter {
-    let increment = false;
     const decoder = new LtxStreamDecoder({
-      header: (header) => {
-        increment = !isSnapshot(header);
-        this.begin(file, header);
-      },
-      page: (pgno, data) => {
-        if (increment && this.summed) this.exchange(pgno, data);
-        this.sink!.write(pgno, data);
-      },
+      header: (header) => this.begin(file, header),
+      page: (pgno, data, crc) => this.writePage(pgno, data, crc),
     });
     return {
       push: (chunk) => decoder.push(chunk),
-      end: async () => this.finishFile(decoder.end().postApply, increment),
+      end: async () => this.endFile(decoder.end().postApply),
     };
+  }
+
+  /** For a file that is decoded elsewhere: `begin` with its header, `writePage` for each page, `endFile`. */
+  begin(file: FileKey, header: LtxHeader): void {
+    if (header.minTxid !== file.minTxid || header.maxTxid !== file.maxTxid) {
+      throw chainError(`its header is of TXID ${header.minTxid} to ${header.maxTxid}`);
+    }
+    const previous = this.lastHeader;
+    this.lastHeader = header;
+    if (previous === undefined) {
+      this.sink = new PageSink(this.fd, header.pageSize);
+      this.oldPage = new Uint8Array(header.pageSize);
+    } else {
+      this.checkLink(previous, header);
+      for (let pgno = header.commit + 1; this.summed && pgno <= previous.commit; pgno++) this.takeOut(pgno);
+    }
+    this.sink!.truncate(header.commit);
+  }
+
+  /** `crc`: the page's `pageCrc`. */
+  writePage(pgno: number, data: Uint8Array, crc: ChecksumHalves): void {
+    const { pageSize } = this.lastHeader!;
+    if (this.isIncrement && this.summed) {
+      this.takeOut(pgno);
+      pageChecksumFrom(pgno, pageSize, crc, this.sum);
+      this.addSum();
+    }
+    this.sink!.write(pgno, data);
+  }
+
+  /** Resolves when the file's pages are written. */
+  async endFile(postApply: Checksum): Promise<void> {
+    this.sink!.flush();
+    await this.sink!.settle();
+    this.postApply = postApply;
+    if (postApply === 0n) {
+      this.summed = false;
+    } else if (!this.isIncrement) {
+      this.summed = true;
+      this.high = Number(postApply >> 32n) | 0;
+      this.low = Number(postApply & 0xffffffffn) | 0;
+    } else if (this.summed && joinChecksum(this.high, this.low) !== postApply) {
+      const found = formatChecksum(joinChecksum(this.high, this.low));
+      throw chainError(`the database's checksum is ${found} after it instead of ${formatChecksum(postApply)}`);
+    }
   }
 
   /** After the last file: every page must be there. Sets the file's length; does not fsync. */
@@ -92,20 +131,8 @@ export class DatabaseImage {
     await this.sink?.release();
   }
 
-  private begin(file: FileKey, header: LtxHeader): void {
-    if (header.minTxid !== file.minTxid || header.maxTxid !== file.maxTxid) {
-      throw chainError(`its header is of TXID ${header.minTxid} to ${header.maxTxid}`);
-    }
-    const previous = this.lastHeader;
-    this.lastHeader = header;
-    if (previous === undefined) {
-      this.sink = new PageSink(this.fd, header.pageSize);
-      this.oldPage = new Uint8Array(header.pageSize);
-    } else {
-      this.checkLink(previous, header);
-      for (let pgno = header.commit + 1; this.summed && pgno <= previous.commit; pgno++) this.takeOut(pgno);
-    }
-    this.sink!.truncate(header.commit);
+  private get isIncrement(): boolean {
+    return !isSnapshot(this.lastHeader!);
   }
 
   private checkLink(previous: LtxHeader, header: LtxHeader): void {
@@ -120,39 +147,18 @@ export class DatabaseImage {
     }
   }
 
-  /** In the checksum, a page's new image for its old one. */
-  private exchange(pgno: number, data: Uint8Array): void {
-    this.takeOut(pgno);
-    this.addPage(pgno, data);
-  }
-
+  /** A page as it was, out of the checksum. */
   private takeOut(pgno: number): void {
     if (!this.sink!.has(pgno)) return;
     this.sink!.read(pgno, this.oldPage);
-    this.addPage(pgno, this.oldPage);
+    pageChecksum(pgno, this.oldPage, 0, this.oldPage.length, this.sum);
+    this.addSum();
   }
 
-  /** Or takes it out: XOR does both. */
-  private addPage(pgno: number, data: Uint8Array): void {
-    pageChecksum(pgno, data, 0, this.oldPage.length, this.sum);
+  /** Adds a page's checksum, or takes it out: XOR does both. */
+  private addSum(): void {
     this.high ^= this.sum.high;
     this.low ^= this.sum.low;
-  }
-
-  private async finishFile(postApply: Checksum, increment: boolean): Promise<void> {
-    this.sink!.flush();
-    await this.sink!.settle();
-    this.postApply = postApply;
-    if (postApply === 0n) {
-      this.summed = false;
-    } else if (!increment) {
-      this.summed = true;
-      this.high = Number(postApply >> 32n) | 0;
-      this.low = Number(postApply & 0xffffffffn) | 0;
-    } else if (this.summed && joinChecksum(this.high, this.low) !== postApply) {
-      const found = formatChecksum(joinChecksum(this.high, this.low));
-      throw chainError(`the database's checksum is ${found} after it instead of ${formatChecksum(postApply)}`);
-    }
   }
 }
 

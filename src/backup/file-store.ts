@@ -1,29 +1,21 @@
 import { randomBytes } from 'node:crypto';
-import { constants, createReadStream, type Dir, type Dirent } from 'node:fs';
-import {
-  copyFile,
-  type FileHandle,
-  mkdir,
-  open,
-  opendir,
-  readdir,
-  rename,
-  rm,
-  stat,
-  unlink,
-  utimes,
-} from 'node:fs/promises';
+import { constants, createReadStream } from 'node:fs';
+import { copyFile, type FileHandle, mkdir, open, rename, rm, unlink, utimes } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { describeError, errorCode, SluiceError } from '../errors.js';
 import { syncPath } from '../sync-path.js';
+import { FileManifest } from './file-manifest.js';
 import {
   compareFiles,
   describeFile,
   type FileKey,
+  formatFileName,
   formatFilePath,
   LEVEL_SNAPSHOT,
   parseFileName,
 } from './file-names.js';
+import { makeFolder, openFolder, readFolder, statIfThere } from './folders.js';
+import { type LinkOptions, linkOrRename } from './link.js';
 import {
   type ByteRange,
   type ListRange,
@@ -31,8 +23,10 @@ import {
   STORE_CHUNK_BYTES,
   type Store,
   type StoreBody,
+  type StoredManifest,
   type StoreFile,
   type StoreRoot,
+  unfencedError,
 } from './store.js';
 import { databaseUrl } from './urls.js';
 
@@ -40,47 +34,67 @@ import { databaseUrl } from './urls.js';
 const ABANDONED_MS = 24 * 60 * 60 * 1000;
 /** Names that a listing sorts at a time; it holds twice as many while it reads a folder. */
 const WINDOW_FILES = 100_000;
-/** Entries of a folder read at a time. */
-const READ_ENTRIES = 1024;
+const STATS_AT_ONCE = 32;
 const TEMPORARY_SUFFIX = '.tmp';
-/** How deep below the root `databaseNames` looks. */
+/** Beside `ltx`: files that were taken out of the chain. */
+const SET_ASIDE = 'set-aside';
+/** How deep below the root `databaseNames` looks: for a message, and for all of them. */
 const NAME_DEPTH_LIMIT = 4;
+const ALL_DEPTH_LIMIT = 32;
 
 /**
  * A folder of folders, one per database: `<root>/<database name>/ltx/<level>/<min16>-<max16>.ltx`.
- * Files are published by rename; a file's mtime is its LTX timestamp.
+ * Files are published by link, so that none takes another's place; a file's mtime is its LTX timestamp.
  */
 export class FileStoreRoot implements StoreRoot {
+  private readonly links: LinkOptions;
+  private hasLinks = true;
+
   constructor(
     readonly url: string,
     private readonly path: string,
     private readonly abandonedMs: number = ABANDONED_MS,
-  ) {}
+    links: LinkOptions = {},
+  ) {
+    const onMissing = (): void => {
+      this.hasLinks = false;
+    };
+    this.links = { ...links, onMissing };
+  }
 
   database(name: string): Store {
     const path = name === '' ? this.path : join(this.path, ...name.split('/'));
-    return new FileStore(databaseUrl(this.url, name), path, this.abandonedMs);
+    return new FileStore(databaseUrl(this.url, name), path, this.abandonedMs, WINDOW_FILES, this.links);
   }
 
-  async databaseNames(limit: number): Promise<string[]> {
+  async databaseNames(limit: number, known?: ReadonlySet<string>): Promise<string[]> {
     const names: string[] = [];
-    await this.collectNames('', 0, limit, names);
+    await this.collectNames('', known === undefined ? NAME_DEPTH_LIMIT : ALL_DEPTH_LIMIT, limit, names);
     return names.sort().slice(0, limit);
+  }
+
+  warning(): SluiceError | undefined {
+    return this.hasLinks ? undefined : unfencedError(this.url, 'its file system has no hard links');
   }
 
   close(): void {}
 
-  private async collectNames(name: string, depth: number, limit: number, names: string[]): Promise<void> {
-    for (const entry of await readFolder(join(this.path, name))) {
-      if (!entry.isDirectory() || names.length >= limit) continue;
-      if (entry.name === 'ltx' && name !== '') names.push(name);
-      else if (depth < NAME_DEPTH_LIMIT) await this.collectNames(join(name, entry.name), depth + 1, limit, names);
+  private async collectNames(name: string, depthLeft: number, limit: number, names: string[]): Promise<void> {
+    const folders = (await readFolder(join(this.path, name))).filter((entry) => entry.isDirectory());
+    if (name !== '' && folders.some((entry) => entry.name === 'ltx')) {
+      names.push(name);
+      return;
+    }
+    for (const entry of folders) {
+      if (depthLeft > 0 && names.length < limit)
+        await this.collectNames(join(name, entry.name), depthLeft - 1, limit, names);
     }
   }
 }
 
 /** One database's folder. */
 export class FileStore implements Store {
+  private readonly manifest: FileManifest;
   /** Levels whose folder exists and was made durable by this process, and was cleared of abandoned files. */
   private readonly preparedLevels = new Set<number>();
 
@@ -89,16 +103,19 @@ export class FileStore implements Store {
     private readonly path: string,
     private readonly abandonedMs: number,
     private readonly windowFiles: number = WINDOW_FILES,
-  ) {}
+    private readonly links: LinkOptions = {},
+  ) {
+    this.manifest = new FileManifest(path, links);
+  }
 
-  async *list(range: ListRange): AsyncGenerator<FileKey, void, undefined> {
+  async *list(range: ListRange): AsyncGenerator<StoreFile, void, undefined> {
     const { firstLevel, lastLevel, afterMinTxid = 0 } = range;
     for (let level = firstLevel; level <= lastLevel; level++) {
       const start = { level, minTxid: level === firstLevel ? afterMinTxid : 0, maxTxid: Number.POSITIVE_INFINITY };
       // A folder has no order, so it is read again for each window of names.
       for (let after: FileKey | undefined = start; after !== undefined; ) {
         const window = await this.nextNames(level, after);
-        yield* window;
+        yield* this.withSizes(window);
         after = window.length === this.windowFiles ? window.at(-1) : undefined;
       }
     }
@@ -106,11 +123,7 @@ export class FileStore implements Store {
 
   async listAll(): Promise<StoreFile[]> {
     const files: StoreFile[] = [];
-    for await (const key of this.list({ firstLevel: 0, lastLevel: LEVEL_SNAPSHOT })) {
-      const path = join(this.path, formatFilePath(key));
-      const info = await this.attempt(`read ${path}`, () => statIfThere(path));
-      if (info !== undefined) files.push({ ...key, sizeBytes: info.size, timeMs: info.mtimeMs });
-    }
+    for await (const file of this.list({ firstLevel: 0, lastLevel: LEVEL_SNAPSHOT })) files.push(file);
     return files;
   }
 
@@ -121,10 +134,9 @@ export class FileStore implements Store {
       const temporary = `${path}.${randomBytes(4).toString('hex')}${TEMPORARY_SUFFIX}`;
       try {
         await writeBody(temporary, body, file.timestampMs);
-        await rename(temporary, path);
-      } catch (error) {
+        if (!(await linkOrRename(temporary, path, this.links))) throw existsError(path);
+      } finally {
         await rm(temporary, { force: true });
-        throw error;
       }
       await syncPath(dirname(path));
     });
@@ -145,9 +157,46 @@ export class FileStore implements Store {
     }
   }
 
-  async delete(file: FileKey): Promise<void> {
+  async delete(files: readonly FileKey[]): Promise<void> {
+    for (const file of files) {
+      const path = join(this.path, formatFilePath(file));
+      await this.attempt(`delete ${path}`, () => rm(path, { force: true }));
+    }
+  }
+
+  async setAside(file: FileKey): Promise<void> {
     const path = join(this.path, formatFilePath(file));
-    await this.attempt(`delete ${path}`, () => rm(path, { force: true }));
+    await this.attempt(`set ${path} aside`, async () => {
+      const folder = join(this.path, SET_ASIDE, String(file.level));
+      await mkdir(folder, { recursive: true });
+      try {
+        await rename(path, join(folder, `${formatFileName(file)}.${Date.now()}`));
+      } catch (error) {
+        if (errorCode(error) !== 'ENOENT') throw error;
+      }
+    });
+  }
+
+  readManifest(known?: string): Promise<StoredManifest | 'same' | undefined> {
+    return this.attempt(`read the manifest in ${this.path}`, () => this.manifest.read(known));
+  }
+
+  writeManifest(bytes: Uint8Array, previous: string | undefined): Promise<string> {
+    return this.attempt(`write the manifest in ${this.path}`, async () => {
+      await makeFolder(this.path);
+      return this.manifest.write(bytes, previous);
+    });
+  }
+
+  private async *withSizes(keys: readonly FileKey[]): AsyncGenerator<StoreFile, void, undefined> {
+    for (let at = 0; at < keys.length; at += STATS_AT_ONCE) {
+      const found = keys.slice(at, at + STATS_AT_ONCE).map(async (key) => {
+        const path = join(this.path, formatFilePath(key));
+        const info = await this.attempt(`read ${path}`, () => statIfThere(path));
+        return info && { ...key, sizeBytes: info.size, timeMs: info.mtimeMs };
+      });
+      for (const file of await Promise.all(found)) if (file !== undefined) yield file;
+    }
   }
 
   /** The first names of a level behind `after`, in order; at most one window. */
@@ -170,13 +219,7 @@ export class FileStore implements Store {
   /** Makes the level's folder, durably, and removes temporary files that a dead process left. */
   private async prepareLevel(level: number, folder: string): Promise<void> {
     if (this.preparedLevels.has(level)) return;
-    const created = await mkdir(folder, { recursive: true });
-    if (created !== undefined) {
-      for (let path = folder; path.length >= dirname(created).length; path = dirname(path)) {
-        await syncPath(path);
-        if (path === dirname(path)) break;
-      }
-    }
+    await makeFolder(folder);
     for (const entry of await readFolder(folder)) {
       if (!entry.name.endsWith(TEMPORARY_SUFFIX)) continue;
       const info = await statIfThere(join(folder, entry.name));
@@ -193,6 +236,10 @@ export class FileStore implements Store {
       throw storeError(error, `cannot ${what}`, undefined);
     }
   }
+}
+
+function existsError(path: string): SluiceError {
+  return new SluiceError('STORE_EXISTS', `cannot write ${path}: there is another file of this name`);
 }
 
 /** Writes, sets the times and fsyncs. */
@@ -219,37 +266,6 @@ function cutNames(names: FileKey[], limit: number): void {
   names.length = Math.min(names.length, limit);
 }
 
-/** Its entries, a few at a time; none if there is no such folder. */
-async function* openFolder(path: string): AsyncGenerator<Dirent, void, undefined> {
-  let folder: Dir;
-  try {
-    folder = await opendir(path, { bufferSize: READ_ENTRIES });
-  } catch (error) {
-    if (errorCode(error) === 'ENOENT') return;
-    throw error;
-  }
-  yield* folder;
-}
-
-/** Empty if there is no such folder. */
-async function readFolder(path: string): Promise<Dirent[]> {
-  try {
-    return await readdir(path, { withFileTypes: true });
-  } catch (error) {
-    if (errorCode(error) === 'ENOENT') return [];
-    throw error;
-  }
-}
-
-async function statIfThere(path: string): Promise<{ size: number; mtimeMs: number; ctimeMs: number } | undefined> {
-  try {
-    return await stat(path);
-  } catch (error) {
-    if (errorCode(error) === 'ENOENT') return undefined;
-    throw error;
-  }
-}
-
 function storeError(error: unknown, what: string, file: FileKey | undefined): SluiceError {
   if (error instanceof SluiceError) return error;
   const options = { cause: error };
@@ -260,11 +276,17 @@ function storeError(error: unknown, what: string, file: FileKey | undefined): Sl
     }
     case 'EACCES':
     case 'EPERM':
-    case 'EROFS':
       return new SluiceError(
         'STORE_ACCESS',
         `${what}: ${describeError(error)}`,
         'Check who may write the folder',
+        options,
+      );
+    case 'EROFS':
+      return new SluiceError(
+        'STORE_ACCESS',
+        `${what}: ${describeError(error)}`,
+        'Mount its file system so that it can be written',
         options,
       );
     case 'ENOSPC':

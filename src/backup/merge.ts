@@ -1,4 +1,3 @@
-import { setImmediate } from 'node:timers/promises';
 import type { LogEntry } from '../database/types.js';
 import {
   type ByteSource,
@@ -12,9 +11,8 @@ import {
   readPageAt,
   readPageIndex,
 } from '../ltx/index.js';
+import { Slices } from './slices.js';
 
-/** How long the main thread may be held before others get their turn. */
-const SLICE_MS = 2;
 /** Pieces in which a large transaction is read. */
 const READ_BYTES = 1024 * 1024;
 
@@ -110,18 +108,4 @@ function mergedHeader(entries: readonly LogEntry[], last: LtxHeader): LtxHeader 
     preApply: entries[0]!.before.checksum,
     postApply: entries.at(-1)!.after.checksum,
   };
-}
-
-/** Says when a slice of time is used up. */
-class Slices {
-  private startMs = performance.now();
-
-  over(): boolean {
-    return performance.now() - this.startMs > SLICE_MS;
-  }
-
-  async pause(): Promise<void> {
-    await setImmediate();
-    this.startMs = performance.now();
-  }
 }

@@ -3,6 +3,8 @@ import { promisify } from 'node:util';
 
 /** Pages that follow each other are written together, up to this. */
 const WRITE_BYTES = 1024 * 1024;
+/** Less is written at once: handing it to another thread costs more than that. */
+const BEHIND_BYTES = 64 * 1024;
 /** Buffers that may be on their way to the disk, besides the one being filled; then writes wait. */
 const SPARE_BUFFERS = 3;
 /** The disk starts on what was written every so often, so that the last fsync has little left to wait for. */
@@ -106,7 +108,7 @@ export class PageSink {
     const position = (this.firstPgno - 1) * this.pageSize;
     this.pages = 0;
     this.unsyncedBytes += length;
-    const spare = this.spares.pop();
+    const spare = length < BEHIND_BYTES ? undefined : this.spares.pop();
     if (spare === undefined) {
       writeFully(this.fd, this.buffer, length, position);
     } else {

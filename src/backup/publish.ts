@@ -1,8 +1,9 @@
 import { existsSync, lstatSync } from 'node:fs';
-import { link, rename, rm } from 'node:fs/promises';
+import { rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { describeError, errorCode, SluiceError } from '../errors.js';
 import { syncPath } from '../sync-path.js';
+import { linkOrRename } from './link.js';
 
 /** SQLite would read these beside a database and change it, or refuse it. */
 const COMPANION_SUFFIXES = ['-wal', '-journal'];
@@ -25,7 +26,7 @@ export function checkPlace(output: string, force: boolean): void {
 export async function publish(temporary: string, output: string, force: boolean): Promise<void> {
   checkPlace(output, force);
   if (force) await replace(temporary, output);
-  else await linkOrRename(temporary, output);
+  else if (!(await linkOrRename(temporary, output))) checkNothingThere(output);
   await syncPath(dirname(output));
 }
 
@@ -72,16 +73,6 @@ function checkNothingThere(output: string): void {
   for (const suffix of COMPANION_SUFFIXES) {
     if (!existsSync(output + suffix)) continue;
     throw new SluiceError('RESTORE_EXISTS', `${output}${suffix} exists: it belongs to a database that was here`, hint);
-  }
-}
-
-/** A link, unlike a rename, fails if a file came into being meanwhile. Not every file system has links. */
-async function linkOrRename(temporary: string, output: string): Promise<void> {
-  try {
-    await link(temporary, output);
-  } catch (error) {
-    if (errorCode(error) === 'EEXIST') checkNothingThere(output);
-    await rename(temporary, output);
   }
 }
 

@@ -26,27 +26,36 @@ export function planRestore<File extends FileKey>(files: readonly File[], target
   const limit = target ?? newest;
   const plan = newestSnapshot(files, limit);
   let reached = plan.at(-1)?.maxTxid ?? 0;
-  const candidates = files
-    .filter((file) => file.level !== LEVEL_SNAPSHOT && file.maxTxid > reached && file.maxTxid <= limit)
-    .sort((a, b) => a.minTxid - b.minTxid);
+  for (const file of leadOn(
+    files.filter(({ level, maxTxid }) => level !== LEVEL_SNAPSHOT && maxTxid <= limit),
+    reached,
+  )) {
+    plan.push(file);
+    reached = file.maxTxid;
+  }
+
+  if (plan.length === 0 || (target !== undefined && reached === 0)) throw noStart(files, target);
+  if (target === undefined && reached < newest) throw gapError(reached, newest);
+  return { files: plan, txid: reached, nextTxid: reached < limit ? nextEnd(files, limit) : undefined };
+}
+
+/** Of files in any order those that lead on from a TXID, each as far as one does. Ranges may overlap. Pure. */
+export function leadOn<File extends FileKey>(files: readonly File[], txid: Txid): File[] {
+  const way: File[] = [];
+  const candidates = files.filter((file) => file.maxTxid > txid).sort((a, b) => a.minTxid - b.minTxid);
+  let reached = txid;
   let best: File | undefined;
   for (const candidate of candidates) {
     if (best !== undefined && candidate.minTxid > reached + 1) {
-      plan.push(best);
+      way.push(best);
       reached = best.maxTxid;
       best = undefined;
     }
     if (candidate.minTxid > reached + 1) break;
     if (candidate.maxTxid > reached && isBetter(candidate, best)) best = candidate;
   }
-  if (best !== undefined) {
-    plan.push(best);
-    reached = best.maxTxid;
-  }
-
-  if (plan.length === 0 || (target !== undefined && reached === 0)) throw noStart(files, target);
-  if (target === undefined && reached < newest) throw gapError(reached, newest);
-  return { files: plan, txid: reached, nextTxid: reached < limit ? nextEnd(files, limit) : undefined };
+  if (best !== undefined) way.push(best);
+  return way;
 }
 
 function newestSnapshot<File extends FileKey>(files: readonly File[], limit: Txid): File[] {

@@ -2,26 +2,35 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, open, rm } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { describeError, errorCode, SluiceError } from '../errors.js';
-import { type Checksum, formatTxid, type Txid } from '../ltx/index.js';
+import { type Checksum, formatChecksum, formatTxid, type Txid } from '../ltx/index.js';
+import { applyFiles } from './apply-files.js';
+import { type CheckMode, checkDatabase } from './database-check.js';
 import { DatabaseImage } from './database-image.js';
 import { describeFile } from './file-names.js';
+import { readFileHeader, type UnfitFile } from './newest.js';
 import { checkPlace, publish } from './publish.js';
 import { readInOrder } from './read-ahead.js';
-import { planRestore, type RestorePlan } from './restore-plan.js';
+import type { StateAtTime } from './restore-time.js';
+import { Detours, findWay, type RestoreTarget, type RestoreWay } from './restore-way.js';
 import type { Store, StoreFile } from './store.js';
 
 /** Retention may delete a file between the listing and its turn: then a new plan is made, at most this often. */
 const PLAN_LIMIT = 3;
+/** Ways that are tried around damaged files; each may read the whole backup. */
+const DETOUR_LIMIT = 8;
 
-export interface RestoreOptions {
+export interface RestoreOptions extends RestoreTarget {
   readonly store: Store;
   /** Path of the database file to make. Its folder is made if it is missing. */
   readonly output: string;
-  /** The state after this transaction, or the nearest before it that the store has; the newest if left out. */
-  readonly txid?: Txid;
   /** Replace what is at `output`. */
   readonly force?: boolean;
+  /** Requests under way at a time. */
+  readonly parallel?: number;
+  /** Have SQLite check the database before it gets its name. */
+  readonly check?: CheckMode;
   readonly onProgress?: (progress: RestoreProgress) => void;
+  readonly onCheck?: () => void;
   readonly signal?: AbortSignal;
 }
 
@@ -37,6 +46,10 @@ export interface RestoreResult {
   /** False where a target TXID lies inside a file: `txid` is then the nearest before it, `nextTxid` the nearest after. */
   readonly exact: boolean;
   readonly nextTxid: Txid | undefined;
+  /** For a target time: how it was found. */
+  readonly time: StateAtTime | undefined;
+  /** Files that were not used, since they do not fit or are damaged; the state is right nevertheless. */
+  readonly leftOut: readonly UnfitFile[];
   /** Verified; 0n where the backup's files (Litestream's) have none. */
   readonly checksum: Checksum;
   readonly pageSize: number;
@@ -51,10 +64,12 @@ export interface RestoreResult {
 
 /**
  * Makes a database file from a store: under a temporary name beside it, every checksum verified, fsynced, then renamed.
- * On any error nothing is left behind and what was at `output` is untouched.
+ * On any error nothing is left behind and what was at `output` is untouched. Where a file is damaged, other files that lead
+ * to the same state are tried.
  *
- * Throws `RESTORE_EXISTS`, `RESTORE_EMPTY`, `RESTORE_TXID`, `RESTORE_GAP`, `RESTORE_CORRUPT` (names the file),
- * `RESTORE_DISK_FULL`, `RESTORE_FAILED` (the output cannot be written), `RESTORE_ABORTED`, or one of Store's.
+ * Throws `RESTORE_EXISTS`, `RESTORE_EMPTY`, `RESTORE_TXID`, `RESTORE_TIME`, `RESTORE_GAP`, `RESTORE_CORRUPT` (names the file),
+ * `RESTORE_AMBIGUOUS` (two files disagree on the state), `RESTORE_CHECK` (SQLite finds it malformed), `RESTORE_DISK_FULL`,
+ * `RESTORE_FAILED` (the output cannot be written), `RESTORE_ABORTED`, or one of Store's.
  */
 export async function restore(options: RestoreOptions): Promise<RestoreResult> {
   const output = resolve(options.output);
@@ -62,42 +77,58 @@ export async function restore(options: RestoreOptions): Promise<RestoreResult> {
   checkPlace(output, force);
   const temporary = `${output}.restore-${randomBytes(4).toString('hex')}.tmp`;
   try {
-    for (let plans = 1; ; plans++) {
-      try {
-        const result = await build(options, temporary);
-        await publish(temporary, output, force);
-        return { ...result, output };
-      } catch (error) {
-        if (errorCode(error) !== 'STORE_NOT_FOUND' || plans === PLAN_LIMIT) throw outputError(error, output);
-      }
+    const result = await buildOnSomeWay(options, temporary);
+    if (options.check !== undefined) {
+      options.onCheck?.();
+      await checkDatabase(temporary, options.check, options.store.url, options.signal);
     }
+    await publish(temporary, output, force);
+    return { ...result, output };
+  } catch (error) {
+    throw outputError(error, output);
   } finally {
     // What went wrong before matters more than a file that cannot be removed.
-    await rm(temporary, { force: true }).catch(() => undefined);
+    for (const suffix of ['', '-wal', '-shm']) await rm(temporary + suffix, { force: true }).catch(() => undefined);
   }
 }
 
-/** The database that a restore would make, without reading any file but the listing. */
-export async function findRestorePlan(store: Store, txid?: Txid): Promise<RestorePlan<StoreFile>> {
-  try {
-    return planRestore(await store.listAll(), txid);
-  } catch (error) {
-    if (!(error instanceof SluiceError) || !error.code.startsWith('RESTORE_')) throw error;
-    throw new SluiceError(error.code, `${store.url}: ${error.message}`, error.hint, { cause: error });
+type Built = Omit<RestoreResult, 'output'>;
+
+/** Plans again when a file is gone, and tries other ways when one is damaged. */
+async function buildOnSomeWay(options: RestoreOptions, temporary: string): Promise<Built> {
+  let way = await findWay(options.store, options);
+  let around: { readonly detours: Detours; readonly first: DamageError; count: number } | undefined;
+  for (let plans = 1; ; ) {
+    try {
+      return await build(options, way, temporary);
+    } catch (error) {
+      if (errorCode(error) === 'STORE_NOT_FOUND' && plans < PLAN_LIMIT) {
+        plans++;
+        around = undefined;
+        way = await findWay(options.store, options, true);
+        continue;
+      }
+      if (!(error instanceof DamageError)) throw error;
+      around ??= { detours: new Detours(await options.store.listAll(), way), first: error, count: 0 };
+      around.detours.blame(way.leftOut, error.suspects);
+      const detour = around.count++ < DETOUR_LIMIT ? around.detours.next() : undefined;
+      if (detour === undefined) throw noWayError(around.first, around.detours, around.count - 1);
+      way = { ...way, ...detour };
+    }
   }
 }
 
-async function build(options: RestoreOptions, temporary: string): Promise<Omit<RestoreResult, 'output'>> {
-  const plan = await findRestorePlan(options.store, options.txid);
+async function build(options: RestoreOptions, way: RestoreWay, temporary: string): Promise<Built> {
   await mkdir(dirname(temporary), { recursive: true });
   const handle = await open(temporary, 'w+');
   try {
     const image = new DatabaseImage(handle.fd);
     try {
-      const readBytes = await applyFiles(options, plan.files, image);
-      finishImage(image, options.store);
+      const readBytes = await readFiles(options, way.files, image);
+      finishImage(image, way, options.store);
+      if (way.checksum === 0n) await checkRivals(options.store, way, image.checksum);
       await handle.sync();
-      return describeResult(plan, image, readBytes, options.txid);
+      return describeResult(way, image, readBytes);
     } finally {
       await image.release();
     }
@@ -106,64 +137,100 @@ async function build(options: RestoreOptions, temporary: string): Promise<Omit<R
   }
 }
 
-async function applyFiles(options: RestoreOptions, files: readonly StoreFile[], image: DatabaseImage): Promise<number> {
+async function readFiles(options: RestoreOptions, files: readonly StoreFile[], image: DatabaseImage): Promise<number> {
+  const { store, parallel, signal, onProgress } = options;
   const totalBytes = files.reduce((sum, file) => sum + file.sizeBytes, 0);
   let doneBytes = 0;
-  for await (const { file, pieces } of readInOrder(options.store, files)) {
-    try {
-      const writer = image.next(file);
-      for await (const piece of pieces) {
-        if (options.signal?.aborted === true) throw new SluiceError('RESTORE_ABORTED', 'the restore was stopped');
-        writer.push(piece);
-        doneBytes += piece.length;
-        options.onProgress?.({ doneBytes, totalBytes });
-      }
-      await writer.end();
-    } catch (error) {
-      throw fileError(error, options.store, file);
-    }
-  }
+  await applyFiles(readInOrder(store, files, parallel), files, image, {
+    read(piece) {
+      if (signal?.aborted === true) throw new SluiceError('RESTORE_ABORTED', 'the restore was stopped');
+      doneBytes += piece.length;
+      onProgress?.({ doneBytes, totalBytes });
+    },
+    failed: (error, file, previous) => fileError(error, store, file, previous),
+  });
   return doneBytes;
 }
 
-function finishImage(image: DatabaseImage, store: Store): void {
+function finishImage(image: DatabaseImage, way: RestoreWay, store: Store): void {
+  const last = way.files.at(-1)!;
   try {
     image.finish();
   } catch (error) {
     if (!(error instanceof SluiceError)) throw error;
-    throw new SluiceError('RESTORE_CORRUPT', `${store.url}: ${error.message}`, '', { cause: error });
+    throw new DamageError(`${store.url}: ${error.message}`, [{ file: last, why: error.message }], error);
+  }
+  if (way.checksum === 0n || image.checksum === 0n || way.checksum === image.checksum) return;
+  const why = `it leads to checksum ${formatChecksum(image.checksum)}, the manifest to ${formatChecksum(way.checksum)}`;
+  throw new DamageError(`${store.url}: ${describeFile(last)} is damaged: ${why}`, [{ file: last, why }], undefined);
+}
+
+/** Other files that end where the way does must agree on the database there; if not, nobody knows which is right. */
+async function checkRivals(store: Store, way: RestoreWay, checksum: Checksum): Promise<void> {
+  if (checksum === 0n) return;
+  const known = new Set([...way.files, ...way.leftOut.map(({ file }) => file)].map(describeFile));
+  for (const file of way.rivals) {
+    if (known.has(describeFile(file))) continue;
+    const header = await readFileHeader(store, file);
+    if (header === undefined || header.postApply === 0n || header.postApply === checksum) continue;
+    const before = Math.max(1, Math.min(file.minTxid, way.files.at(-1)!.minTxid) - 1);
+    throw new SluiceError(
+      'RESTORE_AMBIGUOUS',
+      `${store.url}: ${describeFile(way.files.at(-1)!)} and ${describeFile(file)} end with different databases: one is of another history`,
+      `Move the wrong one away, or restore what is before both with --txid ${formatTxid(before)}`,
+    );
   }
 }
 
-function describeResult(
-  plan: RestorePlan<StoreFile>,
-  image: DatabaseImage,
-  readBytes: number,
-  target: Txid | undefined,
-): Omit<RestoreResult, 'output'> {
+function describeResult(way: RestoreWay, image: DatabaseImage, readBytes: number): Built {
   return {
     txid: image.txid,
-    exact: target === undefined || target === image.txid,
-    nextTxid: plan.nextTxid,
+    exact: way.exact,
+    nextTxid: way.nextTxid,
+    time: way.time,
+    leftOut: way.leftOut,
     checksum: image.checksum,
     pageSize: image.pageSize,
     pageCount: image.pageCount,
     sizeBytes: image.pageSize * image.pageCount,
     timestampMs: image.timestampMs,
-    files: plan.files.length,
+    files: way.files.length,
     readBytes,
   };
 }
 
-function fileError(error: unknown, store: Store, file: StoreFile): unknown {
+/** A file that cannot be used, or one of several. */
+class DamageError extends SluiceError {
+  constructor(
+    message: string,
+    readonly suspects: readonly UnfitFile[],
+    cause: unknown,
+    hint = '',
+  ) {
+    super('RESTORE_CORRUPT', message, hint, { cause });
+  }
+}
+
+/** A file that does not fit the one before it may be right, and that one wrong. */
+function fileError(error: unknown, store: Store, file: StoreFile, previous: StoreFile | undefined): unknown {
   const code = errorCode(error) ?? '';
   if (!(error instanceof SluiceError) || !(code.startsWith('LTX_') || code === 'RESTORE_CHAIN')) return error;
-  return new SluiceError(
-    'RESTORE_CORRUPT',
-    `${store.url}: ${describeFile(file)} is damaged: ${error.message}`,
-    `An earlier state may be whole: --txid ${formatTxid(Math.max(1, file.minTxid - 1))}`,
-    { cause: error },
-  );
+  const suspects: UnfitFile[] = [{ file, why: error.message }];
+  if (code === 'RESTORE_CHAIN' && previous !== undefined) {
+    suspects.push({ file: previous, why: `${describeFile(file)} does not fit it: ${error.message}` });
+  }
+  return new DamageError(`${store.url}: ${describeFile(file)} is damaged: ${error.message}`, suspects, error);
+}
+
+function noWayError(damage: DamageError, detours: Detours, tried: number): DamageError {
+  const { message, suspects, cause } = damage;
+  const nearest = detours.nearestWithout(suspects[0]!);
+  const others = tried === 0 ? 'no other files lead around it' : `${tried} other ways around it failed too`;
+  const hint =
+    nearest === undefined
+      ? `Nothing can be restored without it, and ${others}`
+      : `An earlier state can be restored: --txid ${formatTxid(nearest)}; ${others}`;
+  return new DamageError(message, suspects, cause, hint);
 }
 
 function outputError(error: unknown, output: string): unknown {
@@ -174,9 +241,7 @@ function outputError(error: unknown, output: string): unknown {
       'RESTORE_DISK_FULL',
       `no room for ${output}: the disk is full`,
       'Make room, or choose another path with -o',
-      {
-        cause: error,
-      },
+      { cause: error },
     );
   }
   return new SluiceError('RESTORE_FAILED', `cannot write ${output}: ${describeError(error)}`, '', { cause: error });

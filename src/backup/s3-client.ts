@@ -1,5 +1,11 @@
+import { createHash } from 'node:crypto';
 import type { S3Client } from '@aws-sdk/client-s3';
-import { describeError, SluiceError } from '../errors.js';
+import { SluiceError } from '../errors.js';
+import { S3Conditions } from './s3-conditions.js';
+import { isBusy, isDigestWanted, isExpired, isThrottling, s3Error } from './s3-errors.js';
+import { providerNeeds } from './s3-providers.js';
+import { S3Throttle } from './s3-throttle.js';
+import { trustingAgent } from './s3-trust.js';
 import type { S3Url } from './urls.js';
 
 /** The AWS SDK's module: about 30 MB of memory and a quarter of a second, so it is imported when first needed. */
@@ -17,6 +23,11 @@ export interface S3Options {
   readonly endpoint?: string;
   readonly region?: string;
   readonly pathStyle?: boolean;
+  /** How the server is asked to encrypt what it stores. */
+  readonly sse?: 'AES256' | 'aws:kms';
+  readonly sseKeyId?: string;
+  /** A file of certificates, in PEM, that count beside the usual ones; if left out: what AWS_CA_BUNDLE names. */
+  readonly caFile?: string;
   readonly limits?: Partial<S3Limits>;
 }
 
@@ -29,21 +40,41 @@ export interface S3Limits {
   readonly requestMs: number;
   /** Tries of one request, with the SDK's own back-off between them. */
   readonly attempts: number;
+  /** Pause of the whole connection after those, where the server asks for fewer requests; it doubles each time. */
+  readonly throttleMinMs: number;
+  readonly throttleMaxMs: number;
+  /** How long another write of the same name may take. */
+  readonly busyMs: number;
 }
 
-const DEFAULT_LIMITS: S3Limits = { connectMs: 5_000, idleMs: 30_000, requestMs: 300_000, attempts: 3 };
+const DEFAULT_LIMITS: S3Limits = {
+  connectMs: 5_000,
+  idleMs: 30_000,
+  requestMs: 300_000,
+  attempts: 3,
+  throttleMinMs: 1_000,
+  throttleMaxMs: 30_000,
+  busyMs: 300,
+};
+/** How often a request is sent in all where the server asks for fewer, each time after a pause: half a minute with the defaults. */
+const THROTTLED_TRIES = 6;
+/** How often where another write of the same name is under way. */
+const BUSY_TRIES = 5;
 
 /** Where `endpoint` names a server of one's own, its region hardly ever matters; signatures need one. */
 const DEFAULT_REGION = 'us-east-1';
-
-const REGION_HINT =
-  "Name the bucket's region: AWS_REGION=…, ?region=… at the end of the address, or region in sluice.yml";
 
 /** Runs requests on one bucket, made on first use; every failure becomes a SluiceError. */
 export class S3Connection {
   private client: S3Client | undefined;
   private closed = false;
+  private readonly limits: S3Limits;
+  private readonly throttle: S3Throttle;
   readonly bucket: string;
+  readonly conditions: S3Conditions;
+  /** Unless the server refuses that. */
+  deletesInBatches = true;
+  private sendsDigests = false;
 
   constructor(
     private readonly url: S3Url,
@@ -51,126 +82,121 @@ export class S3Connection {
     private readonly env: NodeJS.ProcessEnv,
   ) {
     this.bucket = url.bucket;
+    this.limits = { ...DEFAULT_LIMITS, ...options.limits };
+    this.throttle = new S3Throttle(this.limits.throttleMinMs, this.limits.throttleMaxMs);
+    this.conditions = new S3Conditions(`s3://${url.bucket}`);
   }
 
-  /** `what` completes "cannot ...", e.g. `list s3://bucket/path`. */
+  /** Part of each request that makes an object. */
+  get encryption(): { ServerSideEncryption?: 'AES256' | 'aws:kms'; SSEKMSKeyId?: string } {
+    const { sse, sseKeyId } = this.options;
+    return {
+      ...(sse !== undefined && { ServerSideEncryption: sse }),
+      ...(sseKeyId !== undefined && { SSEKMSKeyId: sseKeyId }),
+    };
+  }
+
+  /** Part of each request that has these bytes: nothing, unless the server wants it, as buckets with Object Lock do. */
+  digest(bytes: Uint8Array): { ContentMD5?: string } {
+    return this.sendsDigests ? { ContentMD5: createHash('md5').update(bytes).digest('base64') } : {};
+  }
+
+  /**
+   * `what` completes "cannot ...", e.g. `list s3://bucket/path`. `action` is one request: it is sent again where that
+   * helps, after a pause where the server asks for one.
+   */
   async run<T>(what: string, action: (client: S3Client, sdk: S3Sdk) => Promise<T>): Promise<T> {
     const sdk = await import('@aws-sdk/client-s3');
-    if (this.closed) throw new SluiceError('STORE_FAILED', `cannot ${what}: the store is closed`);
-    let client: S3Client | undefined;
-    try {
-      this.client ??= this.createClient(sdk);
-      client = this.client;
-      return await action(client, sdk);
-    } catch (error) {
-      const failure = s3Error(error, `cannot ${what}`);
-      // Credentials may be renewed outside: a new client reads them again.
-      if (failure.code === 'STORE_ACCESS' && this.client === client) this.client = undefined;
-      throw failure;
+    for (let tries = 1; ; tries++) {
+      await this.throttle.pass();
+      if (this.closed) throw new SluiceError('STORE_FAILED', `cannot ${what}: the store is closed`);
+      let client: S3Client | undefined;
+      try {
+        this.client ??= this.createClient(sdk);
+        client = this.client;
+        const answer = await action(client, sdk);
+        this.throttle.passed();
+        return answer;
+      } catch (error) {
+        const failure = s3Error(error, `cannot ${what}`);
+        // Credentials may be renewed outside: a new client reads them again.
+        if (failure.code === 'STORE_ACCESS' && this.client === client) this.client = undefined;
+        if (this.closed || !(await this.mayTryAgain(failure, tries))) throw failure;
+      }
     }
   }
 
   close(): void {
     this.closed = true;
+    this.throttle.close();
     this.client?.destroy();
     this.client = undefined;
   }
 
+  private async mayTryAgain(failure: SluiceError, tries: number): Promise<boolean> {
+    if (isThrottling(failure)) {
+      this.throttle.slowed();
+      return tries < THROTTLED_TRIES;
+    }
+    if (isDigestWanted(failure) && !this.sendsDigests) {
+      this.sendsDigests = true;
+      return true;
+    }
+    if (isBusy(failure) && tries < BUSY_TRIES) {
+      await this.throttle.sleep(this.limits.busyMs * (0.5 + Math.random() / 2));
+      return true;
+    }
+    return isExpired(failure) && this.options.credentials === undefined && tries === 1;
+  }
+
   private createClient(sdk: S3Sdk): S3Client {
-    const { url, options, env } = this;
-    const limits = { ...DEFAULT_LIMITS, ...options.limits };
+    const { url, options, env, limits } = this;
     const endpoint = options.endpoint ?? url.endpoint;
     // A variable that is set to nothing says nothing.
-    const ownServer = Boolean(endpoint || env.AWS_ENDPOINT_URL_S3 || env.AWS_ENDPOINT_URL);
+    const server = endpoint || env.AWS_ENDPOINT_URL_S3 || env.AWS_ENDPOINT_URL || undefined;
     const region =
       options.region ||
       url.region ||
       env.AWS_REGION ||
       env.AWS_DEFAULT_REGION ||
-      (ownServer ? DEFAULT_REGION : undefined);
+      (server === undefined ? undefined : DEFAULT_REGION);
+    const needs = providerNeeds(server);
+    const agent = trustingAgent(options.caFile || env.AWS_CA_BUNDLE, env);
     // Nothing a user of Sluice can act on: the SDK's version is pinned with the Node versions that Sluice supports.
     env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
-    return new sdk.S3Client({
+    const settings = {
       ...(endpoint !== undefined && { endpoint }),
       ...(region !== undefined && { region }),
       ...(options.profile !== undefined && { profile: options.profile }),
       ...(options.credentials !== undefined && { credentials: { ...options.credentials } }),
-      forcePathStyle: options.pathStyle ?? url.pathStyle ?? ownServer,
+      // The files of profiles are read anew by each client: they are where renewed credentials come from.
+      ignoreCache: true,
+      forcePathStyle: options.pathStyle ?? url.pathStyle ?? needs.pathStyle,
       maxAttempts: limits.attempts,
       // The signature already covers the body; not every server knows the newer checksum headers.
-      requestChecksumCalculation: 'WHEN_REQUIRED',
-      responseChecksumValidation: 'WHEN_REQUIRED',
+      requestChecksumCalculation: 'WHEN_REQUIRED' as const,
+      responseChecksumValidation: 'WHEN_REQUIRED' as const,
       requestHandler: {
         connectionTimeout: limits.connectMs,
         socketTimeout: limits.idleMs,
         requestTimeout: limits.requestMs,
         throwOnRequestTimeout: true,
+        ...(agent !== undefined && { httpsAgent: agent }),
       },
-    });
+    };
+    const client = new sdk.S3Client(settings);
+    addHeaders(client, needs.headers);
+    return client;
   }
 }
 
-/** What an AWS SDK error holds, where it is one. */
-interface ServiceError {
-  readonly name: string;
-  readonly message: string;
-  readonly status: number | undefined;
-}
-
-/** As a SluiceError with one of the codes of Store. */
-export function s3Error(error: unknown, what: string): SluiceError {
-  if (error instanceof SluiceError) return error;
-  const { name, message, status } = readServiceError(error);
-  const options = { cause: error };
-  if (name === 'NoSuchBucket') {
-    return new SluiceError(
-      'STORE_NOT_FOUND',
-      `${what}: no such bucket`,
-      'Create the bucket, or correct the address',
-      options,
-    );
-  }
-  if (status === 404) return new SluiceError('STORE_NOT_FOUND', `${what}: no such object`, '', options);
-  if (status === 401 || status === 403 || isCredentialError(name)) {
-    const hint = 'Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or the profile, and the rights on the bucket';
-    return new SluiceError('STORE_ACCESS', `${what}: ${name}: ${message}`, hint, options);
-  }
-  if (isRegionError(name, message)) return new SluiceError('STORE_FAILED', `${what}: ${message}`, REGION_HINT, options);
-  const detail = status === undefined ? `${name}: ${message}` : `${name}: ${message} (HTTP ${status})`;
-  return new SluiceError('STORE_FAILED', `${what}: ${detail}`, '', options);
-}
-
-/** The HTTP status of an AWS SDK error. */
-export function s3Status(error: unknown): number | undefined {
-  return readServiceError(error).status;
-}
-
-/** The SDK's own, which has no name of its own, or the server's answer where the bucket is in another region. */
-function isRegionError(name: string, message: string): boolean {
-  return (
-    /^Region (is missing|not accepted)/.test(message) ||
-    name === 'PermanentRedirect' ||
-    name === 'IllegalLocationConstraintException' ||
-    (name === 'AuthorizationHeaderMalformed' && message.includes('region'))
+function addHeaders(client: S3Client, headers: Readonly<Record<string, string>>): void {
+  if (Object.keys(headers).length === 0) return;
+  client.middlewareStack.add(
+    (next) => (args) => {
+      Object.assign((args.request as { headers: Record<string, string> }).headers, headers);
+      return next(args);
+    },
+    { step: 'build', name: 'sluiceHeaders' },
   );
-}
-
-function isCredentialError(name: string): boolean {
-  return /^(CredentialsProviderError|ExpiredToken|ExpiredTokenException|TokenRefreshRequired|TokenProviderError)$/.test(
-    name,
-  );
-}
-
-function readServiceError(error: unknown): ServiceError {
-  if (!(error instanceof Error)) return { name: 'Error', message: String(error), status: undefined };
-  const metadata = '$metadata' in error ? error.$metadata : undefined;
-  const status =
-    typeof metadata === 'object' && metadata !== null && 'httpStatusCode' in metadata
-      ? metadata.httpStatusCode
-      : undefined;
-  return {
-    name: error.name,
-    message: describeError(error) || 'no message',
-    status: typeof status === 'number' ? status : undefined,
-  };
 }

@@ -9,7 +9,10 @@ import {
   formatObjectLevel,
   parseObjectKey,
 } from './file-names.js';
-import { S3Connection, type S3Options, s3Error, s3Status } from './s3-client.js';
+import { S3Connection, type S3Options } from './s3-client.js';
+import { deleteObjects } from './s3-deletes.js';
+import { isMissingBucket, s3Error, s3Status } from './s3-errors.js';
+import { S3Manifest } from './s3-manifest.js';
 import { uploadObject } from './s3-upload.js';
 import {
   type ByteRange,
@@ -18,6 +21,7 @@ import {
   STORE_CHUNK_BYTES,
   type Store,
   type StoreBody,
+  type StoredManifest,
   type StoreFile,
   type StoreRoot,
 } from './store.js';
@@ -27,6 +31,7 @@ import { databaseUrl, type S3Url } from './urls.js';
 const TIMESTAMP_METADATA = 'litestream-timestamp';
 /** How often a download that broke off is taken up again without having got further. */
 const RESUME_LIMIT = 3;
+const MANIFEST = 'manifest.json';
 /** LIST requests that finding names for a message may cost. */
 const NAME_LIST_LIMIT = 50;
 
@@ -48,12 +53,18 @@ export class S3StoreRoot implements StoreRoot {
     return new S3Store(databaseUrl(this.url, name), this.connection, path === '' ? '' : `${path}/`);
   }
 
-  async databaseNames(limit: number): Promise<string[]> {
+  async databaseNames(limit: number, known?: ReadonlySet<string>): Promise<string[]> {
     const root = this.place.path === '' ? '' : `${this.place.path}/`;
     const queue = [root];
     const names: string[] = [];
-    for (let lists = 0; queue.length > 0 && lists < NAME_LIST_LIMIT && names.length < limit; lists++) {
+    const listLimit = known === undefined ? NAME_LIST_LIMIT : NAME_LIST_LIMIT + 2 * limit;
+    for (let lists = 0; queue.length > 0 && lists < listLimit && names.length < limit; ) {
       const prefix = queue.shift()!;
+      if (known?.has(prefix.slice(root.length, -1)) === true) {
+        names.push(prefix.slice(root.length, -1));
+        continue;
+      }
+      lists++;
       const folders = await this.folders(prefix);
       if (prefix !== root && folders.some((folder) => /^000[0-9]\/$/.test(folder.slice(prefix.length)))) {
         names.push(prefix.slice(root.length, -1));
@@ -64,35 +75,53 @@ export class S3StoreRoot implements StoreRoot {
     return names.sort();
   }
 
+  warning(): SluiceError | undefined {
+    return this.connection.conditions.warning;
+  }
+
   close(): void {
     this.connection.close();
   }
 
   private async folders(prefix: string): Promise<string[]> {
-    const page = await this.connection.run(`list s3://${this.connection.bucket}/${prefix}`, (client, sdk) =>
-      client.send(new sdk.ListObjectsV2Command({ Bucket: this.connection.bucket, Prefix: prefix, Delimiter: '/' })),
-    );
-    return (page.CommonPrefixes ?? []).map((common) => common.Prefix ?? '').filter((folder) => folder !== '');
+    const folders: string[] = [];
+    let token: string | undefined;
+    do {
+      const more = token === undefined ? {} : { ContinuationToken: token };
+      const page = await this.connection.run(`list s3://${this.connection.bucket}/${prefix}`, (client, sdk) =>
+        client.send(
+          new sdk.ListObjectsV2Command({ Bucket: this.connection.bucket, Prefix: prefix, Delimiter: '/', ...more }),
+        ),
+      );
+      for (const { Prefix = '' } of page.CommonPrefixes ?? []) if (Prefix !== '') folders.push(Prefix);
+      token = page.NextContinuationToken;
+    } while (token !== undefined);
+    return folders;
   }
 }
 
 /** One database's objects. */
 export class S3Store implements Store {
+  private readonly manifest: S3Manifest;
+
   constructor(
     readonly url: string,
     private readonly connection: S3Connection,
     /** Empty, or ending in a slash. */
     private readonly prefix: string,
-  ) {}
+  ) {
+    this.manifest = new S3Manifest(connection, prefix + MANIFEST);
+  }
 
-  async *list(range: ListRange): AsyncGenerator<FileKey, void, undefined> {
+  async *list(range: ListRange): AsyncGenerator<StoreFile, void, undefined> {
     const { firstLevel, lastLevel, afterMinTxid = 0 } = range;
     const first = `${this.prefix}${formatObjectLevel(firstLevel)}/`;
     // `~` sorts behind every max TXID, so all files with this min TXID are passed over.
     const startAfter = afterMinTxid > 0 ? `${first}${formatTxid(afterMinTxid)}-~` : first;
     for await (const file of this.listObjects(firstLevel === lastLevel ? first : this.prefix, startAfter)) {
       if (file.level > lastLevel) return;
-      yield file;
+      // Not every server knows where to start.
+      if (file.level > firstLevel || (file.level === firstLevel && file.minTxid > afterMinTxid)) yield file;
     }
   }
 
@@ -139,11 +168,35 @@ export class S3Store implements Store {
     }
   }
 
-  async delete(file: FileKey): Promise<void> {
-    const Key = this.prefix + formatObjectKey(file);
-    await this.connection.run(`delete ${this.address(file)}`, (client, sdk) =>
-      client.send(new sdk.DeleteObjectCommand({ Bucket: this.connection.bucket, Key })),
+  async delete(files: readonly FileKey[]): Promise<void> {
+    await deleteObjects(
+      this.connection,
+      files.map((file) => this.prefix + formatObjectKey(file)),
     );
+  }
+
+  async setAside(file: FileKey): Promise<void> {
+    const { bucket, encryption } = this.connection;
+    const from = `${this.prefix}${formatObjectKey(file)}`;
+    const Key = `${this.prefix}set-aside/${formatObjectKey(file)}.${Date.now()}`;
+    const CopySource = [bucket, ...from.split('/')].map(encodeURIComponent).join('/');
+    try {
+      await this.connection.run(`set ${this.address(file)} aside`, (client, sdk) =>
+        client.send(new sdk.CopyObjectCommand({ Bucket: bucket, Key, CopySource, ...encryption })),
+      );
+    } catch (error) {
+      if (s3Status(error) === 404 && !isMissingBucket(error)) return;
+      throw error;
+    }
+    await this.delete([file]);
+  }
+
+  readManifest(known?: string): Promise<StoredManifest | 'same' | undefined> {
+    return this.manifest.read(known);
+  }
+
+  writeManifest(bytes: Uint8Array, previous: string | undefined): Promise<string> {
+    return this.manifest.write(bytes, previous);
   }
 
   /** Undefined where the range begins at or behind the object's end. */
@@ -196,7 +249,13 @@ export class S3Store implements Store {
         if (key !== undefined)
           yield { ...key, sizeBytes: object.Size ?? 0, timeMs: object.LastModified?.getTime() ?? 0 };
       }
-      token = page.NextContinuationToken;
+      const next = page.NextContinuationToken;
+      if (next !== undefined && next === token)
+        throw new SluiceError(
+          'STORE_FAILED',
+          `cannot list s3://${this.connection.bucket}/${prefix}: the list has no end`,
+        );
+      token = next;
     } while (token !== undefined);
   }
 

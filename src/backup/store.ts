@@ -8,6 +8,16 @@ export interface StoreFile extends FileKey {
   readonly timeMs: number;
 }
 
+/** A database's manifest as a store holds it (manifest.ts). */
+export interface StoredManifest {
+  readonly bytes: Uint8Array;
+  /** Names this version; what it looks like is the store's own affair. */
+  readonly tag: string;
+}
+
+/** A manifest is small: what is larger is not one. */
+export const MANIFEST_LIMIT_BYTES = 4 * 1024 * 1024;
+
 /** A file to publish. */
 export interface NewStoreFile extends FileKey {
   /** The LTX header's timestamp, Unix milliseconds. */
@@ -16,7 +26,7 @@ export interface NewStoreFile extends FileKey {
   readonly sizeEstimateBytes?: number;
 }
 
-/** Bytes in memory, a file on this machine, or pieces that are read once and never all held. */
+/** Bytes in memory, a file on this machine, or pieces that are read once, each valid until the next is asked for. */
 export type StoreBody = Uint8Array | { readonly path: string } | AsyncIterable<Uint8Array>;
 
 /** A part of a file. */
@@ -35,22 +45,36 @@ export interface ListRange {
 }
 
 /**
- * Where one database's LTX files are kept. All errors are SluiceErrors: `STORE_NOT_FOUND` (no such file, bucket or
- * folder), `STORE_ACCESS` (credentials or rights), `STORE_FULL`, `STORE_FAILED` (anything else; try again).
+ * Where one database's LTX files are kept, and one manifest. All errors are SluiceErrors: `STORE_NOT_FOUND` (no such file,
+ * bucket or folder), `STORE_EXISTS`, `STORE_CONFLICT`, `STORE_ACCESS` (credentials or rights), `STORE_FULL`, `STORE_KEY`
+ * (encrypted, and not with this key; or not encrypted, and a key is given), `STORE_FAILED` (anything else; try again). Of an
+ * encrypted file that is damaged `LTX_*`.
  */
 export interface Store {
   /** The database's own address, which `restore` takes. Without credentials. */
   readonly url: string;
-  /** Names of files, by level, min and max TXID. Bounded memory, however many there are. */
-  list(range: ListRange): AsyncIterable<FileKey>;
+  /** Files by level, min and max TXID. Bounded memory, however many there are. */
+  list(range: ListRange): AsyncIterable<StoreFile>;
   /** All files of all levels, by level, min and max TXID, in memory. */
   listAll(): Promise<StoreFile[]>;
-  /** Publishes a file: it is there whole or not at all, and durable when this resolves. Replaces one of the same name. */
+  /**
+   * Publishes a file: it is there whole or not at all, and durable when this resolves. Throws `STORE_EXISTS` if another one
+   * has its name, which stays as it is.
+   */
   put(file: NewStoreFile, body: StoreBody): Promise<void>;
   /** The file's bytes in pieces of at most 1 MiB; each piece is the caller's to keep. */
   get(file: FileKey, range?: ByteRange): AsyncIterable<Uint8Array>;
-  /** No error if it is not there. */
-  delete(file: FileKey): Promise<void>;
+  /** No error for those that are not there. */
+  delete(files: readonly FileKey[]): Promise<void>;
+  /** Takes a file out of the chain, to a name that no restore looks at; nothing is lost. No error if it is not there. */
+  setAside(file: FileKey): Promise<void>;
+  /** Undefined if there is none; `same` if its tag is `known`. */
+  readManifest(known?: string): Promise<StoredManifest | 'same' | undefined>;
+  /**
+   * Puts a manifest in the place of the version `previous`, or, without one, where there is none; returns its tag.
+   * Throws `STORE_CONFLICT` if another version is there. Of two that try at a time only one succeeds.
+   */
+  writeManifest(bytes: Uint8Array, previous: string | undefined): Promise<string>;
 }
 
 /** A place that holds the files of several databases, each under its own name: `<url>/<database name>/...`. */
@@ -58,13 +82,30 @@ export interface StoreRoot {
   readonly url: string;
   /** `name` as in ReplicatedDatabase; the empty string means the root's own address is one database's. */
   database(name: string): Store;
-  /** Names of databases under the root that seem to have a backup, sorted, at most `limit`. For messages. */
-  databaseNames(limit: number): Promise<string[]>;
+  /**
+   * Names of databases under the root that seem to have a backup, sorted, at most `limit`. For messages; with `known`, those
+   * that were found before and are not looked into again, it looks for all of them.
+   */
+  databaseNames(limit: number, known?: ReadonlySet<string>): Promise<string[]>;
+  /**
+   * What is to be known of the place though it works, as far as it was found out: `STORE_UNFENCED`, where of two writers at a
+   * time both may succeed.
+   */
+  warning(): SluiceError | undefined;
   close(): void;
 }
 
 /** The largest piece that `get` gives. */
 export const STORE_CHUNK_BYTES = 1024 * 1024;
+
+/** A place where a look before a write has to do, between which and the write another writer may come. */
+export function unfencedError(url: string, why: string): SluiceError {
+  return new SluiceError(
+    'STORE_UNFENCED',
+    `${url}: ${why}: two primaries that write there at the same moment are not told apart for certain`,
+    'Make sure that only one primary writes there, or use another place',
+  );
+}
 
 /** All bytes of a file, or of a range, in memory. For small ones: throws `STORE_FAILED` over `limitBytes`. */
 export async function readAll(pieces: AsyncIterable<Uint8Array>, limitBytes: number): Promise<Uint8Array> {

@@ -1,5 +1,5 @@
 import type { LogEntry, TransactionLog } from '../database/types.js';
-import type { Position, Txid } from '../ltx/index.js';
+import { type Position, samePosition, type Txid } from '../ltx/index.js';
 
 /** The newest state that a store holds of a database. */
 export interface StoredState {
@@ -8,6 +8,8 @@ export interface StoredState {
   readonly snapshotTxid: Txid;
   /** How far a restore gets; less than the position's TXID if a file is missing. */
   readonly restorableTxid: Txid;
+  /** Another node wrote it last. */
+  readonly foreign: boolean;
 }
 
 /** What to do next for one database. */
@@ -19,7 +21,7 @@ export type UploadPlan =
   | { readonly kind: 'increment'; readonly entries: readonly LogEntry[] }
   /** The store's TXID is larger than the database's: another history, or another primary. */
   | { readonly kind: 'ahead' }
-  /** The same TXID, another checksum, and a snapshot of that TXID: nothing to do without overwriting it. */
+  /** The same TXID, another checksum, and a snapshot of that TXID; or another node's history: nothing to do without harm. */
   | { readonly kind: 'diverged' };
 
 export interface UploadLimits {
@@ -38,6 +40,8 @@ export function planUpload(
   if (position.txid === 0) return stored === undefined ? IDLE : { kind: 'ahead' };
   if (stored === undefined) return { kind: 'snapshot' };
   if (stored.position.txid > position.txid) return { kind: 'ahead' };
+  // What another node wrote is gone on with only if this database's history has it.
+  if (stored.foreign && !leadsOn(database, stored.position)) return { kind: 'diverged' };
   if (stored.restorableTxid < stored.position.txid) return { kind: 'snapshot' };
   if (stored.position.txid === position.txid) {
     if (stored.position.checksum === position.checksum) return IDLE;
@@ -45,6 +49,20 @@ export function planUpload(
   }
   const entries = nextEntries(log, stored.position, limits);
   return entries.length > 0 ? { kind: 'increment', entries } : { kind: 'snapshot' };
+}
+
+/** Whether a database may be where it is by going on from what a store holds. Pure; costs little. */
+export function leadsTo(
+  database: { readonly position: Position; readonly log: TransactionLog },
+  stored: StoredState,
+): boolean {
+  const { txid, checksum } = stored.position;
+  if (txid > database.position.txid || (stored.foreign && !leadsOn(database, stored.position))) return false;
+  return txid < database.position.txid || checksum === database.position.checksum;
+}
+
+function leadsOn(database: { readonly position: Position; readonly log: TransactionLog }, from: Position): boolean {
+  return samePosition(database.position, from) || database.log.get(from.txid + 1)?.before.checksum === from.checksum;
 }
 
 const IDLE: UploadPlan = { kind: 'idle' };

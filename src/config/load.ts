@@ -121,17 +121,29 @@ function effective(parsed: ParsedConfig, file: string | null, folder: string): C
       token: parsed.replication.token ?? null,
       retain: { ageMs: parsed.replication.retain.age, sizeBytes: parsed.replication.retain.size },
       heartbeatMs: parsed.replication.heartbeat,
+      upstream: parsed.replication.upstream,
     },
     backup: parsed.backup.map((store) => effectiveBackup(store, folder)),
+    restore: parsed.restore,
     log: parsed.log,
     exec: parsed.exec ?? null,
   };
 }
 
 function effectiveBackup(parsed: ParsedConfig['backup'][number], folder: string): BackupConfig {
-  const { url, interval, ...given } = parsed;
+  const { url, interval, levels, snapshot, retain, verify, encryption, caFile, ...given } = parsed;
   const s3 = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
-  return { url: storeUrl(url, folder), intervalMs: interval, ...s3 };
+  return {
+    url: storeUrl(url, folder),
+    intervalMs: interval,
+    levelsMs: levels,
+    snapshotMs: snapshot,
+    retain: { ageMs: retain.age, snapshots: retain.snapshots, fineMs: retain.fine },
+    verifyMs: verify ?? null,
+    keyFile: encryption === undefined ? null : resolve(folder, encryption.key),
+    ...(caFile !== undefined && { caFile: resolve(folder, caFile) }),
+    ...s3,
+  };
 }
 
 /** `./backup`, `/backup` and `file://./backup` are folders; a folder's URL is always absolute. */

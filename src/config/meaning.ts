@@ -33,7 +33,17 @@ export function checkMeaning(config: Config, source: ConfigSource): void {
 
 function checkLease(config: Config, source: ConfigSource): void {
   const { role, primary } = config.lease;
-  if (role === 'replica' && primary === null) {
+  const fromStore = config.replication.upstream === 'store';
+  if (fromStore && role === 'primary') {
+    source.reportValue(['replication', 'upstream'], 'a primary follows nobody; remove it, or set lease.role: replica');
+  }
+  if (fromStore && config.backup.length === 0) {
+    source.reportValue(['replication', 'upstream'], 'store wants a store to follow; add one under backup');
+  }
+  if (config.restore === 'if-missing' && config.backup.length === 0) {
+    source.reportValue(['restore'], 'if-missing wants a store to restore from; add one under backup');
+  }
+  if (role === 'replica' && primary === null && !fromStore) {
     source.reportValue(['lease', 'primary'], 'missing; a replica wants its primary as a URL like ws://10.0.0.1:20203');
   }
   if (role === 'primary' && primary !== null) {

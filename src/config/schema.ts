@@ -130,17 +130,50 @@ const replicationShape = {
   token: token.optional(),
   retain: section(retainShape),
   heartbeat: duration('1s', MIN_INTERVAL_MS, 60_000).default(1000),
+  upstream: oneOf(['primary', 'store']).default('primary'),
 };
+
+/** At most 8: 9 is the snapshots' own. */
+const MAX_LEVELS = 8;
+
+const storeRetainShape = {
+  age: duration('7d', 1000, MAX_DURATION_MS).default(7 * 86_400_000),
+  snapshots: z.coerce
+    .number({ error: 'a number of snapshots from 1 to 1000' })
+    .int({ error: 'a number of snapshots from 1 to 1000' })
+    .min(1, { error: 'a number of snapshots from 1 to 1000' })
+    .max(1000, { error: 'a number of snapshots from 1 to 1000' })
+    .default(2),
+  fine: duration('1h', 1000, MAX_DURATION_MS).default(3_600_000),
+};
+
+const encryptionShape = {
+  key: text('the path of a key file, which sluice backup key makes'),
+};
+
+const levelsWant = 'a list of up to 8 growing durations like [30s, 5m, 1h]';
 
 const backupShape = {
   url: flawless('a store like file:///var/backups/app, ./backups or s3://bucket/path', storeFlaw),
   interval: duration('1s', MIN_INTERVAL_MS, MAX_INTERVAL_MS).default(1000),
+  levels: z
+    .array(duration('30s', MIN_INTERVAL_MS, MAX_DURATION_MS), { error: levelsWant })
+    .max(MAX_LEVELS, { error: levelsWant })
+    .refine((levels) => levels.every((ms, i) => i === 0 || ms > levels[i - 1]!), { error: levelsWant })
+    .default([30_000, 300_000, 3_600_000]),
+  snapshot: duration('24h', 1000, MAX_DURATION_MS).default(86_400_000),
+  retain: section(storeRetainShape),
+  verify: duration('24h', 1000, MAX_DURATION_MS).optional(),
+  encryption: z.strictObject(encryptionShape, { error: 'a section with a key' }).optional(),
   endpoint: url('the URL of an S3 service like https://s3.example.com', (u) => /^https?:$/.test(u.protocol)).optional(),
   region: text('a region like eu-central-1').optional(),
   pathStyle: flag.optional(),
   accessKeyId: text('an access key id').optional(),
   secretAccessKey: text('a secret access key').optional(),
   profile: text('the name of an AWS profile').optional(),
+  sse: oneOf(['AES256', 'aws:kms']).optional(),
+  sseKeyId: text('the id of a KMS key').optional(),
+  caFile: text('the path of a PEM file with certificates to trust').optional(),
 };
 
 const logShape = {
@@ -162,6 +195,7 @@ const rootShape = {
       .array(z.strictObject(backupShape, { error: 'a section of keys with a url' }))
       .max(8, { error: 'at most 8 stores' }),
   ),
+  restore: oneOf(['never', 'if-missing']).default('never'),
   log: section(logShape),
   exec: z.preprocess(
     (value) => (typeof value === 'string' && value !== '' ? ['/bin/sh', '-c', value] : value),
@@ -181,6 +215,8 @@ export const KNOWN_KEYS: Readonly<Record<string, readonly string[]>> = {
   replication: Object.keys(replicationShape),
   'replication.retain': Object.keys(retainShape),
   backup: Object.keys(backupShape),
+  'backup.retain': Object.keys(storeRetainShape),
+  'backup.encryption': Object.keys(encryptionShape),
   log: Object.keys(logShape),
 };
 

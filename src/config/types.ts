@@ -8,8 +8,10 @@ export interface Config {
   readonly http: HttpConfig;
   readonly lease: LeaseConfig;
   readonly replication: ReplicationConfig;
-  /** Empty: no backup. Used while the node is primary. */
+  /** Empty: no backup. Written while the node is primary; a replica with `upstream: store` follows the first. */
   readonly backup: readonly BackupConfig[];
+  /** Whether a node whose data folder has no database restores them all from the first store before it goes on. */
+  readonly restore: 'never' | 'if-missing';
   readonly log: LogConfig;
   /** The application to run while mounted, as an argument vector; null for none. */
   readonly exec: readonly string[] | null;
@@ -49,18 +51,40 @@ export interface ReplicationConfig {
   readonly token: string | null;
   readonly retain: { readonly ageMs: number; readonly sizeBytes: number };
   readonly heartbeatMs: number;
+  /** What a replica follows: the primary's stream, or the first store, without a word to the primary. */
+  readonly upstream: 'primary' | 'store';
 }
 
 export interface BackupConfig {
   /** `file:///absolute/folder` or `s3://bucket/path`. */
   readonly url: string;
+  /** How long transactions are collected for a file of level 0. */
   readonly intervalMs: number;
+  /** After how long files of the level below are merged into one: of level 1, 2, … Growing. */
+  readonly levelsMs: readonly number[];
+  /** How often the whole database is stored, if it changed. */
+  readonly snapshotMs: number;
+  readonly retain: {
+    /** Every moment within it can be restored. */
+    readonly ageMs: number;
+    /** So many snapshots stay at least. */
+    readonly snapshots: number;
+    /** How long files of level 0 stay after they were merged. */
+    readonly fineMs: number;
+  };
+  /** How often a restore is tried; null: never. */
+  readonly verifyMs: number | null;
+  /** Path of the key that files are encrypted with; null: they are not. */
+  readonly keyFile: string | null;
   readonly endpoint?: string;
   readonly region?: string;
   readonly pathStyle?: boolean;
   readonly accessKeyId?: string;
   readonly secretAccessKey?: string;
   readonly profile?: string;
+  readonly sse?: 'AES256' | 'aws:kms';
+  readonly sseKeyId?: string;
+  readonly caFile?: string;
 }
 
 export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent';

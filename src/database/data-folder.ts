@@ -24,6 +24,7 @@ const SHORTENED = /~[0-9a-f]{32}$/;
  *     unlogged/           marks on databases whose file has changes that are in no log yet
  *     spool/              files on their way in or out; emptied at each start
  *     set-aside/<time>/   databases that gave way to others, never deleted by Sluice
+ *     restore/            what a restore on start has not put in its place yet
  *     node.json           this node's id and the folder's format
  */
 export class DataFolder {

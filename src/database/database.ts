@@ -215,6 +215,12 @@ export class Database implements ReplicatedDatabase {
     this.persist();
   }
 
+  /** The log ends: nothing in it leads to the position. */
+  forgetLog(): void {
+    this.log.cut(this.state.txid);
+    this.publish();
+  }
+
   /** Notes how far the WAL was looked at when that led to no transaction. */
   noteWal(salt1: number, salt2: number, frames: number): void {
     this.state = { ...this.state, walSalt1: salt1, walSalt2: salt2, walFrames: frames };
@@ -363,8 +369,14 @@ function openLog(meta: string, { clean, dropped, txid }: DatabaseState, sameBoot
     log.close();
     log = new SegmentedLog(meta, 'all');
   }
-  if (dropped) log.forgetUpTo(txid);
+  // A file of several transactions is in a replica's log until it is applied, and not as a transaction of its own.
+  if (dropped || isOfSeveral(log)) log.forgetUpTo(txid);
   return log;
+}
+
+function isOfSeveral(log: SegmentedLog): boolean {
+  const header = log.header(log.first);
+  return header !== undefined && header.minTxid !== header.maxTxid;
 }
 
 function fileFacts(path: string): { readonly size: number; readonly timeMs: number } {

@@ -1,13 +1,17 @@
 export { DataFolder } from './data-folder.js';
 export type { Database } from './database.js';
+export { writeDurably } from './durable-file.js';
 export { LibfuseMount } from './libfuse-mount.js';
 export type { MountServer } from './mount-server.js';
 export { MountWorker } from './mount-worker.js';
 export { checkName } from './names.js';
 export { cutOffMessage, Outlived } from './outlived.js';
 export { PrimaryDatabases } from './primary-databases.js';
-export type { Recovered } from './recovery.js';
+export { type Recovered, readDatabaseFile } from './recovery.js';
+export { type CheckedDatabase, checkImage, checkTransaction } from './replica-check.js';
 export { ReplicaDatabases } from './replica-sink.js';
+export { adoptRestored, hasNoDatabase, type RestoredFacts } from './restored-database.js';
 export { SharedState } from './shared.js';
+export { keepTail } from './tail-aside.js';
 export type { Retention } from './transaction-log.js';
 export type * from './types.js';

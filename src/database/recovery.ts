@@ -273,8 +273,22 @@ class WalBeganAfresh extends Error {
   }
 }
 
+/** Reads a database with its WAL, which applications may go on reading, and nobody writes. Its journal has been played back. */
+export async function readDatabaseFile(
+  path: string,
+): Promise<{ readonly sums: DatabaseSums; readonly pageSize: number; readonly pageCount: number }> {
+  const walPath = `${path}-wal`;
+  for (let n = 1; ; n++) {
+    try {
+      return await readFiles({ path, walPath }, scanWal(walPath));
+    } catch (error) {
+      if (!(error instanceof WalBeganAfresh) || n === WAL_TRIES) throw error;
+    }
+  }
+}
+
 async function readFiles(
-  db: Database,
+  db: { readonly path: string; readonly walPath: string },
   wal: WalOnDisk | undefined,
 ): Promise<{ sums: DatabaseSums; pageSize: number; pageCount: number }> {
   const facts = databaseFileFacts(db.path)!;

@@ -1,14 +1,27 @@
 import { SluiceError } from '../errors.js';
-import { type ByteSource, checkPageRoom, DatabaseSums, type LtxHeader, LtxReader, pageChecksum } from '../ltx/index.js';
+import {
+  type ByteSource,
+  type Checksum,
+  checkPageRoom,
+  DatabaseSums,
+  type LtxHeader,
+  LtxReader,
+  pageChecksum,
+} from '../ltx/index.js';
 import type { Database } from './database.js';
 import { nextTurn } from './wal-file.js';
 
 /** Pages between two turns of the event loop. */
 const SLICE_PAGES = 128;
 
+/** What is to be known of a database that a file is to lead on from. */
+export type CheckedDatabase = Pick<Database, 'name' | 'position' | 'pageSize' | 'pageCount' | 'sums'>;
+
 /** A transaction that may be applied. */
 export interface CheckedTransaction {
   readonly header: LtxHeader;
+  /** The database's with it. */
+  readonly checksum: Checksum;
   readonly pages: readonly number[];
   /** The table as it is with the transaction. */
   readonly sums: DatabaseSums;
@@ -16,16 +29,21 @@ export interface CheckedTransaction {
   revert(): void;
 }
 
-/** Reads the transaction through: it must follow the position, be sound, and lead to the checksum that it promises. */
+/**
+ * Reads the transaction through: it must follow the position, be sound, and lead to the checksum that it promises.
+ * `stored`: it comes from a store, where a file may hold several transactions, also some that are here already, since
+ * pages are whole images; and where it may promise no checksum (Litestream's).
+ */
 export async function checkTransaction(
-  database: Database,
+  database: CheckedDatabase,
   isKnown: boolean,
   source: ByteSource,
+  stored: boolean,
 ): Promise<CheckedTransaction> {
   const reader = new LtxReader(source);
   const { header } = reader;
-  mustFollow(database, isKnown, header);
-  mustPromise(database.name, header);
+  if (stored) mustLeadOn(database, isKnown, header);
+  else mustFollow(database, isKnown, header);
   checkPageRoom(header, source.size, database.position.txid === 0 ? 0 : database.pageCount);
   const shrinks = header.commit < database.pageCount;
   const before = database.sums;
@@ -53,21 +71,22 @@ export async function checkTransaction(
     reader.finish();
     if (sums.pageCount < header.commit) sums.set(header.commit, 0, 0);
     sums.truncate(header.commit);
-    if (sums.checksum() !== header.postApply) {
+    const checksum = sums.checksum();
+    if (checksum !== header.postApply && header.postApply !== 0n) {
       throw new SluiceError(
         'REPLICA_DIVERGED',
         `${database.name}: transaction ${header.maxTxid} does not lead to the checksum that the primary has`,
         'A snapshot takes its place',
       );
     }
+    return { header, checksum, pages, sums, revert };
   } catch (error) {
     revert();
     throw error;
   }
-  return { header, pages, sums, revert };
 }
 
-function mustFollow(database: Database, isKnown: boolean, header: LtxHeader): void {
+function mustFollow(database: CheckedDatabase, isKnown: boolean, header: LtxHeader): void {
   const { position, name, pageSize } = database;
   if (!isKnown && position.txid > 0) throw gap(name, 'its own state is not known');
   if (header.minTxid !== position.txid + 1) {
@@ -77,17 +96,33 @@ function mustFollow(database: Database, isKnown: boolean, header: LtxHeader): vo
     throw gap(name, `transaction ${header.minTxid} belongs to another history`);
   }
   if (position.txid > 0 && header.pageSize !== pageSize) throw gap(name, 'the page size is another one');
+  mustPromise(name, header);
 }
 
-/** Reads a whole image through: it must be sound, and have the checksum that it promises. */
+/** Begins at or before the next transaction, and ends with it or later. */
+function mustLeadOn({ position, name, pageSize }: CheckedDatabase, isKnown: boolean, header: LtxHeader): void {
+  const { minTxid, maxTxid, preApply } = header;
+  if (!isKnown && position.txid > 0) throw gap(name, 'its own state is not known');
+  if (minTxid > position.txid + 1 || maxTxid <= position.txid) {
+    throw gap(name, `transactions ${minTxid} to ${maxTxid} do not lead on from ${position.txid}`);
+  }
+  if (position.txid === 0) return;
+  if (minTxid === position.txid + 1 && preApply !== 0n && preApply !== position.checksum) {
+    throw gap(name, `transaction ${minTxid} belongs to another history`);
+  }
+  if (header.pageSize !== pageSize) throw gap(name, 'the page size is another one');
+}
+
+/** Reads a whole image through: it must be sound, and have the checksum that it promises. `stored`: it may promise none. */
 export async function checkImage(
   name: string,
   source: ByteSource,
-): Promise<{ readonly header: LtxHeader; readonly sums: DatabaseSums }> {
+  stored: boolean,
+): Promise<{ readonly header: LtxHeader; readonly checksum: Checksum; readonly sums: DatabaseSums }> {
   const reader = new LtxReader(source);
   const { header } = reader;
   if (header.minTxid !== 1) throw new SluiceError('LTX_HEADER', `${name}: what should be a snapshot is not one`);
-  mustPromise(name, header);
+  if (!stored) mustPromise(name, header);
   checkPageRoom(header, source.size, 0);
   const sums = new DatabaseSums(header.pageSize);
   const page = Buffer.allocUnsafeSlow(header.pageSize);
@@ -100,7 +135,8 @@ export async function checkImage(
   }
   reader.finish();
   if (sums.pageCount < header.commit) sums.set(header.commit, 0, 0);
-  if (sums.checksum() === header.postApply) return { header, sums };
+  const checksum = sums.checksum();
+  if (checksum === header.postApply || header.postApply === 0n) return { header, checksum, sums };
   throw new SluiceError('REPLICA_DIVERGED', `${name}: the snapshot does not have the checksum that it promises`);
 }
 

@@ -21,6 +21,19 @@ const APPLIER_PATIENCE_MS = 20_000;
 const APPLIER_RETRY_MS = 50;
 const COPY_BYTES = 1024 * 1024;
 
+/** A file that may lead on from the position. */
+interface Input {
+  readonly source: ByteSource;
+  /** Where the applier finds it, unless `append` says. */
+  readonly location: LtxLocation | undefined;
+  /** Puts it in the log; left out for what is there. */
+  readonly append: ((header: LtxHeader) => LtxLocation | undefined) | undefined;
+  /** The run of the primary that it is from. */
+  readonly origin: bigint;
+  /** From a store: see checkTransaction. */
+  readonly stored: boolean;
+}
+
 /** One database of a replica: checks what comes, logs it, has it applied, and only then counts it. One call at a time. */
 export class ReplicaDatabase {
   private tail: Promise<unknown> = Promise.resolve();
@@ -76,30 +89,45 @@ export class ReplicaDatabase {
 
   /** A transaction in memory, from this run of the primary. */
   receive(ltx: Uint8Array, run: bigint): Promise<Position> {
-    const append = () => this.append(ltx);
-    return this.inOrder(() => this.takeNext(bytesSource(ltx), { kind: 'bytes', bytes: ltx }, append, run));
+    return this.inOrder(() =>
+      this.takeNext({
+        source: bytesSource(ltx),
+        location: { kind: 'bytes', bytes: ltx },
+        append: () => this.append(ltx),
+        origin: run,
+        stored: false,
+      }),
+    );
   }
 
-  /** A transaction in a spool file. */
-  receiveFile(path: string, run: bigint): Promise<Position> {
+  /** A transaction in a spool file; with `stored` a file of a store, that may hold several. */
+  receiveFile(path: string, run: bigint, stored: boolean): Promise<Position> {
     return this.inOrder(() =>
-      withFile(path, (source) => this.takeNext(source, undefined, (header) => this.appendFile(header, source), run)),
+      withFile(path, (source) =>
+        this.takeNext({
+          source,
+          location: undefined,
+          append: (header) => this.appendFile(header, source),
+          origin: run,
+          stored,
+        }),
+      ),
     );
   }
 
   /** A whole image in a spool file, in the place of what is there. */
-  replace(path: string, reason: 'new' | 'behind' | 'diverged', run: bigint): Promise<Position> {
+  replace(path: string, reason: 'new' | 'behind' | 'diverged', run: bigint, stored: boolean): Promise<Position> {
     return this.inOrder(async () => {
       const { database } = this;
       const image = await withFile(path, (source, size) =>
-        checkImage(this.database.name, source).then((read) => ({ ...read, size })),
+        checkImage(this.database.name, source, stored).then((read) => ({ ...read, size })),
       );
       await this.giveWay(reason !== 'diverged' && this.isFrom(run) ? undefined : reason);
       await this.patiently(() =>
         this.applier.replace(database.name, { kind: 'file', path, offset: 0, size: image.size }),
       );
-      const { header, sums } = image;
-      const position = { txid: header.maxTxid, checksum: header.postApply };
+      const { header, sums, checksum } = image;
+      const position = { txid: header.maxTxid, checksum };
       database.sums = sums;
       database.log.cut(position.txid);
       database.advance({
@@ -154,7 +182,8 @@ export class ReplicaDatabase {
     const { database } = this;
     while (database.log.last > database.position.txid) {
       try {
-        await this.redoOne(database.position.txid + 1);
+        // One that holds several is there by the last of them, and nothing before it.
+        await this.redoOne(Math.max(database.position.txid + 1, database.log.first));
       } catch (error) {
         if (errorCode(error) === 'REPLICA_FAILED') throw error;
         database.log.cut(database.position.txid);
@@ -171,7 +200,8 @@ export class ReplicaDatabase {
     if (location === undefined || entry === undefined) throw gap(name, `transaction ${txid} is not in the log`);
     const { source, close } = entry.open();
     try {
-      await this.take(source, { kind: 'file', ...location }, undefined, 0n);
+      const input = { source, append: undefined, origin: 0n, stored: true };
+      await this.take({ ...input, location: { kind: 'file', ...location } });
     } finally {
       close();
     }
@@ -193,26 +223,21 @@ export class ReplicaDatabase {
   }
 
   /** What comes by the stream follows what is in the log, and may be its end. */
-  private async takeNext(...[source, location, append, run]: Parameters<ReplicaDatabase['take']>): Promise<Position> {
+  private async takeNext(input: Input): Promise<Position> {
     const { database } = this;
     if (database.log.last > database.position.txid && this.isKnown) {
       await this.redo();
-      const { maxTxid, postApply } = new LtxReader(source).header;
+      const { maxTxid, postApply } = new LtxReader(input.source).header;
       if (samePosition({ txid: maxTxid, checksum: postApply }, database.position)) return database.position;
     }
-    return this.take(source, location, append, run);
+    return this.take(input);
   }
 
-  private async take(
-    source: ByteSource,
-    location: LtxLocation | undefined,
-    append: ((header: LtxHeader) => LtxLocation | undefined) | undefined,
-    origin: bigint,
-  ): Promise<Position> {
+  private async take({ source, location, append, origin, stored }: Input): Promise<Position> {
     const { database } = this;
-    const checked = await checkTransaction(database, this.isKnown, source);
+    const checked = await checkTransaction(database, this.isKnown, source, stored);
     const { header } = checked;
-    const position = { txid: header.maxTxid, checksum: header.postApply };
+    const position = { txid: header.maxTxid, checksum: checked.checksum };
     if (database.position.txid === 0 && this.fileSize() > 0) await this.giveWay('unknown');
     try {
       const logged = append?.(header);
@@ -234,6 +259,8 @@ export class ReplicaDatabase {
       pages: header.commit < database.pageCount ? undefined : checked.pages,
       origin,
     });
+    // It was there to be applied again after a crash. As a transaction of its own nobody may take it.
+    if (header.minTxid !== header.maxTxid) database.forgetLog();
     database.problem = undefined;
     this.onApplied(database, checked.pages.length, source.size);
     return position;
@@ -246,7 +273,9 @@ export class ReplicaDatabase {
   }
 
   private appendFile(header: LtxHeader, source: ByteSource): LtxLocation {
-    const large = this.database.log.appendLarge(header.maxTxid);
+    const { log } = this.database;
+    if (header.minTxid !== header.maxTxid) log.cut(header.maxTxid - 1);
+    const large = log.appendLarge(header.maxTxid);
     const piece = Buffer.allocUnsafeSlow(Math.min(COPY_BYTES, source.size));
     for (let at = 0; at < source.size; ) {
       const read = source.read(piece, 0, piece.length, at);

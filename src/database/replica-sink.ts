@@ -14,7 +14,7 @@ import { ReplicaDatabase } from './replica-database.js';
 import { SetAsides } from './set-asides.js';
 import { MAX_SLOTS, type SharedState } from './shared.js';
 import type { Retention } from './transaction-log.js';
-import type { LargeReceiver, ReplicaSink, ReplicatedDatabase } from './types.js';
+import type { LargeReceiver, ReplicaSink, ReplicatedDatabase, Standing, StoreSink } from './types.js';
 import type { ToWorker } from './worker-messages.js';
 
 export interface ReplicaSinkOptions {
@@ -30,7 +30,7 @@ export interface ReplicaSinkOptions {
 }
 
 /** All databases of a replica, and what a stream does to them. Main thread. */
-export class ReplicaDatabases implements ReplicaSink {
+export class ReplicaDatabases implements ReplicaSink, StoreSink {
   /** Name by slot. */
   private readonly taken: (string | undefined)[] = [];
   private readonly byName = new Map<string, ReplicaDatabase>();
@@ -129,13 +129,34 @@ export class ReplicaDatabases implements ReplicaSink {
   receiveLarge(name: string): LargeReceiver {
     this.ensure(name);
     const { run } = this;
-    return this.spool((path) => this.ensure(name).receiveFile(path, run));
+    return this.spool((path) => this.ensure(name).receiveFile(path, run, false));
   }
 
   receiveSnapshot(name: string, reason: 'new' | 'behind' | 'diverged'): LargeReceiver {
     this.ensure(name);
     const { run } = this;
-    return this.spool((path) => this.ensure(name).replace(path, reason, run));
+    return this.spool((path) => this.ensure(name).replace(path, reason, run, false));
+  }
+
+  standing(name: string): Standing | undefined {
+    const replica = this.byName.get(name);
+    if (replica === undefined || !replica.database.live) return undefined;
+    const { position, state } = replica.database;
+    return { position, isKnown: replica.isKnown, isStray: state.stray, origin: state.origin };
+  }
+
+  confirm(name: string, position: Position, run: bigint): void {
+    this.byName.get(name)?.confirm(position, run);
+  }
+
+  receiveStored(name: string, run: bigint): LargeReceiver {
+    this.ensure(name);
+    return this.spool((path) => this.ensure(name).receiveFile(path, run, true));
+  }
+
+  receiveStoredSnapshot(name: string, reason: 'new' | 'behind' | 'diverged', run: bigint): LargeReceiver {
+    this.ensure(name);
+    return this.spool((path) => this.ensure(name).replace(path, reason, run, true));
   }
 
   async drop(name: string, position: Position): Promise<void> {

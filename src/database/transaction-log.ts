@@ -207,7 +207,7 @@ class Entry implements LogEntry {
   }
 
   get before() {
-    return { txid: this.txid - 1, checksum: this.header.preApply };
+    return { txid: this.header.minTxid - 1, checksum: this.header.preApply };
   }
 
   get after() {

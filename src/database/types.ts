@@ -122,6 +122,36 @@ export interface ReplicaSink {
   retain(names: ReadonlySet<string>): Promise<void>;
 }
 
+/** Where one database of a replica stands. */
+export interface Standing {
+  readonly position: Position;
+  /** False: what its files are is not known, and only a snapshot helps. */
+  readonly isKnown: boolean;
+  /** What a crash left in its files is of no position that it came to. */
+  readonly isStray: boolean;
+  /** The run that its position is from; 0n: not known. */
+  readonly origin: bigint;
+}
+
+/**
+ * What a replica does with the files of a store. As ReplicaSink, but each database has a run of its own: `run` tells one
+ * writer of its backup, in one time of writing, from all others; 0n: it is not known.
+ */
+export interface StoreSink {
+  positions(): ReadonlyMap<string, Position>;
+  /** Undefined: there is no such database. */
+  standing(name: string): Standing | undefined;
+  /** The run has this position in its history. */
+  confirm(name: string, position: Position, run: bigint): void;
+  /**
+   * A file that begins at or before the next transaction, and may hold several. Where it names no database checksum, that
+   * of the pages is taken. Rejects as `receive` does.
+   */
+  receiveStored(name: string, run: bigint): LargeReceiver;
+  /** As `receiveSnapshot`; where the file names no checksum, that of the pages is taken. */
+  receiveStoredSnapshot(name: string, reason: 'new' | 'behind' | 'diverged', run: bigint): LargeReceiver;
+}
+
 export interface LargeReceiver {
   /** Resolves when the next piece may come (back-pressure). */
   write(chunk: Uint8Array): Promise<void>;

@@ -45,6 +45,19 @@ export class Metrics {
   readonly #replicaLag = this.#gauge('sluice_replica_lag_seconds', 'Lag of a connected replica', ['replica']);
   readonly #backupTxid = this.#gauge('sluice_backup_txid', 'Last transaction that a store has', ['store', 'database']);
   readonly #backupLag = this.#gauge('sluice_backup_lag_seconds', 'Age of what a store misses', ['store', 'database']);
+  readonly #verifiedAt = this.#gauge(
+    'sluice_backup_verified_timestamp_seconds',
+    'When a backup was last restored on trial and found right, Unix time',
+    ['store', 'database'],
+  );
+  readonly #verifySeconds = this.#gauge('sluice_backup_verify_seconds', 'How long the last trial restore took', [
+    'store',
+    'database',
+  ]);
+  readonly #verifyOk = this.#gauge('sluice_backup_verify_ok', '1 if the last trial restore was right, else 0', [
+    'store',
+    'database',
+  ]);
   readonly #commitLag = new LagHistogram(
     'sluice_commit_to_replica_seconds',
     'From the commit on the primary to its visibility here',
@@ -79,6 +92,15 @@ export class Metrics {
   uploaded(store: string, bytes: number): void {
     this.#uploads.inc({ store: this.#labels.of('store', store) });
     this.#uploadedBytes.inc({ store: this.#labels.of('store', store) }, bytes);
+  }
+
+  /** A backup was restored on trial. */
+  verified(event: { store: string; database: string; ok: boolean; durationMs: number }): void {
+    const store = this.#labels.of('store', event.store);
+    const database = this.#labels.of('database', event.database);
+    this.#verifyOk.set({ store, database }, event.ok ? 1 : 0);
+    this.#verifySeconds.set({ store, database }, event.durationMs / 1000);
+    if (event.ok) this.#verifiedAt.set({ store, database }, Date.now() / 1000);
   }
 
   /** Something failed in `part`: `fuse`, `database`, `replication`, `apply`, `backup` or the like; never a text from outside. */

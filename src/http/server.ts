@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { formatListen, type HttpConfig, type ListenAddress } from '../config/index.js';
 import { errorCode, SluiceError } from '../errors.js';
-import type { NodeState, NodeStatus } from '../status.js';
+import type { BackupRequest, BackupRun, NodeState, NodeStatus } from '../status.js';
 import { healthOf } from './health.js';
 import type { Metrics } from './metrics.js';
 import { bearerMatches } from './token.js';
@@ -17,6 +17,8 @@ export interface HttpOptions {
   /** The node's state, for what is asked often; undefined until there is a node. */
   readonly state: () => NodeState | undefined;
   readonly status: () => Promise<NodeStatus | undefined>;
+  /** Stores all that is not stored yet; undefined until there is a node. Throws a SluiceError where that makes no sense. */
+  readonly backUp: (options: BackupRequest) => Promise<readonly BackupRun[] | undefined>;
   readonly log: { error(fields: object, message: string): void };
 }
 
@@ -34,23 +36,51 @@ interface Answer {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-const ROUTES: Readonly<Record<string, (options: HttpOptions) => Answer | Promise<Answer>>> = {
-  '/status': async ({ status }) => {
-    const found = await status();
-    return found === undefined ? refusal(503, 'starting') : json(200, found);
+interface Route {
+  readonly methods: readonly string[];
+  answer(options: HttpOptions, query: URLSearchParams): Answer | Promise<Answer>;
+}
+
+const READ = ['GET', 'HEAD'];
+
+const ROUTES: Readonly<Record<string, Route>> = {
+  '/status': {
+    methods: READ,
+    answer: async ({ status }) => {
+      const found = await status();
+      return found === undefined ? refusal(503, 'starting') : json(200, found);
+    },
   },
-  '/health': ({ state, config }) => {
-    const health = healthOf(state(), config.healthLagMs);
-    return json(health.status === 'ok' ? 200 : 503, health);
+  '/health': {
+    methods: READ,
+    answer: ({ state, config }) => {
+      const health = healthOf(state(), config.healthLagMs);
+      return json(health.status === 'ok' ? 200 : 503, health);
+    },
   },
-  '/metrics': async ({ metrics, state }) => ({
-    code: 200,
-    type: metrics.contentType,
-    body: await metrics.render(state()),
-  }),
+  '/metrics': {
+    methods: READ,
+    answer: async ({ metrics, state }) => ({
+      code: 200,
+      type: metrics.contentType,
+      body: await metrics.render(state()),
+    }),
+  },
+  '/backup': {
+    methods: ['POST'],
+    answer: async ({ backUp }, query) => {
+      try {
+        const stores = await backUp({ snapshot: query.get('snapshot') === 'true' });
+        return stores === undefined ? refusal(503, 'starting') : json(200, { stores });
+      } catch (error) {
+        if (error instanceof SluiceError) return refusal(409, error.message);
+        throw error;
+      }
+    },
+  },
 };
 
-/** Serves /status, /health and /metrics. SluiceError: `HTTP_LISTEN`. */
+/** Serves /status, /health, /metrics, and /backup. SluiceError: `HTTP_LISTEN`. */
 export async function startHttp(options: HttpOptions): Promise<HttpServer> {
   const { listen } = options.config;
   if (listen === null) return { address: null, close: async () => undefined };
@@ -103,13 +133,13 @@ function answer(options: HttpOptions, request: IncomingMessage): Answer | Promis
   if (token !== null && !bearerMatches(request.headers.authorization, token)) {
     return { ...refusal(401, 'a bearer token is needed'), headers: { 'www-authenticate': 'Bearer' } };
   }
-  const path = (request.url ?? '/').split('?', 1)[0]!;
+  const [path = '/', query = ''] = (request.url ?? '/').split('?', 2);
   const route = Object.hasOwn(ROUTES, path) ? ROUTES[path] : undefined;
   if (route === undefined) return refusal(404, `no such page; there are ${Object.keys(ROUTES).join(', ')}`);
-  if (request.method !== 'GET' && request.method !== 'HEAD') {
-    return { ...refusal(405, 'only GET and HEAD'), headers: { allow: 'GET, HEAD' } };
+  if (!route.methods.includes(request.method ?? '')) {
+    return { ...refusal(405, `only ${route.methods.join(' and ')}`), headers: { allow: route.methods.join(', ') } };
   }
-  return route(options);
+  return route.answer(options, new URLSearchParams(query));
 }
 
 function json(code: number, value: object): Answer {

@@ -181,7 +181,7 @@ class Keeper {
   async #startNode(node: NodeProcess): Promise<string | undefined> {
     let starting = true;
     try {
-      node.send({ kind: 'start', config: this.#config });
+      node.send({ kind: 'start', config: this.#config, served: this.#served });
       // Later a hastened stop is still a clean one for a node that serves.
       const killed = this.#stop.reached(HASTEN).then(() => (starting ? node.kill() : undefined));
       await Promise.race([this.#serve(node), killed]);

@@ -13,7 +13,12 @@ export interface FailureText {
  */
 export type ToNode =
   /** The same config for the first node and its successors, whatever happens to the file. */
-  | { readonly kind: 'start'; readonly config: Config }
+  | {
+      readonly kind: 'start';
+      readonly config: Config;
+      /** A node has served this mount before. Keepers of older versions do not say it. */
+      readonly served?: boolean;
+    }
   | { readonly kind: 'mounted'; readonly takeover: boolean }
   | { readonly kind: 'stop' }
   /** Another process is waiting: end, without a loss, and leave the mount to it. */

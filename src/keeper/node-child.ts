@@ -1,3 +1,4 @@
+import type { Config } from '../config/index.js';
 import { describeError, errorCode, SluiceError } from '../errors.js';
 import { Metrics, startHttp } from '../http/index.js';
 import { createLogger, type Logger } from '../log.js';
@@ -13,24 +14,31 @@ import { takeAway, unmountGently } from './unmount.js';
 /** How long the message of a failure may take to the keeper. */
 const SEND_LIMIT_MS = 1_000;
 
+/** What is done with the data folder before there is a mount. */
+export type PrepareNode = (options: {
+  readonly config: Config;
+  readonly served: boolean;
+  readonly log: Logger;
+}) => Promise<void>;
+
 /** The life of a node process, from the keeper's first message to its own end. Never resolves: it ends the process. */
-export async function runNode(startNode: StartNode): Promise<never> {
+export async function runNode(startNode: StartNode, prepare?: PrepareNode): Promise<never> {
   // The keeper says when to end; a signal to the whole group is for it and for the application.
   // SIGIO: somebody opened a file on which we had a lease.
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGIO'] as const)
     process.on(signal, () => undefined);
   process.on('uncaughtException', (error) => void die(error));
   try {
-    return await live(startNode);
+    return await live(startNode, prepare);
   } catch (error) {
     return die(error);
   }
 }
 
-async function live(startNode: StartNode): Promise<never> {
+async function live(startNode: StartNode, prepare: PrepareNode | undefined): Promise<never> {
   const inbox = new Inbox();
   send({ kind: 'loaded', version: VERSION });
-  const { config } = await inbox.require('start');
+  const { config, served = false } = await inbox.require('start');
   const lock = lockDataFolder(config.data);
   const log = await createLogger(config.log);
   const metrics = new Metrics();
@@ -40,8 +48,10 @@ async function live(startNode: StartNode): Promise<never> {
     metrics,
     state: () => node?.state(),
     status: async () => node?.status(),
+    backUp: async (request) => node?.backUp(request),
     log,
   });
+  await prepare?.({ config, served, log });
   send({ kind: 'locked' });
 
   const { takeover } = await inbox.require('mounted');

@@ -1,4 +1,5 @@
 import { startNode } from '../node.js';
+import { restoreOnStart } from '../restore-on-start.js';
 import { runNode } from './node-child.js';
 
-await runNode(startNode);
+await runNode(startNode, restoreOnStart);

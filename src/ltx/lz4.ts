@@ -153,12 +153,16 @@ function putLength(to: DataView, targetOffset: number, length: number): number {
   return at;
 }
 
+/** A block behind its size, as lz4-napi wants it; used again for each. */
+let prefixed = Buffer.allocUnsafeSlow(SIZE_PREFIX + blockBound(INPUT_MAX));
+
 /** Inflates the block from `start` to `end` to the start of `target`; throws if it does not make exactly `size` bytes. */
 export function inflateBlock(block: Uint8Array, start: number, end: number, target: Uint8Array, size: number): void {
-  const prefixed = Buffer.allocUnsafe(SIZE_PREFIX + end - start);
+  const length = SIZE_PREFIX + end - start;
+  if (length > prefixed.length) prefixed = Buffer.allocUnsafeSlow(length);
   prefixed.writeUInt32LE(size, 0);
   prefixed.set(block.subarray(start, end), SIZE_PREFIX);
-  take(lz4.uncompressSync(prefixed), target, size);
+  take(lz4.uncompressSync(prefixed.subarray(0, length)), target, size);
 }
 
 /** The same for a whole LZ4 frame. Measure its blocks before: memory goes up to 255 times its length. */

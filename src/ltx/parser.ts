@@ -2,7 +2,7 @@ import { Crc64, joinChecksum } from './crc64.js';
 import { LtxError } from './errors.js';
 import { decodeHeader, FLAG_NO_CHECKSUM, HEADER_SIZE, isSnapshot, type LtxHeader, lockPage } from './header.js';
 import { INDEX_ENTRY_MAX, INDEX_LENGTH_SIZE, putIndexEntry } from './index-section.js';
-import { type ChecksumHalves, pageChecksum } from './page-checksum.js';
+import { type ChecksumHalves, pageChecksumFrom, pageCrc } from './page-checksum.js';
 import { BLOCK_OFFSET, FLAG_SIZE, FRAME_HEADER_SIZE, frameSize, inflatePage, PageOrder } from './page-frame.js';
 import type { LtxSummary } from './summary.js';
 import { decodeTrailer, postApplyOf, TRAILER_CHECKED_SIZE, TRAILER_SIZE } from './trailer.js';
@@ -22,6 +22,8 @@ export class LtxParser {
   /** True after a `feed` that came to the end of a page; `pgno` says which. */
   pageReady = false;
   pgno = 0;
+  /** `pageCrc` of that page. */
+  readonly pageCrc: ChecksumHalves = { high: 0, low: 0 };
 
   private state: State = 'header';
   private need = HEADER_SIZE; // bytes that the next step wants to see at once
@@ -140,7 +142,8 @@ export class LtxParser {
     this.order.take(pgno);
     inflatePage(bytes, at, size, flags, this.target, pageSize);
     this.crc.update(bytes, at, at + (flags === FLAG_SIZE ? BLOCK_OFFSET : FRAME_HEADER_SIZE));
-    this.crc.update(this.target, 0, pageSize);
+    pageCrc(this.target, 0, pageSize, this.pageCrc);
+    this.crc.append(this.pageCrc.high, this.pageCrc.low, pageSize);
     if (this.sumsPages) this.addPageSum(pgno, pageSize);
     const entrySize = putIndexEntry(this.entry, 0, pgno, this.offset, size);
     this.indexWanted.update(this.entry, 0, entrySize);
@@ -153,7 +156,7 @@ export class LtxParser {
   }
 
   private addPageSum(pgno: number, pageSize: number): void {
-    pageChecksum(pgno, this.target, 0, pageSize, this.pageSum);
+    pageChecksumFrom(pgno, pageSize, this.pageCrc, this.pageSum);
     this.sumHigh ^= this.pageSum.high;
     this.sumLow ^= this.pageSum.low;
   }

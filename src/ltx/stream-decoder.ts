@@ -1,12 +1,13 @@
 import type { LtxHeader } from './header.js';
+import type { ChecksumHalves } from './page-checksum.js';
 import { LtxParser } from './parser.js';
 import type { LtxSummary } from './summary.js';
 
 /** What a stream decoder finds. A throw in here comes out of `push`. */
 export interface LtxStreamEvents {
   header?(header: LtxHeader): void;
-  /** `data` is one page, valid during the call only. The file checksum is known only at the end. */
-  page?(pgno: number, data: Uint8Array): void;
+  /** `data` is one page, `crc` its `pageCrc`; valid during the call only. The file checksum is known only at the end. */
+  page?(pgno: number, data: Uint8Array, crc: ChecksumHalves): void;
 }
 
 /** Takes an LTX file in chunks of any size and checks it as it comes, in bounded memory. */
@@ -27,7 +28,7 @@ export class LtxStreamDecoder {
     for (let at = 0; at < chunk.length; ) {
       const headerKnown = parser.header !== undefined;
       at = parser.feed(chunk, at, chunk.length);
-      if (parser.pageReady) events.page?.(parser.pgno, this.page);
+      if (parser.pageReady) events.page?.(parser.pgno, this.page, parser.pageCrc);
       if (!headerKnown && parser.header !== undefined) this.begin(parser.header);
     }
   }

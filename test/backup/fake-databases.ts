@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { copyFileSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import type {
@@ -33,18 +33,23 @@ export class FakeDatabase implements ReplicatedDatabase {
   /** The database file as it is at `position`. */
   image: Buffer = Buffer.alloc(0);
   snapshots = 0;
+  /** Page 1 says that the database is in WAL mode. */
+  saysWal = false;
   /** Thrown by the next snapshots, if set. */
   snapshotError: Error | undefined;
   private readonly sql: Database.Database;
-  private sums = new DatabaseSums(4096);
+  private sums: DatabaseSums;
 
   constructor(
     readonly name: string,
     folder: string,
     private readonly set: FakeDatabaseSet,
     pageSize = 4096,
+    copyOf?: string,
   ) {
     this.path = join(folder, `${name.replaceAll('/', '_')}.source`);
+    if (copyOf !== undefined) copyFileSync(copyOf, this.path);
+    this.sums = new DatabaseSums(pageSize);
     this.sql = new Database(this.path);
     this.sql.pragma(`page_size=${pageSize}`);
     this.sql.pragma('synchronous=OFF');
@@ -60,6 +65,21 @@ export class FakeDatabase implements ReplicatedDatabase {
 
   close(): void {
     this.sql.close();
+  }
+
+  /** The same database with the same history in another set: from here on they are two. */
+  copyTo(set: FakeDatabaseSet): FakeDatabase {
+    const copy = set.create(this.name, this.pageSize, this.path);
+    copy.position = this.position;
+    copy.positionTimeMs = this.positionTimeMs;
+    copy.pageSize = this.pageSize;
+    copy.pageCount = this.pageCount;
+    copy.image = this.image;
+    for (let txid = this.log.first; txid <= this.log.last; txid++) copy.log.push(this.log.get(txid)!);
+    copy.log.first = this.log.first;
+    copy.log.last = this.log.last;
+    for (const { pgno, data } of pagesOf(this.image, this.pageSize)) copy.sumPage(pgno, data);
+    return copy;
   }
 
   /** What an import does: the state changes, the log does not lead to it. */
@@ -89,6 +109,12 @@ export class FakeDatabase implements ReplicatedDatabase {
     };
   }
 
+  private sumPage(pgno: number, data: Uint8Array): void {
+    const sum: ChecksumHalves = { high: 0, low: 0 };
+    pageChecksum(pgno, data, 0, data.length, sum);
+    this.sums.set(pgno, sum.high, sum.low);
+  }
+
   private capture(): void {
     const entry = this.nextEntry();
     this.log.push(entry);
@@ -99,6 +125,7 @@ export class FakeDatabase implements ReplicatedDatabase {
   /** Moves on to what the file holds now. */
   private nextEntry(): LogEntry {
     const image = readFileSync(this.path);
+    if (this.saysWal) image.fill(2, 18, 20);
     const pageSize = image.readUInt16BE(16) === 1 ? 65536 : image.readUInt16BE(16);
     const first = this.position.txid === 0 || pageSize !== this.pageSize;
     if (first) this.sums = new DatabaseSums(pageSize);
@@ -107,11 +134,7 @@ export class FakeDatabase implements ReplicatedDatabase {
       const start = (pgno - 1) * pageSize;
       return start >= old.length || !old.subarray(start, start + pageSize).equals(data);
     });
-    const sum: ChecksumHalves = { high: 0, low: 0 };
-    for (const { pgno, data } of pages) {
-      pageChecksum(pgno, data, 0, pageSize, sum);
-      this.sums.set(pgno, sum.high, sum.low);
-    }
+    for (const { pgno, data } of pages) this.sumPage(pgno, data);
     const before = this.position;
     this.pageCount = image.length / pageSize;
     this.sums.truncate(this.pageCount);
@@ -196,8 +219,8 @@ export class FakeDatabaseSet implements DatabaseSet {
 
   constructor(private readonly folder: string) {}
 
-  create(name: string, pageSize?: number): FakeDatabase {
-    const db = new FakeDatabase(name, this.folder, this, pageSize);
+  create(name: string, pageSize?: number, copyOf?: string): FakeDatabase {
+    const db = new FakeDatabase(name, this.folder, this, pageSize, copyOf);
     this.databases.set(name, db);
     return db;
   }

@@ -1,12 +1,20 @@
 import { FaultProxy } from './fault-proxy.js';
-import { bucketPlace, newApp, type Place, type Scene } from './scenario.js';
+import { type BucketPlace, bucketPlace, newApp, type Scene } from './scenario.js';
 import { type Workbench, withWorkbench } from './workbench.js';
 
-const SHORT = { connectMs: 500, idleMs: 300, requestMs: 1000, attempts: 1 };
+const SHORT = {
+  connectMs: 2000,
+  idleMs: 1000,
+  requestMs: 3000,
+  attempts: 1,
+  throttleMinMs: 10,
+  throttleMaxMs: 40,
+  busyMs: 10,
+};
 
 export interface FaultyBucket {
   readonly bench: Workbench;
-  readonly place: Place;
+  readonly place: BucketPlace;
   readonly proxy: FaultProxy;
 }
 
@@ -34,6 +42,8 @@ export function withFaultyBucket(body: (bucket: FaultyBucket) => Promise<void>):
 }
 
 /** As `withApp`, and the place is a bucket behind a proxy. */
-export function withAppAndFaultyBucket(body: (scene: Scene & FaultyBucket) => Promise<void>): Promise<void> {
+export function withAppAndFaultyBucket(
+  body: (scene: FaultyBucket & Omit<Scene, 'place'>) => Promise<void>,
+): Promise<void> {
   return withFaultyBucket((bucket) => body({ ...bucket, ...newApp(bucket.bench) }));
 }

@@ -1,4 +1,5 @@
 import type { ListRange, NewStoreFile, Store, StoreBody, StoreRoot } from '../../src/backup/index.js';
+import type { SluiceError } from '../../src/errors.js';
 
 /** A store in which chosen requests wait until `release`. */
 export class HeldRoot implements StoreRoot {
@@ -41,12 +42,19 @@ export class HeldRoot implements StoreRoot {
       },
       listAll: () => store.listAll(),
       get: (file, range) => store.get(file, range),
-      delete: (file) => store.delete(file),
+      delete: (files) => store.delete(files),
+      setAside: (file) => store.setAside(file),
+      readManifest: (known) => store.readManifest(known),
+      writeManifest: (bytes, previous) => store.writeManifest(bytes, previous),
     };
   }
 
-  databaseNames(limit: number): Promise<string[]> {
-    return this.inner.databaseNames(limit);
+  databaseNames(limit: number, known?: ReadonlySet<string>): Promise<string[]> {
+    return this.inner.databaseNames(limit, known);
+  }
+
+  warning(): SluiceError | undefined {
+    return this.inner.warning();
   }
 
   close(): void {

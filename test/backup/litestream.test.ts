@@ -1,11 +1,11 @@
 import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readFileSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import Database from 'better-sqlite3';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { openStore, restore } from '../../src/backup/index.js';
+import { formatFileName, openStore, restore, verifyBackup } from '../../src/backup/index.js';
 import { requireTool } from '../tools.js';
 import { litestreamRestore, type Workbench, withWorkbench } from './workbench.js';
 
@@ -40,6 +40,16 @@ test('a store that Litestream wrote is restored as Litestream restores it', () =
     assert.equal(db.pragma('integrity_check'), [{ integrity_check: 'ok' }]);
     assert.is(db.prepare('select count(*) from t').pluck().get(), 300);
     db.close();
+
+    const store = openStore(written.url).database('');
+    const verified = await verifyBackup({ store });
+    assert.equal(verified.problems, []);
+    assert.is(verified.txid, result.txid);
+    assert.is(verified.unnamedFiles, verified.files, 'and so they were compared with each other');
+    const [first] = await store.listAll();
+    const path = join(bench.folder, 'store', 'ltx', String(first!.level), formatFileName(first!));
+    truncateSync(path, 200);
+    assert.is((await verifyBackup({ store })).problems[0]?.code, 'VERIFY_CORRUPT');
   }));
 
 test.run();

@@ -24,10 +24,10 @@ test('AWS, and no region: it says how to name one', () =>
   withWorkbench(async (bench) => {
     const ran = await restore(bench, 's3://bucket/app.db');
     assert.is(ran.code, 1);
-    assert.is(ran.stderr, `sluice: cannot list s3://bucket/app.db/: Region is missing. ${HINT}\n`);
+    assert.is(ran.stderr, `sluice: cannot read s3://bucket/app.db/manifest.json: Region is missing. ${HINT}\n`);
     const empty = await restore(bench, 's3://bucket/app.db', { AWS_REGION: '', AWS_ENDPOINT_URL: '' });
     assert.is(empty.code, 1);
-    assert.match(empty.stderr, /^sluice: cannot list s3:\/\/bucket\/app\.db\/: Region /);
+    assert.match(empty.stderr, /^sluice: cannot read s3:\/\/bucket\/app\.db\/manifest\.json: Region /);
     assert.match(empty.stderr, HINT);
   }));
 

@@ -301,7 +301,10 @@ test('a file that vanished after the listing: a new plan is made', () =>
       url: store.url,
       list: (range) => store.list(range),
       put: (file, body) => store.put(file, body),
-      delete: (file) => store.delete(file),
+      delete: (files) => store.delete(files),
+      setAside: (file) => store.setAside(file),
+      readManifest: async () => undefined,
+      writeManifest: (bytes, previous) => store.writeManifest(bytes, previous),
       get: (file, range) => store.get(file, range),
       async listAll() {
         listings++;

@@ -58,7 +58,7 @@ test('a store that lacks a file before its newest snapshot is gone on with', () 
     const store = place.open().database('app.db');
     const snapshot = await app.snapshot();
     await store.put({ level: 9, minTxid: 1, maxTxid: 8, timestampMs: 0 }, snapshot.chunks());
-    await store.delete({ level: 0, minTxid: 3, maxTxid: 5 });
+    await store.delete([{ level: 0, minTxid: 3, maxTxid: 5 }]);
     const { snapshots } = app;
     const backup = startBackup(bench, set, place);
     app.write(insert(10));
@@ -120,7 +120,7 @@ test('after an error only what may have come since is listed', () =>
   withFaultyBucket(async ({ bench, place, proxy }) => {
     const { app, set } = await filledStore(bench, place);
     const lists = (): string[] =>
-      proxy.requests.splice(0).flatMap((request) => {
+      proxy.takeRequests().flatMap((request) => {
         const url = new URL(request.slice(4), 'http://x');
         if (!url.searchParams.has('list-type')) return [];
         const after = url.searchParams.get('start-after') ?? '';

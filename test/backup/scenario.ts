@@ -25,13 +25,19 @@ export interface Place {
   readonly env: object;
   /** Where its objects are files. */
   readonly folder: string;
-  open(): StoreRoot;
+  /** With a key file: encrypted. */
+  open(keyFile?: string): StoreRoot;
+}
+
+export interface BucketPlace extends Place {
+  /** With other settings than the test's. */
+  openWith(options: S3Options): StoreRoot;
 }
 
 export function folderPlace(bench: Workbench): Place {
   const folder = join(bench.folder, 'store');
   const url = pathToFileURL(folder).href;
-  return { url, folder, env: {}, open: () => openStore(url) };
+  return { url, folder, env: {}, open: (keyFile) => openStore(url, {}, process.env, keyFile) };
 }
 
 /** Undefined if versitygw is not installed. With `endpoint`, requests go there, e.g. to a proxy. */
@@ -39,14 +45,16 @@ export async function bucketPlace(
   bench: Workbench,
   through?: (endpoint: string) => Promise<string>,
   limits?: S3Options['limits'],
-): Promise<Place | undefined> {
+): Promise<BucketPlace | undefined> {
   const gateway = await startGateway(bench.folder);
   if (gateway === undefined) return undefined;
   bench.onEnd(() => gateway.stop());
   const endpoint = through === undefined ? gateway.endpoint : await through(gateway.endpoint);
   const url = `s3://${gateway.bucket}/some/path?endpoint=${endpoint}&region=us-east-1&force-path-style=true`;
   const { credentials, env, folder } = gateway;
-  return { url, env, folder, open: () => openStore(url, { credentials, ...(limits !== undefined && { limits }) }) };
+  const openWith = (options: S3Options, keyFile?: string): StoreRoot =>
+    openStore(url, { credentials, ...options, limits: { ...limits, ...options.limits } }, process.env, keyFile);
+  return { url, env, folder, open: (keyFile) => openWith({}, keyFile), openWith };
 }
 
 export function newSet(bench: Workbench): FakeDatabaseSet {
@@ -62,7 +70,14 @@ export function startBackup(
   place: Place,
   more: Partial<BackupOptions> = {},
 ): Backup {
-  const options = { databases: set, store: place.open(), intervalMs: 20, log: new TestLog(), limits: RETRY_AT_ONCE };
+  const options = {
+    databases: set,
+    store: place.open(),
+    owner: 'node/1',
+    intervalMs: 20,
+    log: new TestLog(),
+    limits: RETRY_AT_ONCE,
+  };
   const backup = new Backup({ ...options, ...more });
   bench.onEnd(() => backup.stop());
   backup.start();
@@ -72,6 +87,21 @@ export function startBackup(
 export async function untilStored(backup: Backup, name: string, txid: number): Promise<void> {
   const stored = (): string | undefined => backup.status().databases.find((db) => db.name === name)?.txid;
   await until(`${name} is stored up to ${txid}`, () => stored() === formatTxid(txid));
+}
+
+/** The status shows that `app.db` cannot be stored, and why. */
+export async function untilFailing(backup: Backup, message: RegExp): Promise<void> {
+  const seen = new Set<string | null>();
+  const shows = (): boolean => {
+    const { lastError } = backup.status();
+    seen.add(lastError);
+    return message.test(lastError ?? '');
+  };
+  await until(`status shows ${message}`, shows).catch((error: unknown) => {
+    throw new Error(`${String(error)}, it showed ${[...seen].join('; ')}`);
+  });
+  assert.is(backup.problems()[0]?.code, 'BACKUP_FAILING');
+  assert.is(backup.problems()[0]?.subject, 'app.db');
 }
 
 /** The newest state in the store is the database as it is. */

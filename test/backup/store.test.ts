@@ -79,7 +79,7 @@ function contract(name: string, place: (bench: Workbench) => Promise<Place | und
       assert.equal(await list(store, 0, 8, 17), ['0:256-300', '2:1-2']);
       assert.equal(await list(store, 1, 8), ['2:1-2']);
       assert.equal(await list(store, 1, 9), ['2:1-2', '9:1-3']);
-      await store.delete(key(2, 1, 2));
+      await store.delete([key(2, 1, 2)]);
       assert.equal(keys(await store.listAll()), ['0:2-5 5', '0:2-16 16', '0:17-17 17', '0:256-300 300', '9:1-3 3']);
     }),
   );
@@ -145,17 +145,70 @@ function contract(name: string, place: (bench: Workbench) => Promise<Place | und
   );
 
   test(
-    `${name}: a file is replaced, deleted, missing`,
+    `${name}: a file is not replaced; deleted, missing`,
     withPlace(async (where) => {
       const store = where.open().database('app.db');
       const file = key(0, 2, 5);
       assert.is(await code(readAll(store.get(file), LIMIT)), 'STORE_NOT_FOUND');
       await put(store, file, bytes(5));
-      await put(store, file, bytes(6));
-      assert.equal(keys(await store.listAll()), ['0:2-5 6']);
-      await store.delete(file);
-      await store.delete(file);
+      assert.is(await code(put(store, file, bytes(6))), 'STORE_EXISTS');
+      assert.is(await code(put(store, file, inPieces(bytes(2 * PART_BYTES), PART_BYTES))), 'STORE_EXISTS');
+      assert.equal(keys(await store.listAll()), ['0:2-5 5']);
+      await store.delete([file]);
+      await store.delete([file]);
       assert.equal(keys(await store.listAll()), []);
+    }),
+  );
+
+  test(
+    `${name}: a file that is set aside is in no listing, and nothing of it is lost`,
+    withPlace(async (where) => {
+      const store = where.open().database('app.db');
+      await put(store, key(0, 2, 5), bytes(5));
+      await store.setAside(key(0, 2, 5));
+      await store.setAside(key(0, 2, 5));
+      assert.equal(await store.listAll(), []);
+      await put(store, key(0, 2, 5), bytes(6));
+      assert.equal(keys(await store.listAll()), ['0:2-5 6']);
+      const aside = filesBelow(where.folder, '').filter((path) => /set-aside\/.*\.ltx\.\d+$/.test(path));
+      assert.is(aside.length, 1);
+      assert.is(statSync(join(where.folder, aside[0]!)).size, 5);
+    }),
+  );
+
+  test(
+    `${name}: a manifest takes the place of the version that its writer knows, and of no other`,
+    withPlace(async (where) => {
+      const store = where.open().database('app.db');
+      assert.is(await store.readManifest(), undefined);
+      const first = await store.writeManifest(bytes(5), undefined);
+      assert.is(await code(store.writeManifest(bytes(6), undefined)), 'STORE_CONFLICT');
+      assert.is(await store.readManifest(first), 'same');
+      const second = await store.writeManifest(bytes(7), first);
+      assert.is(await code(store.writeManifest(bytes(8), first)), 'STORE_CONFLICT');
+      const read = await where.open().database('app.db').readManifest(first);
+      assert.ok(read !== undefined && read !== 'same');
+      assert.is(read.tag, second);
+      assert.equal(Buffer.from(read.bytes), Buffer.from(bytes(7)));
+      assert.equal(await store.listAll(), []);
+    }),
+  );
+
+  test(
+    `${name}: of many writers of a manifest at a time one succeeds`,
+    withPlace(async (where) => {
+      const store = where.open().database('app.db');
+      let tag: string | undefined;
+      for (let round = 0; round < 5; round++) {
+        const before = tag;
+        const outcomes = await Promise.allSettled(
+          Array.from({ length: 8 }, (_, i) => store.writeManifest(bytes(100 * round + i + 1), before)),
+        );
+        const tags = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []));
+        assert.is(tags.length, 1);
+        tag = tags[0];
+        assert.is(await store.readManifest(tag), 'same');
+      }
     }),
   );
 
@@ -208,7 +261,7 @@ test('folder: a listing in several windows', () =>
     names.splice(10, 0, '0:10-12');
     assert.equal(await list(store, 0), names);
     assert.is((await store.listAll()).length, 31);
-    await store.delete(key(0, 30, 30));
+    await store.delete([key(0, 30, 30)]);
     assert.equal(await list(store, 0, 9), names.slice(0, -1));
   }));
 
@@ -252,7 +305,9 @@ test("bucket: an object's metadata has its timestamp, as Litestream reads it", (
     for (const file of [key(0, 2, 5), key(9, 1, 5)]) {
       const Key = `some/path/app.db/${formatObjectKey(file)}`;
       const head = await client.send(new HeadObjectCommand({ Bucket: 'backups', Key }));
-      assert.equal(head.Metadata, { 'litestream-timestamp': '2023-11-14T22:13:20.123Z' });
+      const { 'sluice-upload': upload, ...others } = head.Metadata ?? {};
+      assert.equal(others, { 'litestream-timestamp': '2023-11-14T22:13:20.123Z' });
+      assert.match(upload ?? '', /^[0-9a-f]+$/);
     }
     client.destroy();
     assert.ok(readFileSync(inBucket(place, key(0, 2, 5))).equals(bytes(5)));

@@ -11,7 +11,7 @@ function position(txid: number): { txid: number; checksum: bigint } {
 }
 
 function stored(txid: number, snapshotTxid = 1, checksum = BigInt(txid), restorableTxid = txid): StoredState {
-  return { position: { txid, checksum }, snapshotTxid, restorableTxid };
+  return { position: { txid, checksum }, snapshotTxid, restorableTxid, foreign: false };
 }
 
 /** A log of `first` to `last`, every transaction of `size` bytes. */
@@ -75,5 +75,16 @@ test('a gap, and all is stored', () => assert.is(plan(database(1, 3), stored(3, 
 test('a gap in a store that is ahead', () => assert.is(plan(database(1, 3), stored(6, 1, 6n, 2)), 'ahead'));
 test('another history up to the same TXID', () => assert.is(plan(database(1, 6), stored(6, 2, 99n)), 'snapshot'));
 test('the same, as a snapshot', () => assert.is(plan(database(1, 6), stored(6, 6, 99n)), 'diverged'));
+
+test("another node's store is gone on with where this history has its position", () => {
+  assert.is(plan(database(1, 6), { ...stored(4), foreign: true }), '5 6');
+  assert.is(plan(database(1, 4), { ...stored(4), foreign: true }), 'idle');
+});
+test("another node's store is left alone otherwise", () => {
+  assert.is(plan(database(1, 6), { ...stored(4, 1, 99n), foreign: true }), 'diverged');
+  assert.is(plan(database(6, 9), { ...stored(4), foreign: true }), 'diverged');
+  assert.is(plan(database(1, 4), { ...stored(4, 1, 99n), foreign: true }), 'diverged');
+  assert.is(plan(database(1, 6), { ...stored(8), foreign: true }), 'ahead');
+});
 
 test.run();

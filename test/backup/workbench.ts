@@ -34,6 +34,10 @@ export async function withWorkbench(body: (bench: Workbench) => Promise<void>): 
 export class TestLog implements BackupLog {
   readonly lines: string[] = [];
 
+  debug(_fields: object, message: string): void {
+    this.lines.push(message);
+  }
+
   info(_fields: object, message: string): void {
     this.lines.push(message);
   }

@@ -24,7 +24,18 @@ function fakeNode(code: number, body: string, token?: string): Promise<string> {
   });
 }
 
-const SUB_COMMANDS = ['mount', 'upgrade', 'status', 'restore', 'ltx', 'config', 'doctor', 'version'];
+const SUB_COMMANDS = [
+  'mount',
+  'upgrade',
+  'status',
+  'restore',
+  'verify',
+  'backup',
+  'ltx',
+  'config',
+  'doctor',
+  'version',
+];
 
 const test = suite('cmd/sluice');
 
@@ -40,6 +51,8 @@ for (const words of [
   ['upgrade'],
   ['status'],
   ['restore'],
+  ['verify'],
+  ['backup', 'key'],
   ['ltx', 'dump'],
   ['ltx', 'verify'],
   ['config', 'check'],

@@ -27,6 +27,15 @@ function problems(yaml: string, env: Record<string, string> = {}): string[] {
 
 const test = suite('config/load');
 
+const DEFAULT_STORE = {
+  intervalMs: 1000,
+  levelsMs: [30_000, 300_000, 3_600_000],
+  snapshotMs: 86_400_000,
+  retain: { ageMs: 604_800_000, snapshots: 2, fineMs: 3_600_000 },
+  verifyMs: null,
+  keyFile: null,
+};
+
 test('without a file the defaults hold, relative to the working folder', () => {
   const empty = join(folder, 'empty');
   mkdirSync(empty);
@@ -41,8 +50,10 @@ test('without a file the defaults hold, relative to the working folder', () => {
       token: null,
       retain: { ageMs: 86_400_000, sizeBytes: 268_435_456 },
       heartbeatMs: 1000,
+      upstream: 'primary',
     },
     backup: [],
+    restore: 'never',
     log: { level: 'info', format: 'auto' },
     exec: null,
   });
@@ -60,9 +71,16 @@ data: /srv/data
 mount: { path: /srv/mnt, driver: raw, locks: kernel, wakeups: always, passthrough: off }
 http: { listen: "[::1]:8080", token: t1, healthLag: 500ms }
 lease: { type: static, role: replica, primary: "wss://p.example:20203", advertise: "ws://me:1" }
-replication: { listen: "off", token: t2, retain: { age: 1h, size: 1GiB }, heartbeat: 250ms }
+replication: { listen: "off", token: t2, retain: { age: 1h, size: 1GiB }, heartbeat: 250ms, upstream: store }
+restore: if-missing
 backup:
-  - { url: "file:///srv/backup", interval: 5s }
+  - url: file:///srv/backup
+    interval: 5s
+    levels: [1m, 1h]
+    snapshot: 12h
+    retain: { age: 30d, snapshots: 5, fine: 10m }
+    verify: 6h
+    encryption: { key: ./backup.key }
   - url: s3://bucket/path
     endpoint: http://127.0.0.1:7070
     region: eu-central-1
@@ -70,6 +88,9 @@ backup:
     accessKeyId: id
     secretAccessKey: secret
     profile: prod
+    sse: aws:kms
+    sseKeyId: some-key
+    caFile: ./ca.pem
 log: { level: debug, format: json }
 exec: [npm, start]
 `);
@@ -84,18 +105,31 @@ exec: [npm, start]
       token: 't2',
       retain: { ageMs: 3_600_000, sizeBytes: 2 ** 30 },
       heartbeatMs: 250,
+      upstream: 'store',
     },
+    restore: 'if-missing',
     backup: [
-      { url: 'file:///srv/backup', intervalMs: 5000 },
       {
+        url: 'file:///srv/backup',
+        intervalMs: 5000,
+        levelsMs: [60_000, 3_600_000],
+        snapshotMs: 43_200_000,
+        retain: { ageMs: 2_592_000_000, snapshots: 5, fineMs: 600_000 },
+        verifyMs: 21_600_000,
+        keyFile: join(folder, 'backup.key'),
+      },
+      {
+        ...DEFAULT_STORE,
         url: 's3://bucket/path',
-        intervalMs: 1000,
         endpoint: 'http://127.0.0.1:7070',
         region: 'eu-central-1',
         pathStyle: true,
         accessKeyId: 'id',
         secretAccessKey: 'secret',
         profile: 'prod',
+        sse: 'aws:kms',
+        sseKeyId: 'some-key',
+        caFile: join(folder, 'ca.pem'),
       },
     ],
     log: { level: 'debug', format: 'json' },
@@ -106,7 +140,7 @@ exec: [npm, start]
 test('short forms: a mount by its path, one backup without a list, a command as text', () => {
   const config = load('mount: ./m\nbackup: { url: ./b }\nexec: npm start && echo done\n');
   assert.is(config.mount.path, join(folder, 'm'));
-  assert.equal(config.backup, [{ url: `file://${join(folder, 'b')}`, intervalMs: 1000 }]);
+  assert.equal(config.backup, [{ ...DEFAULT_STORE, url: `file://${join(folder, 'b')}` }]);
   assert.equal(config.exec, ['/bin/sh', '-c', 'npm start && echo done']);
 });
 
@@ -157,7 +191,7 @@ const REFUSED: readonly (readonly [string, ...string[]])[] = [
   ],
   [
     'backup:\n- url: /b\n  key: x',
-    'sluice.yml:3:3: backup[0].key: unknown key; known here: url, interval, endpoint, region, pathStyle, accessKeyId, secretAccessKey, profile',
+    'sluice.yml:3:3: backup[0].key: unknown key; known here: url, interval, levels, snapshot, retain, verify, encryption, endpoint, region, pathStyle, accessKeyId, secretAccessKey, profile, sse, sseKeyId, caFile',
   ],
   ['mount: { locks: kernal }', 'sluice.yml:1:17: mount.locks: got "kernal"; want one of auto, kernel, sluice'],
   ['mount: { wakeups: true }', 'sluice.yml:1:19: mount.wakeups: got true; want one of auto, always, off'],

@@ -2,19 +2,25 @@ import { connect } from 'node:net';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { formatListen, type HttpConfig } from '../../src/config/index.js';
+import { SluiceError } from '../../src/errors.js';
 import { type HttpServer, Metrics, startHttp } from '../../src/http/index.js';
-import type { NodeStatus } from '../../src/status.js';
+import type { BackupRun, NodeStatus } from '../../src/status.js';
 import { PRIMARY } from './status-fixture.js';
 
 const servers: HttpServer[] = [];
 const LIMIT_MS = 5000;
 
-async function start(status: () => NodeStatus | undefined, config: Partial<HttpConfig> = {}): Promise<string> {
+async function start(
+  status: () => NodeStatus | undefined,
+  config: Partial<HttpConfig> = {},
+  backUp: () => Promise<readonly BackupRun[] | undefined> = async () => undefined,
+): Promise<string> {
   const server = await startHttp({
     config: { listen: { host: '127.0.0.1', port: 0 }, token: null, healthLagMs: 1000, ...config },
     metrics: new Metrics(),
     state: status,
     status: async () => status(),
+    backUp,
     log: { error: () => undefined },
   });
   servers.push(server);
@@ -45,6 +51,40 @@ test('before there is a node: 503 for status and health, metrics are there', asy
   assert.is((await get(`${url}/metrics`)).status, 200);
 });
 
+test('POST /backup stores what is not stored yet; a GET does nothing', async () => {
+  let asked = 0;
+  const run: BackupRun = { url: 'file:///b', lastUploadAt: null, lastError: null, databases: [], complete: true };
+  const url = await start(
+    () => PRIMARY,
+    {},
+    async () => {
+      asked++;
+      return [run];
+    },
+  );
+  const read = await get(`${url}/backup`);
+  assert.is(read.status, 405);
+  assert.is(read.headers.get('allow'), 'POST');
+  assert.is(asked, 0);
+  const answer = await get(`${url}/backup`, { method: 'POST' });
+  assert.is(answer.status, 200);
+  assert.equal(await answer.json(), { stores: [run] });
+  assert.is(asked, 1);
+});
+
+test('POST /backup where there is nothing to do it with', async () => {
+  const none = await start(() => PRIMARY);
+  assert.is((await get(`${none}/backup`, { method: 'POST' })).status, 503);
+  const refused = await start(
+    () => PRIMARY,
+    {},
+    () => Promise.reject(new SluiceError('BACKUP_NONE', 'no store')),
+  );
+  const answer = await get(`${refused}/backup`, { method: 'POST' });
+  assert.is(answer.status, 409);
+  assert.equal(await answer.json(), { error: 'no store' });
+});
+
 test('/health is 200 when fit', async () => {
   const response = await get(`${await start(() => PRIMARY)}/health`);
   assert.is(response.status, 200);
@@ -63,6 +103,7 @@ test('/health and /metrics, which are asked for often, do not look at the disk',
     metrics: new Metrics(),
     state: () => PRIMARY,
     status: () => Promise.reject(new Error('the disk was looked at')),
+    backUp: async () => undefined,
     log: { error: () => undefined },
   });
   servers.push(server);
@@ -145,6 +186,7 @@ test('off is no server; closing twice is fine; IPv6 works', async () => {
     metrics: new Metrics(),
     state: () => PRIMARY,
     status: async () => PRIMARY,
+    backUp: async () => undefined,
     log: { error: () => undefined },
   });
   assert.is(off.address, null);

@@ -51,6 +51,7 @@ await runNode(async ({ deviceFd, takeover, onAnswering, onReady }) => {
   return {
     state: () => PRIMARY,
     status: async () => PRIMARY,
+    backUp: async () => [],
     async drain() {
       note('drain');
       if (behaviour === 'hang') await new Promise(() => undefined);

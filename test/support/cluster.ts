@@ -72,6 +72,14 @@ export async function startReplica(primary: ClusterNode | string, options: NodeO
   return node;
 }
 
+/** Starts a replica that only reads its first store; resolves when it has caught up. */
+export async function startFedReplica(options: NodeOptions): Promise<ClusterNode> {
+  const own = { replication: { listen: 'off', upstream: 'store' }, lease: { type: 'static', role: 'replica' } };
+  const node = await makeNode('fed', options, own, '');
+  await node.start();
+  return node;
+}
+
 /** Starts a primary and a replica of it. `stopAll` ends them. */
 export async function startPair(options: NodeOptions = {}): Promise<{ primary: ClusterNode; replica: ClusterNode }> {
   const primary = await startPrimary(options);

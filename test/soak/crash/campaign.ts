@@ -35,6 +35,14 @@ const REST_LIMIT_MS = 60_000;
 const LOG_CHARS = 30_000;
 
 /** Kills whatever there is at random moments, and looks after each round whether anything was lost or left. */
+/** All that happens to a backup in a week, within seconds. */
+const UPKEEP = {
+  interval: '100ms',
+  levels: ['200ms', '1s', '4s'],
+  snapshot: '3s',
+  retain: { age: '4s', snapshots: 1, fine: '1s' },
+};
+
 export class Campaign {
   readonly #o: CampaignOptions;
   readonly #kills = new Map<Fault, number>();
@@ -69,7 +77,7 @@ export class Campaign {
     mkdirSync(backup, { recursive: true });
     this.#store = `file://${backup}`;
     const mount = { path: './mnt', locks: this.#o.locks };
-    this.#primary = await startPrimary({ mount, backup: this.#store });
+    this.#primary = await startPrimary({ mount, backup: { url: this.#store, ...UPKEEP } });
     this.#replica = await startReplica(this.#primary, { mount });
     await this.#atRest();
   }

@@ -1,0 +1,85 @@
+import type { DatabaseImage } from './database-image.js';
+import { DecodeThread } from './decode-thread.js';
+import type { OpenedFile } from './read-ahead.js';
+import type { StoreFile } from './store.js';
+
+/** Less than this is inflated on this thread: starting another one takes some 50 ms. */
+const THREAD_BYTES = 16 * 1024 * 1024;
+
+export interface ApplyHooks {
+  /** Sees each piece before it is decoded; what it throws ends the work. */
+  read(piece: Uint8Array): void;
+  /** Makes the error to throw of what went wrong with a file, or with how it fits the one before it. */
+  failed(error: unknown, file: StoreFile, previous: StoreFile | undefined): unknown;
+}
+
+/** Applies files to an image, in order. `opened` gives the same files as `files`. */
+export async function applyFiles(
+  opened: AsyncIterable<OpenedFile>,
+  files: readonly StoreFile[],
+  image: DatabaseImage,
+  hooks: ApplyHooks,
+): Promise<void> {
+  const totalBytes = files.reduce((sum, file) => sum + file.sizeBytes, 0);
+  if (totalBytes < THREAD_BYTES) await applyHere(opened, image, hooks);
+  else await applyByThread(opened, files, image, hooks);
+}
+
+async function applyHere(opened: AsyncIterable<OpenedFile>, image: DatabaseImage, hooks: ApplyHooks): Promise<void> {
+  let previous: StoreFile | undefined;
+  for await (const { file, pieces } of opened) {
+    try {
+      const writer = image.next(file);
+      for await (const piece of pieces) {
+        hooks.read(piece);
+        writer.push(piece);
+      }
+      await writer.end();
+    } catch (error) {
+      throw hooks.failed(error, file, previous);
+    }
+    previous = file;
+  }
+}
+
+/** Pages are inflated on another thread while this one reads what comes next, and writes. */
+async function applyByThread(
+  opened: AsyncIterable<OpenedFile>,
+  files: readonly StoreFile[],
+  image: DatabaseImage,
+  hooks: ApplyHooks,
+): Promise<void> {
+  const thread = new DecodeThread();
+  const failures: unknown[] = [];
+  const pushAll = async (): Promise<void> => {
+    for await (const { pieces } of opened) {
+      for await (const piece of pieces) {
+        if (failures.length > 0) return;
+        hooks.read(piece);
+        await thread.push(piece);
+      }
+      thread.pushEnd();
+    }
+  };
+  const takeAll = async (): Promise<void> => {
+    for (const [i, file] of files.entries()) {
+      try {
+        const postApply = await thread.take({
+          header: (header) => image.begin(file, header),
+          page: (pgno, page, crc) => image.writePage(pgno, page, crc),
+        });
+        await image.endFile(postApply);
+      } catch (error) {
+        throw hooks.failed(error, file, files[i - 1]);
+      }
+    }
+  };
+  const fail = async (error: unknown): Promise<void> => {
+    failures.push(error);
+    await thread.close();
+  };
+  await Promise.all([pushAll().catch(fail), takeAll().catch(fail)]);
+  await thread.close();
+  // What failed first ended the thread, and so the other one.
+  if (failures.length > 0) throw failures[0];
+}

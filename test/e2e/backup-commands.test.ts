@@ -1,0 +1,152 @@
+import { cpSync, existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import Sqlite from 'better-sqlite3';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { filesBelow } from '../backup/workbench.js';
+import { type Ran, runSluice } from '../cmd/run-sluice.js';
+import { contentChecksum, freshFolder, startPrimary, stopAll, waitFor } from '../support/cluster.js';
+
+/** `sluice backup`, and two primaries with one store, as a user meets them. */
+
+const test = suite('backup commands');
+test.after(stopAll);
+
+const LEVELS = ['200ms', '1s'];
+
+function backup(dir: string, ...args: string[]): Promise<Ran> {
+  return runSluice(['backup', ...args], dir);
+}
+
+function fill(path: string, rows: number): void {
+  const db = new Sqlite(path);
+  db.exec('create table if not exists t(x)');
+  const insert = db.prepare('insert into t values (randomblob(300))');
+  for (let i = 0; i < rows; i++) insert.run();
+  db.close();
+}
+
+test('now, status, list, prune', async () => {
+  const store = freshFolder('store');
+  const primary = await startPrimary({
+    backup: {
+      url: store,
+      interval: '50ms',
+      levels: LEVELS,
+      snapshot: '1s',
+      retain: { age: '2s', snapshots: 1, fine: '1s' },
+    },
+  });
+  fill(primary.path('app.db'), 50);
+  const now = await backup(primary.dir, 'now');
+  assert.is(now.code, 0, now.stderr);
+  assert.match(now.stdout, /everything is stored/);
+  const [ran] = JSON.parse((await backup(primary.dir, 'now', '--json')).stdout);
+  assert.is(ran.complete, true);
+  assert.is(ran.databases[0].txid, (await primary.status()).databases[0]!.txid);
+
+  const snapshots = () => filesBelow(join(store, 'app.db/ltx/9'), '.ltx');
+  fill(primary.path('app.db'), 5);
+  assert.is((await backup(primary.dir, 'now', '--snapshot')).code, 0);
+  const { txid } = (await primary.status()).databases[0]!;
+  assert.is(snapshots().at(-1), `0000000000000001-${txid}.ltx`);
+
+  for (let i = 0; i < 8; i++) {
+    fill(primary.path('app.db'), 5);
+    await new Promise((resolve) => setTimeout(resolve, 150));
+  }
+  await waitFor(
+    async () => filesBelow(join(store, 'app.db/ltx'), '.ltx').some((path) => path.startsWith('1/')),
+    20_000,
+    'files of level 1',
+  );
+  const status = JSON.parse((await backup(primary.dir, 'status', '--json')).stdout);
+  assert.is(status.length, 1);
+  assert.is(status[0].database, 'app.db');
+  assert.is(status[0].hasGap, false);
+  assert.match((await backup(primary.dir, 'status')).stdout, /DATABASE +NEWEST +AGE(.|\n)*app\.db/);
+
+  const source = `file://${store}/app.db`;
+  const list = await backup(primary.dir, 'list', source);
+  assert.match(list.stdout, /SNAPSHOT +TIME +SIZE/);
+  assert.match(list.stdout, /LEVEL +FILES +SIZE/);
+  assert.match(list.stdout, /writer +[0-9a-f]{16}\//);
+  assert.ok(JSON.parse((await backup(primary.dir, 'list', '--json', source)).stdout).snapshots.length >= 1);
+  assert.match((await backup(primary.dir, 'list', `file://${store}/none.db`)).stdout, /no backup here/);
+
+  await primary.stop();
+  const before = filesBelow(store, '.ltx');
+  const dry = await backup(primary.dir, 'prune', '--dry-run', '--json');
+  assert.is(dry.code, 0, dry.stderr);
+  assert.equal(filesBelow(store, '.ltx'), before, 'a dry run removes nothing');
+  const wanted = JSON.parse(dry.stdout)[0].removed.length;
+  const pruned = await backup(primary.dir, 'prune');
+  assert.match(pruned.stdout, new RegExp(`${wanted} files.*removed`));
+  assert.is(filesBelow(store, '.ltx').length, before.length - wanted);
+  const restored = join(freshFolder('restored'), 'app.db');
+  const restore = await runSluice(['restore', '-o', restored, source], primary.dir);
+  assert.is(restore.code, 0, restore.stderr);
+  assert.is(contentChecksum(restored), contentChecksum(primary.backing('app.db')));
+});
+
+test('what is asked of nobody: no node, no store, a replica', async () => {
+  const dir = freshFolder('empty');
+  const none = await backup(dir, 'now', '--url', 'http://127.0.0.1:9');
+  assert.is(none.code, 1);
+  assert.match(none.stderr, /no node answers at 127\.0\.0\.1:9/);
+  assert.match((await backup(dir, 'status')).stderr, /the config names no store/);
+  const primary = await startPrimary();
+  assert.match((await backup(primary.dir, 'now')).stderr, /this node has no store to back up to/);
+  await primary.stop();
+});
+
+test('two primaries on one store: the one that wrote last goes on; the other says so, and keeps what is nowhere else', async () => {
+  const store = freshFolder('store');
+  const first = await startPrimary({ backup: { url: store, interval: '50ms', levels: LEVELS } });
+  fill(first.path('app.db'), 20);
+  await first.stop();
+  // As from an image of the machine, but for the node's own name.
+  const dir = freshFolder('second');
+  mkdirSync(join(dir, 'data'), { recursive: true });
+  cpSync(first.data, join(dir, 'data'), { recursive: true });
+  rmSync(join(dir, 'data/node.json'));
+  const second = await startPrimary({ dir, backup: { url: store, interval: '50ms', levels: LEVELS } });
+  await first.start();
+  const stored = (await first.status()).databases[0]!.txid;
+  await waitFor(
+    async () => (await first.status()).backups[0]!.databases[0]?.txid === stored,
+    20_000,
+    'the first knows what the store holds',
+  );
+  fill(second.path('app.db'), 5);
+  assert.is((await backup(second.dir, 'now')).code, 0);
+  fill(first.path('app.db'), 7);
+  await waitFor(
+    async () => (await first.status()).problems.some((problem) => problem.code === 'STORE_FENCED'),
+    20_000,
+    'the first says that it has lost the store',
+  );
+  const fenced = (): string[] =>
+    !existsSync(join(first.data, 'set-aside'))
+      ? []
+      : readdirSync(join(first.data, 'set-aside')).filter((name) => name.endsWith('-fenced'));
+  await waitFor(async () => fenced().length > 0, 10_000, 'its tail is set aside');
+  const aside = fenced();
+  assert.is(aside.length, 1);
+  const tail = filesBelow(join(first.data, 'set-aside', aside[0]!), '.ltx');
+  assert.ok(tail.length >= 1 && tail.length <= 7, `${tail.length} transactions`);
+  const now = await backup(first.dir, 'now');
+  assert.is(now.code, 1);
+  assert.match(now.stderr, /another primary .* has taken over the backup of app\.db/);
+
+  fill(second.path('app.db'), 5);
+  assert.is((await backup(second.dir, 'now')).code, 0);
+  const restored = join(freshFolder('restored'), 'app.db');
+  const restore = await runSluice(['restore', '-o', restored, `file://${store}/app.db`], dir);
+  assert.is(restore.code, 0, restore.stderr);
+  assert.is(contentChecksum(restored), contentChecksum(second.backing('app.db')));
+  await first.stop();
+  await second.stop();
+});
+
+test.run();
