@@ -3,21 +3,25 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, release, tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { libfuseDriver } from '../src/fuse/index.js';
+import { benchBackupCost, benchCompaction, benchLoss } from './backup.js';
 import { benchCommits, DRIVER_VARIANTS, RAW_VARIANTS } from './commits.js';
 import { benchMixed, benchVisibility } from './replicas.js';
 import { benchRequests } from './requests.js';
+import { benchRestore } from './restore.js';
 import { benchSharers } from './sharers.js';
 import { benchPrograms } from './sqlite-programs.js';
 import { megabytes } from './stats.js';
-import { benchMemory, benchRestore } from './storage.js';
+import { benchMemory } from './storage.js';
 
 const COUNT = 5000;
 const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 3);
 const DRIVER_COUNT = 1000;
 const MIXED_SECONDS = 5;
 const SHARED_OPERATIONS = 5000;
-const RESTORE_MEGABYTES = 200;
+const RESTORE_MEGABYTES = (process.env.BENCH_RESTORE_MEGABYTES ?? '1000').split(' ').map(Number);
 const MEMORY_MEGABYTES = 1024;
+const LOSS_RUNS = 50;
+const COMPACTION_MEGABYTES = [1000, 5000];
 
 const parts: Record<string, { title: string; run: (root: string) => Promise<string> }> = {
   commits: { title: 'Commits and point reads', run: (root) => benchCommits(root, COUNT, ROUNDS, RAW_VARIANTS) },
@@ -28,6 +32,9 @@ const parts: Record<string, { title: string; run: (root: string) => Promise<stri
   programs: { title: 'SQLite’s own programs', run: (root) => benchPrograms(root, ROUNDS) },
   requests: { title: 'Requests', run: (root) => benchRequests(root) },
   restore: { title: 'Restore', run: (root) => benchRestore(root, RESTORE_MEGABYTES, ROUNDS) },
+  backup: { title: 'Commits with a backup', run: (root) => benchBackupCost(root, COUNT, 2 * ROUNDS) },
+  loss: { title: 'What is lost with the machine', run: (root) => benchLoss(root, LOSS_RUNS) },
+  compaction: { title: 'Memory of a merge', run: (root) => benchCompaction(root, COMPACTION_MEGABYTES) },
   memory: { title: 'Memory', run: (root) => benchMemory(root, MEMORY_MEGABYTES) },
 };
 
