@@ -4,10 +4,7 @@ import { Slices } from './slices.js';
 import type { Store, StoreFile } from './store.js';
 import { StorePages } from './store-pages.js';
 
-/**
- * What is read of all inputs together, and of one of them, at a time. A process that merges has some 50 MB more with ranges of
- * 128 KiB, and 120 MB with 1 MiB: what was read is not collected at once. In a bucket each is a request.
- */
+/** What is read of all inputs together, and of one of them, at a time. In a bucket each is a request. */
 const READ_BYTES = 4 * 1024 * 1024;
 const MIN_RANGE_BYTES = 32 * 1024;
 const MAX_RANGE_BYTES = 128 * 1024;

@@ -78,7 +78,7 @@ export class EncryptedStore extends WrappedStore {
     const known = this.headers.get(formatObjectKey(file));
     let began = false;
     try {
-      for await (const piece of this.read(file, range, first)) {
+      for await (const piece of this.readSegments(file, range, first)) {
         began = true;
         yield piece;
       }
@@ -86,7 +86,7 @@ export class EncryptedStore extends WrappedStore {
       // A file that took the place of one that was deleted has another header.
       const mayBeOld = error instanceof LtxError && known !== undefined && first > 0 && !began;
       if (!mayBeOld || Buffer.compare(await this.readHeader(file), known) === 0) throw this.explain(error, file);
-      yield* this.read(file, range, first);
+      yield* this.readSegments(file, range, first);
     }
   }
 
@@ -107,7 +107,11 @@ export class EncryptedStore extends WrappedStore {
   }
 
   /** Reads the segments that a range lies in, and gives of them what was asked for. */
-  private async *read(file: FileKey, range: ByteRange, first: number): AsyncGenerator<Uint8Array, void, undefined> {
+  private async *readSegments(
+    file: FileKey,
+    range: ByteRange,
+    first: number,
+  ): AsyncGenerator<Uint8Array, void, undefined> {
     const { offsetBytes, lengthBytes } = range;
     const end = lengthBytes === undefined ? undefined : offsetBytes + lengthBytes;
     const window = new Window(first * SEGMENT_BYTES, offsetBytes, end);

@@ -157,6 +157,24 @@ export class FileStore implements Store {
     }
   }
 
+  async read(file: FileKey, offsetBytes: number, target: Uint8Array): Promise<number> {
+    const path = join(this.path, formatFilePath(file));
+    try {
+      const handle = await open(path, 'r');
+      try {
+        for (let filled = 0; ; ) {
+          const { bytesRead } = await handle.read(target, filled, target.length - filled, offsetBytes + filled);
+          filled += bytesRead;
+          if (bytesRead === 0 || filled === target.length) return filled;
+        }
+      } finally {
+        await handle.close();
+      }
+    } catch (error) {
+      throw storeError(error, `cannot read ${path}`, file);
+    }
+  }
+
   async delete(files: readonly FileKey[]): Promise<void> {
     for (const file of files) {
       const path = join(this.path, formatFilePath(file));

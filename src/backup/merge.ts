@@ -74,13 +74,13 @@ export function readEntryHeader(entry: LogEntry): LtxHeader {
   }
 }
 
-/** A transaction's bytes as they are, in pieces of at most 1 MiB. */
+/** A transaction's bytes as they are, in pieces of at most 1 MiB, each valid until the next is asked for. */
 export async function* readEntry(entry: LogEntry): AsyncGenerator<Uint8Array, void, undefined> {
   const { source, close } = entry.open();
   try {
+    const piece = Buffer.allocUnsafeSlow(Math.min(READ_BYTES, source.size));
     for (let at = 0; at < source.size; at += READ_BYTES) {
-      const piece = new Uint8Array(Math.min(READ_BYTES, source.size - at));
-      yield piece.subarray(0, source.read(piece, 0, piece.length, at));
+      yield piece.subarray(0, source.read(piece, 0, Math.min(READ_BYTES, source.size - at), at));
     }
   } finally {
     close();

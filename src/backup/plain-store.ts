@@ -25,6 +25,12 @@ export class PlainStore extends WrappedStore {
     if (start !== undefined && start.length > 0) yield start;
   }
 
+  override async read(file: FileKey, offsetBytes: number, target: Uint8Array): Promise<number> {
+    const filled = await this.inner.read(file, offsetBytes, target);
+    if (offsetBytes === 0 && isEncrypted(target.subarray(0, filled))) throw this.noKey(describeFile(file));
+    return filled;
+  }
+
   override async readManifest(known?: string): Promise<StoredManifest | 'same' | undefined> {
     const found = await this.inner.readManifest(known);
     if (found !== undefined && found !== 'same' && isEncrypted(found.bytes)) throw this.noKey('manifest');

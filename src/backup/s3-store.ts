@@ -18,6 +18,7 @@ import {
   type ByteRange,
   type ListRange,
   type NewStoreFile,
+  readInto,
   STORE_CHUNK_BYTES,
   type Store,
   type StoreBody,
@@ -138,6 +139,10 @@ export class S3Store implements Store {
       sizeEstimateBytes: file.sizeEstimateBytes,
     };
     await uploadObject(this.connection, upload, body);
+  }
+
+  read(file: FileKey, offsetBytes: number, target: Uint8Array): Promise<number> {
+    return readInto(this.get(file, { offsetBytes, lengthBytes: target.length }), target);
   }
 
   async *get(file: FileKey, range?: ByteRange): AsyncGenerator<Uint8Array, void, undefined> {

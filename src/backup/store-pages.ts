@@ -1,5 +1,5 @@
 import { LtxError, type LtxHeader, LtxParser, type MergeInput } from '../ltx/index.js';
-import { readAll, type Store, type StoreFile } from './store.js';
+import type { Store, StoreFile } from './store.js';
 
 const NOTHING = new Uint8Array(0);
 
@@ -80,18 +80,27 @@ export class StorePages implements MergeInput {
   }
 }
 
-/** A file's ranges in order, one read ahead. */
+/**
+ * A file's ranges in order, one read ahead, into two buffers by turns: new ones for each range pile up, since they live long
+ * enough to be collected with the old objects only, and a thread that merges makes hardly any of these.
+ */
 class Ranges {
   private offset = 0;
   private ahead: Promise<Uint8Array> | undefined;
+  private free: Uint8Array;
+  private other: Uint8Array;
 
   constructor(
     private readonly store: Store,
     private readonly file: StoreFile,
-    private readonly rangeBytes: number,
-  ) {}
+    rangeBytes: number,
+  ) {
+    const sizeBytes = Math.min(rangeBytes, file.sizeBytes + 1);
+    this.free = Buffer.allocUnsafeSlow(sizeBytes);
+    this.other = Buffer.allocUnsafeSlow(sizeBytes);
+  }
 
-  /** Empty at the end. */
+  /** Empty at the end. Valid until the next is asked for. */
   async next(): Promise<Uint8Array> {
     const bytes = await (this.ahead ?? this.read());
     this.ahead = this.offset < this.file.sizeBytes ? this.read() : Promise.resolve(NOTHING);
@@ -103,9 +112,12 @@ class Ranges {
     await this.ahead?.catch(() => undefined);
   }
 
-  private read(): Promise<Uint8Array> {
-    const range = { offsetBytes: this.offset, lengthBytes: this.rangeBytes };
-    this.offset += this.rangeBytes;
-    return readAll(this.store.get(this.file, range), this.rangeBytes);
+  private async read(): Promise<Uint8Array> {
+    const target = this.free;
+    this.free = this.other;
+    this.other = target;
+    const offset = this.offset;
+    this.offset += target.length;
+    return target.subarray(0, await this.store.read(this.file, offset, target));
   }
 }

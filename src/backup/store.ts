@@ -64,6 +64,8 @@ export interface Store {
   put(file: NewStoreFile, body: StoreBody): Promise<void>;
   /** The file's bytes in pieces of at most 1 MiB; each piece is the caller's to keep. */
   get(file: FileKey, range?: ByteRange): AsyncIterable<Uint8Array>;
+  /** Fills `target` with the file's bytes from there on; returns how many there were: fewer only at the file's end. */
+  read(file: FileKey, offsetBytes: number, target: Uint8Array): Promise<number>;
   /** No error for those that are not there. */
   delete(files: readonly FileKey[]): Promise<void>;
   /** Takes a file out of the chain, to a name that no restore looks at; nothing is lost. No error if it is not there. */
@@ -124,4 +126,17 @@ export async function readAll(pieces: AsyncIterable<Uint8Array>, limitBytes: num
     offset += part.length;
   }
   return all;
+}
+
+/** `Store.read` by way of `get`, with a range of the target's length. */
+export async function readInto(pieces: AsyncIterable<Uint8Array>, target: Uint8Array): Promise<number> {
+  let filled = 0;
+  for await (const piece of pieces) {
+    if (piece.length > target.length - filled) {
+      throw new SluiceError('STORE_FAILED', `the store sent more than ${target.length} bytes`);
+    }
+    target.set(piece, filled);
+    filled += piece.length;
+  }
+  return filled;
 }

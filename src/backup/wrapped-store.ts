@@ -1,14 +1,15 @@
 import type { SluiceError } from '../errors.js';
 import type { FileKey } from './file-names.js';
-import type {
-  ByteRange,
-  ListRange,
-  NewStoreFile,
-  Store,
-  StoreBody,
-  StoredManifest,
-  StoreFile,
-  StoreRoot,
+import {
+  type ByteRange,
+  type ListRange,
+  type NewStoreFile,
+  readInto,
+  type Store,
+  type StoreBody,
+  type StoredManifest,
+  type StoreFile,
+  type StoreRoot,
 } from './store.js';
 
 /** A store before another one, to which it passes everything on as it is. For those that change some of it. */
@@ -33,6 +34,11 @@ export class WrappedStore implements Store {
 
   get(file: FileKey, range?: ByteRange): AsyncIterable<Uint8Array> {
     return this.inner.get(file, range);
+  }
+
+  /** By way of `get`, so that what changes that changes this. */
+  read(file: FileKey, offsetBytes: number, target: Uint8Array): Promise<number> {
+    return readInto(this.get(file, { offsetBytes, lengthBytes: target.length }), target);
   }
 
   delete(files: readonly FileKey[]): Promise<void> {

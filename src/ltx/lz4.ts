@@ -1,4 +1,4 @@
-import lz4 from 'lz4-napi';
+import { createRequire } from 'node:module';
 
 /*
  * LZ4 blocks, after the format's description (lz4_Block_format.md): sequences of
@@ -11,6 +11,9 @@ import lz4 from 'lz4-napi';
  * garbage collector takes more time than the compression, and at other moments. For inflating it is three times faster
  * than what can be done here, and its buffers are soon gone.
  */
+
+/** Not by `import`: for that each thread would load a parser of CommonJS, which takes 9 MB. */
+const lz4 = createRequire(import.meta.url)('lz4-napi') as typeof import('lz4-napi');
 
 const MIN_MATCH = 4;
 /** The last match begins at least this far from the end. */

@@ -5,6 +5,7 @@ import { describeError, errorCode } from '../errors.js';
 import { formatTxid, type Position } from '../ltx/index.js';
 import type { ReplicaStatus } from '../status.js';
 import { backoffMs } from './backoff.js';
+import { giveEnvelope } from './chunk-pool.js';
 import { isDatabaseName } from './fields.js';
 import { Window } from './follower-state.js';
 import { type FollowerContext, forgetPlans, newStream, type Stream } from './follower-stream.js';
@@ -278,7 +279,10 @@ export class Follower {
       return 0;
     }
     const cost = piece.body.length + MESSAGE_COST_BYTES;
-    this.send(stream, piece.envelope, cost, outgoing.kind === 'transaction' ? 'log' : 'snapshot');
+    const { envelope } = piece;
+    this.send(stream, envelope, cost, outgoing.kind === 'transaction' ? 'log' : 'snapshot', (error) => {
+      if (error == null) giveEnvelope(envelope);
+    });
     return cost;
   }
 
@@ -316,9 +320,16 @@ export class Follower {
     this.turns.remove(stream);
   }
 
-  private send(stream: Stream, envelope: Buffer, cost: number, kind: 'live' | 'log' | 'snapshot'): void {
+  /** `onSent`: the socket does not need the envelope any more. */
+  private send(
+    stream: Stream,
+    envelope: Buffer,
+    cost: number,
+    kind: 'live' | 'log' | 'snapshot',
+    onSent?: (error?: Error | null) => void,
+  ): void {
     stream.flow.took(cost, this.window, this.context.now());
-    this.ws.send(envelope);
+    this.ws.send(envelope, onSent);
     this.context.hooks.sent?.(cost - MESSAGE_COST_BYTES, kind);
   }
 

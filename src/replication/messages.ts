@@ -1,6 +1,7 @@
 import { Packr } from 'msgpackr';
 import { describeError, SluiceError } from '../errors.js';
 import type { Position, Txid } from '../ltx/index.js';
+import { takeEnvelope } from './chunk-pool.js';
 import { Fields } from './fields.js';
 import {
   CHUNK_BYTES,
@@ -117,21 +118,26 @@ export function encodeMessage(message: Message): Buffer {
 
 /** A `transaction`. The only copy of the LTX bytes that sending makes, shared by all replicas. */
 export function encodeTransaction(name: string, ltx: Uint8Array): Buffer {
-  const { envelope, body } = withBody('transaction', name, ltx.length);
+  const { envelope, body } = withBody('transaction', name, ltx.length, Buffer.allocUnsafeSlow);
   body.set(ltx);
   return envelope;
 }
 
-/** A `large-chunk` whose bytes are still to be written into `body`. */
+/** A `large-chunk` whose bytes are still to be written into `body`. Its envelope may go to `giveEnvelope` when it was sent. */
 export function chunkEnvelope(name: string, length: number): { envelope: Buffer; body: Buffer } {
-  return withBody('large-chunk', name, length);
+  return withBody('large-chunk', name, length, takeEnvelope);
 }
 
 /** `[version, type, name, bytes]`: msgpackr packs all but the bytes, the array's count (low bits of byte 0) goes up by one. */
-function withBody(type: MessageType, name: string, length: number): { envelope: Buffer; body: Buffer } {
+function withBody(
+  type: MessageType,
+  name: string,
+  length: number,
+  allocate: (sizeBytes: number) => Buffer,
+): { envelope: Buffer; body: Buffer } {
   const head = packr.pack([PROTOCOL_VERSION, TYPE_NUMBERS.get(type), name]);
   const bodyAt = head.length + BIN32_HEAD_BYTES;
-  const envelope = Buffer.allocUnsafeSlow(bodyAt + length);
+  const envelope = allocate(bodyAt + length);
   envelope.set(head);
   envelope[0]! += 1;
   envelope[head.length] = BIN32;

@@ -22,6 +22,10 @@ export function countRequests(store: Store): CountedStore {
       requests.get++;
       return store.get(file, range);
     },
+    read(file, offsetBytes, target) {
+      requests.get++;
+      return store.read(file, offsetBytes, target);
+    },
     readManifest(known) {
       requests.manifest++;
       return store.readManifest(known);

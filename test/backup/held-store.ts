@@ -42,6 +42,7 @@ export class HeldRoot implements StoreRoot {
       },
       listAll: () => store.listAll(),
       get: (file, range) => store.get(file, range),
+      read: (file, offsetBytes, target) => store.read(file, offsetBytes, target),
       delete: (files) => store.delete(files),
       setAside: (file) => store.setAside(file),
       readManifest: (known) => store.readManifest(known),

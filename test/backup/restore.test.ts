@@ -306,6 +306,7 @@ test('a file that vanished after the listing: a new plan is made', () =>
       readManifest: async () => undefined,
       writeManifest: (bytes, previous) => store.writeManifest(bytes, previous),
       get: (file, range) => store.get(file, range),
+      read: (file, offsetBytes, target) => store.read(file, offsetBytes, target),
       async listAll() {
         listings++;
         const files = await store.listAll();

@@ -141,6 +141,13 @@ function contract(name: string, place: (bench: Workbench) => Promise<Place | und
       assert.ok((await part(all.length - 3, 10)).equals(all.subarray(-3)));
       assert.is((await part(all.length)).length, 0);
       assert.is((await part(7, 0)).length, 0);
+      const target = Buffer.alloc(70_000);
+      assert.is(await store.read(key(0, 1, 1), 100, target), target.length);
+      assert.ok(target.equals(all.subarray(100, 100 + target.length)));
+      assert.is(await store.read(key(0, 1, 1), all.length - 3, target), 3);
+      assert.ok(target.subarray(0, 3).equals(all.subarray(-3)));
+      assert.is(await store.read(key(0, 1, 1), all.length, target), 0);
+      assert.is(await store.read(key(0, 1, 1), 7, new Uint8Array(0)), 0);
     }),
   );
 
@@ -150,6 +157,7 @@ function contract(name: string, place: (bench: Workbench) => Promise<Place | und
       const store = where.open().database('app.db');
       const file = key(0, 2, 5);
       assert.is(await code(readAll(store.get(file), LIMIT)), 'STORE_NOT_FOUND');
+      assert.is(await code(store.read(file, 0, new Uint8Array(9))), 'STORE_NOT_FOUND');
       await put(store, file, bytes(5));
       assert.is(await code(put(store, file, bytes(6))), 'STORE_EXISTS');
       assert.is(await code(put(store, file, inPieces(bytes(2 * PART_BYTES), PART_BYTES))), 'STORE_EXISTS');

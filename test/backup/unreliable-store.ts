@@ -10,6 +10,7 @@ import {
   type StoreFile,
   type StoreRoot,
 } from '../../src/backup/index.js';
+import { readInto } from '../../src/backup/store.js';
 import { SluiceError } from '../../src/errors.js';
 
 /** What goes wrong: each a chance between 0 and 1 for each request. */
@@ -152,6 +153,10 @@ class UnreliableStore implements Store {
       root.note(what);
       this.recent = [...this.recent, keyOf(file)].slice(-RECENT_FILES);
     });
+  }
+
+  read(file: FileKey, offsetBytes: number, target: Uint8Array): Promise<number> {
+    return readInto(this.get(file, { offsetBytes, lengthBytes: target.length }), target);
   }
 
   async *get(file: FileKey, range?: ByteRange): AsyncGenerator<Uint8Array, void, undefined> {
