@@ -47,7 +47,7 @@ for (const count of [2, 7, 64]) {
     withWorkbench(async (bench) => {
       const { store, folder, files, newest } = await storeTransactions(bench.folder, count);
       assert.ok(
-        files.every(({ sizeBytes }) => sizeBytes > 10 * 128 * 1024),
+        files.every(({ sizeBytes }) => sizeBytes > 3 * 128 * 1024),
         'each has many ranges',
       );
       const merged = await compact(store, files, 1);

@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -103,6 +103,10 @@ test('a backup that is damaged is a problem until it is right again', () =>
 test('what SQLite finds malformed is a problem though all checksums are right', () =>
   withScene(async (scene) => {
     const store = scene.place.open().database('app.db');
+    // Beside a manifest, what it does not name would be left out.
+    for (const name of filesBelow(join(scene.place.folder, 'app.db'), '.json')) {
+      rmSync(join(scene.place.folder, 'app.db', name));
+    }
     const [snapshot] = filesBelow(join(scene.place.folder, 'app.db/ltx/9'), '.ltx');
     const bytes = readFileSync(join(scene.place.folder, 'app.db/ltx/9', snapshot!));
     const malformed = rewrite(bytes, (_, pages) => ({
