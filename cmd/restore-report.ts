@@ -69,7 +69,9 @@ function choiceLines({ exact, nextTxid, time, leftOut }: Chosen): string[] {
   const lines: string[] = [];
   if (!exact) {
     const next = nextTxid === undefined ? '' : `; the next one there is ${formatTxid(nextTxid)}`;
-    lines.push(`the backup does not have the TXID asked for by itself: this is the nearest before it${next}`);
+    lines.push(
+      `the backup does not have the TXID asked for by itself: this is the nearest before it${next} (on the node's machine, --data FOLDER finds it if it is still in the log)`,
+    );
   }
   if (time !== undefined) {
     const { state, next, clockWentBack } = time;

@@ -22,6 +22,7 @@ Examples:
   sluice restore -o /tmp/app.db s3://bucket/app/app.db
   sluice restore --timestamp "2 hours ago" -o before.db file://./backup/app.db
   sluice restore --txid 2a --dry-run file://./backup/app.db
+  sluice restore --txid 2a --data ./data -o at-2a.db file://./backup/app.db
   sluice restore --fork before.db --timestamp "10 minutes ago" s3://bucket/app.db
   sluice restore --follow -o copy.db s3://bucket/app.db
   sluice restore --verify full --to-stdout s3://bucket/app.db | gzip > app.db.gz
@@ -40,6 +41,7 @@ interface Options extends StoreOptions {
   readonly parallel?: number;
   readonly follow?: boolean;
   readonly fork?: string;
+  readonly data?: string;
   readonly config?: string;
   readonly interval?: number;
   readonly force?: boolean;
@@ -69,6 +71,12 @@ export function registerRestore(program: Command): void {
       new Option('--verify <how>', "run SQLite's quick_check or integrity_check first").choices(['quick', 'full']),
     )
     .option('--dry-run', 'say which files would be read, and stop')
+    .addOption(
+      new Option(
+        '--data <folder>',
+        "a node's data folder: each transaction in its log can be restored, also one that the backup has merged with others",
+      ).conflicts(['follow']),
+    )
     .option('--parallel <n>', 'requests under way at a time (default: 8)', parseParallel)
     .addOption(
       new Option('--follow', 'keep the file as the backup is, for those who read it, until Ctrl-C').conflicts([
@@ -103,7 +111,7 @@ async function run(source: string, options: Options): Promise<void> {
   process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
   const root = await openSource(source, options);
   try {
-    const store = root.database('');
+    const store = await withLog(root.database(''), source, options.data);
     if (options.dryRun === true) await showPlan(store, options);
     else if (options.fork !== undefined) await fork(store, options.fork, options, abort.signal);
     else if (options.follow === true) await follow(store, output, options, abort.signal);
@@ -115,6 +123,27 @@ async function run(source: string, options: Options): Promise<void> {
     root.close();
     process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
   }
+}
+
+/** The store, and with it the log of the database of a node that has the end of the address for its name. */
+async function withLog(store: Store, source: string, data: string | undefined): Promise<Store> {
+  if (data === undefined) return store;
+  const [{ LoggedStore, parseStoreUrl }, { viewLog }] = await Promise.all([
+    import('../src/backup/index.js'),
+    import('../src/database/index.js'),
+  ]);
+  const parts = parseStoreUrl(source)
+    .path.split('/')
+    .filter((part) => part !== '');
+  for (let from = 0; from < parts.length; from++) {
+    const log = viewLog(data, parts.slice(from).join('/'));
+    if (log !== undefined) return LoggedStore.open(store, log);
+  }
+  throw new SluiceError(
+    'RESTORE_DATA',
+    `${data} has no database ${parts.at(-1) ?? ''}`,
+    "Name the folder that is data: in the node's sluice.yml",
+  );
 }
 
 async function follow(store: Store, output: string, options: Options, signal: AbortSignal): Promise<void> {

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { constants, createReadStream } from 'node:fs';
-import { copyFile, type FileHandle, mkdir, open, rename, rm, unlink, utimes } from 'node:fs/promises';
+import { copyFile, type FileHandle, mkdir, open, rename, rm, utimes } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { describeError, errorCode, SluiceError } from '../errors.js';
 import { syncPath } from '../sync-path.js';
@@ -14,7 +14,7 @@ import {
   LEVEL_SNAPSHOT,
   parseFileName,
 } from './file-names.js';
-import { makeFolder, openFolder, readFolder, statIfThere } from './folders.js';
+import { makeFolder, openFolder, readFolder, removeAbandoned, statIfThere } from './folders.js';
 import { type LinkOptions, linkOrRename } from './link.js';
 import {
   type ByteRange,
@@ -97,6 +97,8 @@ export class FileStore implements Store {
   private readonly manifest: FileManifest;
   /** Levels whose folder exists and was made durable by this process, and was cleared of abandoned files. */
   private readonly preparedLevels = new Set<number>();
+  /** The same of the database's own folder, where its manifest is. */
+  private isPrepared = false;
 
   constructor(
     readonly url: string,
@@ -201,7 +203,11 @@ export class FileStore implements Store {
 
   writeManifest(bytes: Uint8Array, previous: string | undefined): Promise<string> {
     return this.attempt(`write the manifest in ${this.path}`, async () => {
-      await makeFolder(this.path);
+      if (!this.isPrepared) {
+        await makeFolder(this.path);
+        await removeAbandoned(this.path, TEMPORARY_SUFFIX, this.abandonedMs);
+        this.isPrepared = true;
+      }
       return this.manifest.write(bytes, previous);
     });
   }
@@ -238,11 +244,7 @@ export class FileStore implements Store {
   private async prepareLevel(level: number, folder: string): Promise<void> {
     if (this.preparedLevels.has(level)) return;
     await makeFolder(folder);
-    for (const entry of await readFolder(folder)) {
-      if (!entry.name.endsWith(TEMPORARY_SUFFIX)) continue;
-      const info = await statIfThere(join(folder, entry.name));
-      if (info !== undefined && Date.now() - info.ctimeMs >= this.abandonedMs) await unlink(join(folder, entry.name));
-    }
+    await removeAbandoned(folder, TEMPORARY_SUFFIX, this.abandonedMs);
     this.preparedLevels.add(level);
   }
 
@@ -251,6 +253,7 @@ export class FileStore implements Store {
       return await action();
     } catch (error) {
       this.preparedLevels.clear();
+      this.isPrepared = false;
       throw storeError(error, `cannot ${what}`, undefined);
     }
   }

@@ -1,6 +1,6 @@
 import type { Dir, Dirent } from 'node:fs';
-import { mkdir, opendir, readdir, stat } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { mkdir, opendir, readdir, rm, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { errorCode } from '../errors.js';
 import { syncPath } from '../sync-path.js';
 
@@ -59,5 +59,15 @@ export async function statIfThere(
   } catch (error) {
     if (errorCode(error) === 'ENOENT') return undefined;
     throw error;
+  }
+}
+
+/** Removes files of this ending that nobody has written to for so long: a process that died left them. */
+export async function removeAbandoned(folder: string, suffix: string, ageMs: number): Promise<void> {
+  for (const entry of await readFolder(folder)) {
+    if (!entry.name.endsWith(suffix)) continue;
+    const path = join(folder, entry.name);
+    const info = await statIfThere(path);
+    if (info !== undefined && Date.now() - info.ctimeMs >= ageMs) await rm(path, { force: true });
   }
 }

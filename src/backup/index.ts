@@ -5,6 +5,7 @@ export { type CheckMode, checkDatabase } from './database-check.js';
 export { type FileKey, formatFileName, LEVEL_INCREMENT, LEVEL_SNAPSHOT, parseFileName } from './file-names.js';
 export { type Inventory, type LevelInventory, takeInventory } from './inventory.js';
 export { type BackupKey, createKeyFile, readKeyFile } from './key-file.js';
+export { LoggedStore } from './logged-store.js';
 export { decodeManifest, encodeManifest, type Manifest, type ManifestFile } from './manifest.js';
 export {
   findNewest,

@@ -50,7 +50,7 @@ export class DataFolder {
 
   /** The folder of one database's state; made if needed. Long or odd names are shortened to a hash. */
   metaOf(name: string): string {
-    const folder = join(this.meta, folderOf(name));
+    const folder = join(this.meta, folderInMeta(name));
     if (readName(folder) !== name) {
       mkdirSync(folder, { recursive: true });
       // A folder whose own name says it all needs no waiting for the disk: see `knownNames`.
@@ -71,7 +71,7 @@ export class DataFolder {
       const folder = join(this.meta, entry.name);
       try {
         const written = readName(folder);
-        const name = written !== undefined && folderOf(written) === entry.name ? written : nameOf(entry.name);
+        const name = written !== undefined && folderInMeta(written) === entry.name ? written : nameOf(entry.name);
         checkName(name);
         names.push(name);
       } catch (error) {
@@ -130,8 +130,8 @@ function readName(folder: string): string | undefined {
   }
 }
 
-/** Of a database's folder below `meta`. */
-function folderOf(name: string): string {
+/** The name of a database's folder below `meta`. */
+export function folderInMeta(name: string): string {
   const encoded = encodeURIComponent(name);
   if (!isShortened(name)) return encoded;
   const hash = createHash('sha256').update(name).digest('hex').slice(0, 32);
@@ -145,7 +145,7 @@ function isShortened(name: string): boolean {
 /** The name whose folder this is. Throws if it is a shortened one, or no database's. */
 function nameOf(folder: string): string {
   const name = decodeURIComponent(folder);
-  if (SHORTENED.test(folder) || folderOf(name) !== folder)
+  if (SHORTENED.test(folder) || folderInMeta(name) !== folder)
     throw new SluiceError('DATA_FORMAT', `${folder} is not the folder of ${name}`);
   return name;
 }

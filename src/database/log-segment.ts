@@ -30,7 +30,7 @@ export class LogSegment {
     readonly path: string,
     readonly firstTxid: number,
     readonly createdMs: number,
-    flags: 'r+' | 'w+',
+    flags: 'r' | 'r+' | 'w+',
   ) {
     this.descriptor = openSync(path, flags);
   }
@@ -53,6 +53,13 @@ export class LogSegment {
     if (verify === 'all') segment.keepSound();
     if (fstatSync(segment.fd).size > segment.size) ftruncateSync(segment.fd, segment.size);
     return Object.assign(segment, { createdMs: fstatSync(segment.fd).mtimeMs });
+  }
+
+  /** Finds the records of one that somebody else may be writing, and changes nothing. */
+  static view(path: string, firstTxid: number): LogSegment {
+    const segment = new LogSegment(path, firstTxid, 0, 'r');
+    segment.scan();
+    return segment;
   }
 
   get count(): number {

@@ -16,7 +16,8 @@ import type { LogEntry, TransactionLog } from './types.js';
 /** A segment is closed and the next begun at this size. */
 const SEGMENT_SIZE = 16 * 1024 * 1024;
 const SUFFIX = '.log';
-const SEGMENT_NAME = /^[0-9a-f]{16}\.log$/;
+/** The first TXID, then `.log`. */
+export const SEGMENT_NAME = /^[0-9a-f]{16}\.log$/;
 
 export interface Retention {
   readonly ageMs: number;

@@ -1,8 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Worker } from 'node:worker_threads';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { compact } from '../../src/backup/compaction.js';
+import { CompactionThread } from '../../src/backup/compaction-thread.js';
 import { openStore, type Store, type StoreFile } from '../../src/backup/index.js';
 import { encodeLtx, type LtxPage } from '../../src/ltx/index.js';
 import { fixture, headerOf, makePages, readAll, upTo } from '../ltx/support.js';
@@ -78,6 +80,18 @@ test('files of a few bytes: ranges are larger than they are', () =>
     await store.put({ level: 0, minTxid: 4, maxTxid: 4, timestampMs: 0 }, second);
     const merged = await compact(store, await store.listAll(), 1);
     assert.equal([merged.minTxid, merged.maxTxid], [3, 4]);
+  }));
+
+test('the thread that merges ends in the middle: that is an error, and the next merge has another thread', () =>
+  withWorkbench(async (bench) => {
+    const { store, files } = await storeTransactions(bench.folder, 64);
+    const thread = new CompactionThread({ url: `file://${bench.folder}` });
+    bench.onEnd(() => thread.close());
+    const merging = thread.compact('app.db', files, 1);
+    void (thread as unknown as { worker: Worker }).worker.terminate();
+    assert.is(await merging.catch((error) => error.code), 'STORE_FAILED');
+    assert.is((await thread.compact('app.db', files, 1)).maxTxid, 65);
+    assert.is((await store.listAll()).length, 65);
   }));
 
 function makeNext(): Uint8Array {

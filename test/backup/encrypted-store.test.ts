@@ -227,6 +227,24 @@ for (const [kind, open] of [
     }));
 }
 
+test('a damaged manifest: restores go by the listing, the backup goes on and writes it anew', () =>
+  withWorkbench(async (bench) => {
+    const plain = folderPlace(bench);
+    const place = encrypted(plain, newKey(bench));
+    const { set, app } = await filledStore(bench, place);
+    const folder = join(plain.folder, 'app.db');
+    const [manifest = ''] = filesBelow(folder, '.json');
+    const bytes = readFileSync(join(folder, manifest));
+    writeFileSync(join(folder, manifest), bytes.fill(0, 100, 120));
+    await expectRestored(bench, place, app);
+    app.write(insert(10));
+    await untilStored(startBackup(bench, set, place), 'app.db', app.position.txid);
+    await expectRestored(bench, place, app);
+    const found = await place.open().database('app.db').readManifest();
+    assert.ok(found !== undefined && found !== 'same');
+    assert.is(decodeManifest(found.bytes).position.txid, app.position.txid);
+  }));
+
 test('a key for a backup that is not encrypted: nothing is read, nothing is written', () =>
   withWorkbench(async (bench) => {
     const plain = folderPlace(bench);

@@ -294,6 +294,12 @@ test('folder: what a dead process left is removed, when it is old', () =>
     await put(root.database('app.db'), key(0, 7, 7), bytes(5));
     assert.not(existsSync(`${path}.0a.tmp`));
     assert.is(readdirSync(dirname(path)).length, 3);
+    const manifest = join(place.folder, 'app.db/manifest.0a1b2c3d.tmp');
+    writeFileSync(manifest, 'half');
+    const tag = await place.open().database('app.db').writeManifest(bytes(5), undefined);
+    assert.ok(existsSync(manifest));
+    await root.database('app.db').writeManifest(bytes(6), tag);
+    assert.not(existsSync(manifest));
   }));
 
 test("bucket: an object's metadata has its timestamp, as Litestream reads it", () =>

@@ -5,7 +5,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { filesBelow } from '../backup/workbench.js';
 import { type Ran, runSluice } from '../cmd/run-sluice.js';
-import { contentChecksum, freshFolder, startPrimary, stopAll, waitFor } from '../support/cluster.js';
+import { contentChecksum, freshFolder, startPrimary, stopAll, txidOf, waitFor } from '../support/cluster.js';
 
 /** `sluice backup`, and two primaries with one store, as a user meets them. */
 
@@ -147,6 +147,48 @@ test('two primaries on one store: the one that wrote last goes on; the other say
   assert.is(contentChecksum(restored), contentChecksum(second.backing('app.db')));
   await first.stop();
   await second.stop();
+});
+
+test('a transaction that was stored with others comes from the log of the node that runs', async () => {
+  const store = freshFolder('store');
+  const primary = await startPrimary({ backup: { url: store, interval: '1h' } });
+  mkdirSync(primary.path('tenants'));
+  const name = 'tenants/7.db';
+  fill(primary.path(name), 0);
+  const first = await primary.position(name);
+  const db = new Sqlite(primary.path(name));
+  const startTxid = txidOf(first!);
+  const logged = (count: number) =>
+    waitFor(async () => txidOf((await primary.position(name))!) === startTxid + count, 20_000, `${count} commits`);
+  for (let i = 1; i <= 12; i++) db.exec(`insert into t values (${i})`);
+  await logged(12);
+  assert.is((await backup(primary.dir, 'now')).code, 0);
+  db.exec('insert into t values (13)'); // is in the log only
+  db.close();
+  await logged(13);
+  const source = `file://${store}/${name}`;
+  const output = join(freshFolder('restored'), 'x.db');
+  const restoreAt = (txid: number, ...more: string[]) =>
+    runSluice(
+      ['restore', '--json', '--force', '-o', output, '--txid', txid.toString(16), ...more, source],
+      primary.dir,
+    );
+  const wanted = startTxid + 5;
+  const nearest = await restoreAt(wanted);
+  assert.is(nearest.code, 0, nearest.stderr);
+  assert.is(JSON.parse(nearest.stdout).exact, false);
+  for (const txid of [wanted, wanted + 3, startTxid + 13]) {
+    const ran = await restoreAt(txid, '--data', join(primary.dir, 'data'));
+    assert.is(ran.code, 0, ran.stderr);
+    const result = JSON.parse(ran.stdout);
+    assert.equal([result.exact, Number.parseInt(result.txid, 16)], [true, txid]);
+    const restored = new Sqlite(output, { readonly: true });
+    assert.is(restored.prepare('select max(x) from t').pluck().get(), txid - startTxid);
+    restored.close();
+  }
+  const none = await restoreAt(wanted, '--data', freshFolder('empty'));
+  assert.match(none.stderr, /RESTORE_DATA|has no database 7\.db/);
+  assert.is.not(none.code, 0);
 });
 
 test.run();
