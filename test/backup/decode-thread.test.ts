@@ -6,8 +6,9 @@ import * as assert from 'uvu/assert';
 import { DecodeThread } from '../../src/backup/decode-thread.js';
 import { formatFilePath } from '../../src/backup/file-names.js';
 import { type FileKey, type RestoreProgress, restore, type Store } from '../../src/backup/index.js';
-import { errorCode, type SluiceError } from '../../src/errors.js';
+import { errorCode } from '../../src/errors.js';
 import { encodeLtx, type LtxHeader, pageCrc } from '../../src/ltx/index.js';
+import { failure } from './failure.js';
 import type { FakeDatabase } from './fake-databases.js';
 import { CREATE, folderPlace, newSet, startBackup } from './scenario.js';
 import { withWorkbench } from './workbench.js';
@@ -190,14 +191,5 @@ test('a large restore: it is right, names what is damaged, can be stopped, and l
     assert.is((await failure(restore({ store, output, signal: abort.signal, onProgress }))).code, 'RESTORE_ABORTED');
     assert.equal(readdirSync(join(output, '..')), []);
   }));
-
-async function failure(action: Promise<unknown>): Promise<SluiceError> {
-  try {
-    await action;
-  } catch (error) {
-    return error as SluiceError;
-  }
-  throw new Error('it did not fail');
-}
 
 test.run();

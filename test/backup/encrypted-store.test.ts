@@ -30,6 +30,7 @@ import { WrappedStore } from '../../src/backup/wrapped-store.js';
 import type { SluiceError } from '../../src/errors.js';
 import { runSluice } from '../cmd/run-sluice.js';
 import { until } from '../support/until.js';
+import { failure } from './failure.js';
 import {
   bucketPlace,
   expectRestored,
@@ -55,15 +56,6 @@ function bytes(size: number): Buffer {
 
 function key(level: number, minTxid: number, maxTxid: number): FileKey {
   return { level, minTxid, maxTxid };
-}
-
-async function failure(action: Promise<unknown>): Promise<SluiceError> {
-  try {
-    await action;
-  } catch (error) {
-    return error as SluiceError;
-  }
-  throw new Error('it did not fail');
 }
 
 function newKey(bench: Workbench, name = 'backup.key'): string {

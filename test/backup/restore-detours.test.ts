@@ -5,8 +5,8 @@ import * as assert from 'uvu/assert';
 import { formatFilePath } from '../../src/backup/file-names.js';
 import { encodeManifest, type FileKey, restore, type Store } from '../../src/backup/index.js';
 import { Detours } from '../../src/backup/restore-way.js';
-import type { SluiceError } from '../../src/errors.js';
 import { bytesSource, compactLtx, type Position } from '../../src/ltx/index.js';
+import { failure } from './failure.js';
 import type { FakeDatabase } from './fake-databases.js';
 import { filledStore, folderPlace } from './scenario.js';
 import { filesBelow, withWorkbench } from './workbench.js';
@@ -74,15 +74,6 @@ function flip(path: string): void {
   const bytes = readFileSync(path);
   bytes[bytes.length >> 1]! ^= 0x10;
   writeFileSync(path, bytes);
-}
-
-async function failure(action: Promise<unknown>): Promise<SluiceError> {
-  try {
-    await action;
-  } catch (error) {
-    return error as SluiceError;
-  }
-  throw new Error('it did not fail');
 }
 
 test('a damaged compaction: by the files that it was made of, and it says so', () =>

@@ -14,8 +14,8 @@ import { dirname, join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { formatFileName, type RestoreProgress, restore, type Store } from '../../src/backup/index.js';
-import type { SluiceError } from '../../src/errors.js';
 import { CHECKSUM_FLAG, encodeLtx, type LtxHeader } from '../../src/ltx/index.js';
+import { failure } from './failure.js';
 import { filledStore, folderPlace, insert } from './scenario.js';
 import { filesBelow, type Workbench, withWorkbench } from './workbench.js';
 
@@ -37,15 +37,6 @@ interface Filled {
   readonly output: string;
   readonly store: Store;
   level0(minTxid: number, maxTxid: number): string;
-}
-
-async function failure(action: Promise<unknown>): Promise<SluiceError> {
-  try {
-    await action;
-  } catch (error) {
-    return error as SluiceError;
-  }
-  throw new Error('it did not fail');
 }
 
 test('the newest state', () =>

@@ -7,8 +7,9 @@ import { providerNeeds } from '../../src/backup/s3-providers.js';
 import { S3Throttle } from '../../src/backup/s3-throttle.js';
 import { PART_BYTES } from '../../src/backup/s3-upload.js';
 import type { S3Url } from '../../src/backup/urls.js';
-import { errorCode, SluiceError } from '../../src/errors.js';
+import { errorCode, type SluiceError } from '../../src/errors.js';
 import { until } from '../support/until.js';
+import { failure } from './failure.js';
 import type { FaultAnswer } from './fault-proxy.js';
 import { type FaultyBucket, withFaultyBucket } from './faulty-bucket.js';
 
@@ -16,16 +17,6 @@ import { type FaultyBucket, withFaultyBucket } from './faulty-bucket.js';
 
 const BYTES = Buffer.from('some bytes');
 const KEY = { level: 0, minTxid: 1, maxTxid: 1 };
-
-async function failure(action: Promise<unknown>): Promise<SluiceError> {
-  try {
-    await action;
-  } catch (error) {
-    assert.instance(error, SluiceError);
-    return error as SluiceError;
-  }
-  throw new Error('it succeeded');
-}
 
 test("clocks that differ: the SDK goes by the server's; where that does not help the message names both", () =>
   withFaultyBucket(async ({ place, proxy }) => {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { openStore } from '../../src/backup/index.js';
-import { SluiceError } from '../../src/errors.js';
+import { failure } from './failure.js';
 import { withFaultyBucket } from './faulty-bucket.js';
 
 /** Where a bucket's credentials come from, and how they are renewed. */
@@ -15,16 +15,6 @@ process.env.AWS_EC2_METADATA_DISABLED = 'true';
 
 const BYTES = Buffer.from('some bytes');
 const KEY = { level: 0, minTxid: 1, maxTxid: 1 };
-
-async function failure(action: Promise<unknown>): Promise<SluiceError> {
-  try {
-    await action;
-  } catch (error) {
-    assert.instance(error, SluiceError);
-    return error as SluiceError;
-  }
-  throw new Error('it succeeded');
-}
 
 /** Runs `body` with more environment variables. */
 async function withEnv(more: Record<string, string>, body: () => Promise<void>): Promise<void> {

@@ -15,20 +15,12 @@ import {
 import { WrappedStore } from '../../src/backup/wrapped-store.js';
 import type { SluiceError } from '../../src/errors.js';
 import { runSluice } from '../cmd/run-sluice.js';
+import { failure } from './failure.js';
 import { Layers, rewrite } from './layers.js';
 import { bucketPlace, filledStore, folderPlace } from './scenario.js';
 import { type Workbench, withWorkbench } from './workbench.js';
 
 const verify = (store: Store): Promise<VerifyResult> => verifyBackup({ store });
-
-async function failure(action: Promise<unknown>): Promise<SluiceError> {
-  try {
-    await action;
-  } catch (error) {
-    return error as SluiceError;
-  }
-  throw new Error('it did not fail');
-}
 
 /** `code file` of each problem, the file as `0:2-5`. */
 function problemsOf({ problems, problemCount }: VerifyResult): string[] {

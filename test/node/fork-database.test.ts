@@ -5,14 +5,13 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { openStore } from '../../src/backup/index.js';
 import { loadConfig } from '../../src/config/load.js';
-import { DataFolder, PrimaryDatabases, SharedState } from '../../src/database/index.js';
 import { errorCode } from '../../src/errors.js';
 import { type Forked, forkDatabase } from '../../src/fork-database.js';
 import { lockDataFolder } from '../../src/keeper/index.js';
-import type { Position } from '../../src/ltx/index.js';
 import { filledStore, folderPlace, newSet, startBackup } from '../backup/scenario.js';
 import { filesBelow, type Workbench, withWorkbench } from '../backup/workbench.js';
 import { until } from '../support/until.js';
+import { positions } from './positions.js';
 
 interface Node {
   readonly data: string;
@@ -30,25 +29,6 @@ function makeNode(bench: Workbench, more: object = {}): Node {
     fork: (name, txid) =>
       forkDatabase({ config: loadConfig({ file }), name, source: { store, ...(txid !== undefined && { txid }) } }),
   };
-}
-
-/** Where a primary that starts on the folder finds its databases. */
-async function positions(data: string): Promise<Map<string, Position>> {
-  const set = new PrimaryDatabases({
-    folder: new DataFolder(data),
-    shared: new SharedState(),
-    mountPath: '/mnt',
-    send: () => undefined,
-    wakeWorker: () => undefined,
-    cache: () => false,
-    onWrite: () => undefined,
-    onLogged: () => undefined,
-    warn: () => undefined,
-  });
-  await set.recover(false);
-  const found = new Map([...set.all()].map(({ name, position }) => [name, position]));
-  await set.close();
-  return found;
 }
 
 const refusal = (work: Promise<unknown>) => work.then(() => undefined, errorCode);

@@ -3,11 +3,10 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { loadConfig } from '../../src/config/load.js';
-import { DataFolder, PrimaryDatabases, SharedState } from '../../src/database/index.js';
-import type { Position } from '../../src/ltx/index.js';
 import { restoreOnStart } from '../../src/restore-on-start.js';
 import { expectRestored, folderPlace, insert, newSet, startBackup, untilStored } from '../backup/scenario.js';
 import { filesBelow, TestLog, type Workbench, withWorkbench } from '../backup/workbench.js';
+import { positions } from './positions.js';
 
 interface Setup {
   readonly data: string;
@@ -39,29 +38,6 @@ async function fill(bench: Workbench) {
   }
   await backup.stop();
   return { set, apps };
-}
-
-/** Where a primary that starts on the folder finds its databases. */
-async function positions(data: string): Promise<Map<string, Position>> {
-  const set = new PrimaryDatabases({
-    folder: new DataFolder(data),
-    shared: new SharedState(),
-    mountPath: '/mnt',
-    send: () => undefined,
-    wakeWorker: () => undefined,
-    cache: () => false,
-    onWrite: () => undefined,
-    onLogged: () => undefined,
-    warn: () => undefined,
-  });
-  const outcomes = await set.recover(false);
-  assert.equal(
-    outcomes.map(({ outcome }) => outcome),
-    outcomes.map(() => 'clean'),
-  );
-  const found = new Map([...set.all()].map(({ name, position }) => [name, position]));
-  await set.close();
-  return found;
 }
 
 test('an empty data folder gets all databases, at the positions of their backups', () =>
