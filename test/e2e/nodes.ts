@@ -7,9 +7,11 @@ import { treeOf } from './programs.js';
 
 /** Waits until every store of a node has what is committed in a database now. Returns that TXID. */
 export async function backedUp(node: ClusterNode, database: string, limitMs = 60_000): Promise<string> {
-  const txid = (await node.position(database))?.split('/')[0] ?? 'no position';
+  let txid = '';
   await waitFor(
     async () => {
+      // Each time anew: a commit to a WAL that the kernel writes is in the position a moment later.
+      txid = (await node.position(database))?.split('/')[0] ?? 'no position';
       const { backups } = await node.status();
       return backups.every((store) => store.databases.find((db) => db.name === database)?.txid === txid);
     },
