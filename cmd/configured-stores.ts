@@ -23,7 +23,9 @@ export async function* configuredStores(file: string | undefined): AsyncGenerato
   for (const config of backup) {
     const root: StoreRoot = openConfiguredStore(config);
     try {
-      for (const name of await root.databaseNames(NAME_LIMIT)) yield { config, name, store: root.database(name) };
+      // All of them, however many requests that takes.
+      for (const name of await root.databaseNames(NAME_LIMIT, new Set()))
+        yield { config, name, store: root.database(name) };
     } finally {
       root.close();
     }

@@ -15,9 +15,12 @@ interface Chosen {
 export function resultLines(result: RestoreResult, checked: boolean, where: string): string[] {
   const { txid, timestampMs, sizeBytes, files, checksum } = result;
   const how = checksum === 0n ? 'each file is whole (they name no database checksums)' : 'checksums are right';
-  const check = checked ? ', and SQLite finds it whole' : '';
+  const check = checked && result.unchecked === undefined ? ', and SQLite finds it whole' : '';
   return [
     `${visible(where)}: ${formatSize(sizeBytes)} at TXID ${formatTxid(txid)} of ${formatTime(timestampMs)}, from ${files} files; ${how}${check}`,
+    ...(result.unchecked === undefined
+      ? []
+      : [`SQLite could not check it, for lack of what the application brings: ${visible(result.unchecked)}`]),
     ...choiceLines(result),
   ];
 }
@@ -34,7 +37,8 @@ export function resultJson(result: RestoreResult, checked: boolean): object {
     sizeBytes: result.sizeBytes,
     files: result.files,
     readBytes: result.readBytes,
-    checked,
+    checked: checked && result.unchecked === undefined,
+    ...(result.unchecked !== undefined && { unchecked: result.unchecked }),
   };
 }
 

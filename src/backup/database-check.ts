@@ -9,9 +9,15 @@ const PROGRAM = fileURLToPath(new URL('./database-check-program.js', import.meta
 /** Of what SQLite and the program say, for the message. */
 const OUTPUT_LIMIT_CHARS = 2000;
 
+/** What a database may need of an application's own that no program of ours has; its checksums are right all the same. */
+export const OWN_FUNCTIONS = /no such (collation sequence|function|module|tokenizer)/;
+/** Exit code of the program: it could not check. */
+export const UNCHECKED = 2;
+
 /**
  * Has SQLite check a database file that nobody uses: `PRAGMA quick_check` or `integrity_check`, in a process of its own,
  * since that may take minutes. A `-wal` and `-shm` may be left beside the file. `subject` begins the message.
+ * Returns why it could not be checked, if so: for lack of an application's own functions.
  * Throws `RESTORE_CHECK`, `RESTORE_ABORTED`.
  */
 export async function checkDatabase(
@@ -19,10 +25,11 @@ export async function checkDatabase(
   mode: CheckMode,
   subject: string,
   signal?: AbortSignal,
-): Promise<void> {
+): Promise<string | undefined> {
   const { code, output } = await run([PROGRAM, mode, path], signal);
   if (signal?.aborted === true) throw new SluiceError('RESTORE_ABORTED', 'the restore was stopped');
-  if (code === 0) return;
+  if (code === 0) return undefined;
+  if (code === UNCHECKED) return output.trim();
   throw new SluiceError(
     'RESTORE_CHECK',
     `${subject}: SQLite finds the database malformed: ${output.trim().replace(/\s*\n\s*/g, '; ')}`,

@@ -127,6 +127,11 @@ export class DatabaseImage {
   }
 
   /** Waits until the descriptor is no longer in use: before it is closed. */
+  /** After `finish`: waits for what is under way. Throws what a write, or the disk's taking it, failed with. */
+  async settle(): Promise<void> {
+    await this.sink?.end();
+  }
+
   async release(): Promise<void> {
     await this.sink?.release();
   }

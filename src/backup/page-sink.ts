@@ -124,6 +124,13 @@ export class PageSink {
     if (this.failure !== undefined) throw this.failure;
   }
 
+  /** After the last page: waits for what is under way. Throws what a write, or the disk's taking it, failed with. */
+  async end(): Promise<void> {
+    this.flush();
+    await this.release();
+    if (this.failure !== undefined) throw this.failure;
+  }
+
   /** Waits until the descriptor is no longer in use here. */
   async release(): Promise<void> {
     await Promise.all(this.writing);
@@ -148,17 +155,16 @@ export class PageSink {
     }
   }
 
-  /** Errors come up again in the last fsync or as a failed write. */
+  /** The kernel tells a descriptor of a failure once: the last fsync would not know of it. */
   private startSync(): void {
     this.unsyncedBytes = 0;
-    this.syncing = syncData(this.fd).then(
-      () => this.endSync(),
-      () => this.endSync(),
-    );
-  }
-
-  private endSync(): void {
-    this.syncing = undefined;
+    this.syncing = syncData(this.fd)
+      .catch((error: unknown) => {
+        this.failure ??= error;
+      })
+      .finally(() => {
+        this.syncing = undefined;
+      });
   }
 
   private mark(pgno: number): void {

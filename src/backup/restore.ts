@@ -58,6 +58,8 @@ export interface RestoreResult {
   /** When the last restored transaction was made, Unix milliseconds. */
   readonly timestampMs: number;
   readonly files: number;
+  /** Why SQLite could not check it, where that was wanted: it needs functions of the application. */
+  readonly unchecked: string | undefined;
   /** Bytes read from the store. */
   readonly readBytes: number;
 }
@@ -78,12 +80,13 @@ export async function restore(options: RestoreOptions): Promise<RestoreResult> {
   const temporary = `${output}.restore-${randomBytes(4).toString('hex')}.tmp`;
   try {
     const result = await buildOnSomeWay(options, temporary);
+    let unchecked: string | undefined;
     if (options.check !== undefined) {
       options.onCheck?.();
-      await checkDatabase(temporary, options.check, options.store.url, options.signal);
+      unchecked = await checkDatabase(temporary, options.check, options.store.url, options.signal);
     }
     await publish(temporary, output, force);
-    return { ...result, output };
+    return { ...result, output, unchecked };
   } catch (error) {
     throw outputError(error, output);
   } finally {
@@ -92,7 +95,7 @@ export async function restore(options: RestoreOptions): Promise<RestoreResult> {
   }
 }
 
-type Built = Omit<RestoreResult, 'output'>;
+type Built = Omit<RestoreResult, 'output' | 'unchecked'>;
 
 /** Plans again when a file is gone, and tries other ways when one is damaged. */
 async function buildOnSomeWay(options: RestoreOptions, temporary: string): Promise<Built> {
@@ -126,6 +129,7 @@ async function build(options: RestoreOptions, way: RestoreWay, temporary: string
     try {
       const readBytes = await readFiles(options, way.files, image);
       finishImage(image, way, options.store);
+      await image.settle();
       if (way.checksum === 0n) await checkRivals(options.store, way, image.checksum);
       await handle.sync();
       return describeResult(way, image, readBytes);

@@ -5,14 +5,13 @@
 import { constants, setPriority } from 'node:os';
 import Database from 'better-sqlite3';
 import { describeError, errorCode, SluiceError } from '../errors.js';
+import { OWN_FUNCTIONS } from './database-check.js';
 import { openConfiguredStore } from './open-store.js';
 import { restore } from './restore.js';
 import type { TrialAnswer, TrialRequest } from './trial-restore.js';
 
 /** Findings of SQLite that are told. */
 const FINDINGS_LIMIT = 10;
-/** What a database may need of an application's own that this program does not have; its checksums are right all the same. */
-const OWN_FUNCTIONS = /no such (collation sequence|function|module|tokenizer)/;
 
 async function answer({ config, database, output }: TrialRequest): Promise<TrialAnswer> {
   const root = openConfiguredStore(config);

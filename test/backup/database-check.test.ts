@@ -6,6 +6,7 @@ import * as assert from 'uvu/assert';
 import { openStore, restore, type Store } from '../../src/backup/index.js';
 import { SluiceError } from '../../src/errors.js';
 import { DatabaseSums, encodeLtx, pageChecksum } from '../../src/ltx/index.js';
+import { runSluice } from '../cmd/run-sluice.js';
 import { type Workbench, withWorkbench } from './workbench.js';
 
 /** Stores a database file as a snapshot, with all checksums right. */
@@ -74,6 +75,25 @@ test('an index that lacks a row is found by the full check; nothing is left', ()
       );
     }
     assert.equal(readdirSync(join(bench.folder, 'out')), []);
+  }));
+
+test('an index by a collation of the application: that SQLite cannot check it is told, and it is restored', () =>
+  withWorkbench(async (bench) => {
+    const source = join(bench.folder, 'source.db');
+    makeDatabase(source, false);
+    const db = new Database(source);
+    db.unsafeMode(true);
+    db.pragma('writable_schema = on');
+    db.exec("update sqlite_schema set sql = 'create index t_x on t(x collate own)' where name = 't_x'");
+    db.close();
+    const store = await storeFile(bench, source);
+    const output = join(bench.folder, 'out', 'app.db');
+    const { unchecked } = await restore({ store, output, check: 'full' });
+    assert.match(unchecked!, 'no such collation sequence: own');
+    assert.ok(readFileSync(output).equals(readFileSync(source)));
+    const lines = await runSluice(['restore', '--verify', 'full', '--force', '-o', output, store.url], bench.folder);
+    assert.is(lines.code, 0, lines.stderr);
+    assert.match(lines.stdout, 'SQLite could not check it, for lack of what the application brings: no such collation');
   }));
 
 test('a check can be stopped', () =>

@@ -41,4 +41,21 @@ test('pages of zeros are holes, until there is something in their place', async 
   }
 });
 
+test('what the disk did not take in the middle is known at the end, also when the last fsync would not tell', async () => {
+  // It takes all writes, and refuses each fdatasync with EINVAL.
+  const fd = openSync('/dev/null', 'r+');
+  try {
+    const sink = new PageSink(fd, PAGE_BYTES);
+    const page = Buffer.alloc(PAGE_BYTES, 1);
+    for (let pgno = 1; pgno <= (33 * 1024 * 1024) / PAGE_BYTES; pgno++) sink.write(pgno, page);
+    const error = await sink.end().then(
+      () => undefined,
+      (failure: NodeJS.ErrnoException) => failure.code,
+    );
+    assert.is(error, 'EINVAL');
+  } finally {
+    closeSync(fd);
+  }
+});
+
 test.run();
