@@ -213,7 +213,15 @@ export class Backup {
     this.remove(db.name);
     const store = this.options.store.database(db.name);
     const task: Task = {
-      backup: new DatabaseBackup(db, store, this.options.owner, this.limits, (event) => this.uploaded(event)),
+      backup: new DatabaseBackup(
+        db,
+        store,
+        this.options.owner,
+        this.limits,
+        (event) => this.uploaded(event),
+        (file) =>
+          this.options.log.warn({ database: db.name, store: store.url, ...file }, 'set aside: not of this history'),
+      ),
       timer: undefined,
       running: undefined,
       closed: false,

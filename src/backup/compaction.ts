@@ -1,3 +1,4 @@
+import { SluiceError } from '../errors.js';
 import { LtxEncoder, type LtxHeader, LtxStreamDecoder, mergedHeader, newestOfLowest } from '../ltx/index.js';
 import type { ManifestFile } from './manifest.js';
 import { Slices } from './slices.js';
@@ -12,9 +13,15 @@ const MAX_RANGE_BYTES = 128 * 1024;
 /**
  * Merges files of a store that follow each other into one of a higher level, and publishes it: of each page the newest,
  * without those above the last commit. Reads each byte and checks it, and reads back what it writes before that gets its
- * name. Memory does not depend on the size of the files. Throws `LTX_*`, Store's errors, `STORE_EXISTS`.
+ * name. Memory does not depend on the size of the files. Ends early, with `STORE_FAILED`, once `isStopped`. Throws `LTX_*`,
+ * Store's errors, `STORE_EXISTS`.
  */
-export async function compact(store: Store, files: readonly StoreFile[], level: number): Promise<ManifestFile> {
+export async function compact(
+  store: Store,
+  files: readonly StoreFile[],
+  level: number,
+  isStopped: () => boolean = () => false,
+): Promise<ManifestFile> {
   // One is read ahead of each.
   const share = Math.floor(READ_BYTES / 2 / files.length);
   const rangeBytes = Math.min(MAX_RANGE_BYTES, Math.max(MIN_RANGE_BYTES, share));
@@ -25,9 +32,11 @@ export async function compact(store: Store, files: readonly StoreFile[], level: 
     const key = { level, minTxid: header.minTxid, maxTxid: header.maxTxid };
     const timeMs = header.timestampMs;
     let sizeBytes = 0;
-    const pieces = mergePages(inputs, header, (bytes) => {
+    const count = (bytes: number): void => {
+      if (isStopped()) throw new SluiceError('STORE_FAILED', 'the node stops');
       sizeBytes += bytes;
-    });
+    };
+    const pieces = mergePages(inputs, header, count);
     const sizeEstimateBytes = files.reduce((sum, file) => sum + file.sizeBytes, 0);
     await store.put({ ...key, timestampMs: timeMs, sizeEstimateBytes }, pieces);
     return { ...key, sizeBytes, timeMs, checksum: header.postApply };

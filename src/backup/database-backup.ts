@@ -1,7 +1,7 @@
 import type { LogEntry, ReplicatedDatabase } from '../database/types.js';
 import { SluiceError } from '../errors.js';
 import { formatTxid, type Position, samePosition, type Txid, ZERO_POSITION } from '../ltx/index.js';
-import { LEVEL_INCREMENT, LEVEL_SNAPSHOT } from './file-names.js';
+import { type FileKey, LEVEL_INCREMENT, LEVEL_SNAPSHOT } from './file-names.js';
 import { Ledger } from './ledger.js';
 import { mergeEntries, readEntry, readEntryHeader } from './merge.js';
 import type { Store } from './store.js';
@@ -47,8 +47,10 @@ export class DatabaseBackup {
     owner: string,
     private readonly limits: DatabaseLimits,
     private readonly onUpload: (event: UploadEvent) => void,
+    onSetAside?: (file: FileKey) => void,
   ) {
-    this.ledger = new Ledger({ database: database.name, store, owner, overlap: limits.mergeTransactions });
+    const overlap = limits.mergeTransactions;
+    this.ledger = new Ledger({ database: database.name, store, owner, overlap, ...(onSetAside && { onSetAside }) });
   }
 
   /** What the store leads up to, as far as known. */

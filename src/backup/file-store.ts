@@ -95,10 +95,10 @@ export class FileStoreRoot implements StoreRoot {
 /** One database's folder. */
 export class FileStore implements Store {
   private readonly manifest: FileManifest;
-  /** Levels whose folder exists and was made durable by this process, and was cleared of abandoned files. */
+  /** Levels whose folder exists and was made durable by this process. */
   private readonly preparedLevels = new Set<number>();
-  /** The same of the database's own folder, where its manifest is. */
-  private isPrepared = false;
+  /** When a folder was cleared of what dead processes left. */
+  private readonly clearedMs = new Map<string, number>();
 
   constructor(
     readonly url: string,
@@ -203,11 +203,8 @@ export class FileStore implements Store {
 
   writeManifest(bytes: Uint8Array, previous: string | undefined): Promise<string> {
     return this.attempt(`write the manifest in ${this.path}`, async () => {
-      if (!this.isPrepared) {
-        await makeFolder(this.path);
-        await removeAbandoned(this.path, TEMPORARY_SUFFIX, this.abandonedMs);
-        this.isPrepared = true;
-      }
+      await makeFolder(this.path);
+      await this.clear(this.path);
       return this.manifest.write(bytes, previous);
     });
   }
@@ -240,12 +237,19 @@ export class FileStore implements Store {
     });
   }
 
-  /** Makes the level's folder, durably, and removes temporary files that a dead process left. */
+  /** Makes the level's folder, durably. */
   private async prepareLevel(level: number, folder: string): Promise<void> {
-    if (this.preparedLevels.has(level)) return;
-    await makeFolder(folder);
-    await removeAbandoned(folder, TEMPORARY_SUFFIX, this.abandonedMs);
+    if (!this.preparedLevels.has(level)) await makeFolder(folder);
+    await this.clear(folder);
     this.preparedLevels.add(level);
+  }
+
+  /** Removes temporary files that a dead process left, now and then: those of the one before are too young at first. */
+  private async clear(folder: string): Promise<void> {
+    const agoMs = Date.now() - (this.clearedMs.get(folder) ?? Number.NEGATIVE_INFINITY);
+    if (agoMs < this.abandonedMs) return;
+    await removeAbandoned(folder, TEMPORARY_SUFFIX, this.abandonedMs);
+    this.clearedMs.set(folder, Date.now());
   }
 
   private async attempt<T>(what: string, action: () => Promise<T>): Promise<T> {
@@ -253,7 +257,6 @@ export class FileStore implements Store {
       return await action();
     } catch (error) {
       this.preparedLevels.clear();
-      this.isPrepared = false;
       throw storeError(error, `cannot ${what}`, undefined);
     }
   }

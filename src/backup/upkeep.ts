@@ -209,7 +209,7 @@ export class Upkeep {
     try {
       const { compactor } = this.options;
       return totalBytes <= SMALL_BYTES || compactor === undefined
-        ? await compact(store, inputs, level)
+        ? await compact(store, inputs, level, () => this.timer === undefined)
         : await compactor.compact(database.name, inputs, level);
     } catch (error) {
       if (errorCode(error) !== 'STORE_EXISTS') throw error;
@@ -296,6 +296,8 @@ export class Upkeep {
   }
 
   private failed(backup: DatabaseBackup, state: LaneState, error: unknown): void {
+    // What was broken off did not fail.
+    if (backup.isClosed || this.timer === undefined) return;
     const code = errorCode(error);
     if (code === 'STORE_NOT_FOUND') backup.ledger.forget();
     // What is there that should not be, or seemed to fail, is for the uploads to look at; and to tell what others changed.

@@ -1,6 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type Backup, decodeManifest } from '../../src/backup/index.js';
+import { mergeEntries } from '../../src/backup/merge.js';
 import type { Position } from '../../src/ltx/index.js';
 import { until } from '../support/until.js';
 import type { FakeDatabase, FakeDatabaseSet } from './fake-databases.js';
@@ -150,6 +151,38 @@ test('an upload that a node had lost the store for is in nobody’s way, though 
     await expectRestored(bench, place, app);
     expectLitestreamRestores(bench, place, app);
     assert.is(filesBelow(place.folder, '').filter((path) => path.includes('set-aside/0/')).length, 3);
+  }));
+
+test('an upload of several transactions that a node had lost the store for, and the owner starts again before it was found', () =>
+  withWorkbench(async (bench) => {
+    const place = folderPlace(bench);
+    const { set, app } = newApp(bench);
+    const backup = startBackup(bench, set, place, { owner: 'first/1' });
+    await untilStored(backup, 'app.db', 1);
+    const other = app.copyTo(newSet(bench));
+    for (let i = 0; i < 3; i++) other.write(insert(300 + i));
+    for (let i = 0; i < 4; i++) {
+      app.write(insert(20 + i));
+      await untilStored(backup, 'app.db', app.position.txid);
+    }
+    await backup.stop();
+    const { bytes, timestampMs } = await mergeEntries([2, 3, 4].map((txid) => other.log.get(txid)!));
+    await place.open().database('app.db').put({ level: 0, minTxid: 2, maxTxid: 4, timestampMs }, bytes);
+    const again = startBackup(bench, set, place, { owner: 'first/2', policy: POLICY });
+    for (let i = 0; i < 2; i++) {
+      app.write(insert(5));
+      await untilStored(again, 'app.db', app.position.txid);
+      await expectRestored(bench, place, app);
+    }
+    await until('files are merged', async () => {
+      const read = await place.open().database('app.db').readManifest();
+      return read !== undefined && read !== 'same' && decodeManifest(read.bytes).files.some((file) => file.level === 1);
+    });
+    assert.equal(codes(again), []);
+    await expectRestored(bench, place, app);
+    const aside = filesBelow(place.folder, '').filter((path) => path.includes('set-aside/0/'));
+    assert.is(aside.length, 1);
+    assert.match(aside[0]!, '0000000000000002-0000000000000004.ltx');
   }));
 
 for (const [what, bytes] of [
