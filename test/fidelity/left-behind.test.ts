@@ -1,5 +1,5 @@
 // Time limit: 10 min
-import { existsSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import Sqlite from 'better-sqlite3';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -39,6 +39,22 @@ for (const locks of ['kernel', 'sluice'] satisfies Locks[]) {
       "WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 60) INSERT INTO k SELECT i, 'old', zeroblob(2000) FROM n",
     );
     db.close();
+  }
+
+  /** For a failure that comes rarely: what others see, and whether the mount shows the files that are there. */
+  function whatIsThere(name: string, values: Sqlite.Statement): string {
+    const again = values.all();
+    const files = ['', '-wal', '-shm'].flatMap((suffix) =>
+      [trio.path(name), trio.primary.backing(name)].map((path) => {
+        if (!existsSync(path + suffix)) return `${path}${suffix}: none`;
+        const bytes = readFileSync(path + suffix);
+        return `${path}${suffix}: inode ${statSync(path + suffix).ino}, ${bytes.length} bytes: ${bytes.toString('hex', 0, 136)}`;
+      }),
+    );
+    const maps = readFileSync('/proc/self/maps', 'utf8').split('\n');
+    return [`again: ${again}; another connection: ${valuesOf(trio.path(name))}`, ...files]
+      .concat(maps.filter((line) => line.includes(name)))
+      .join('\n');
   }
 
   /** A program that makes all of them `new` in a transaction that has reached the database file, and is killed in it. */
@@ -132,7 +148,9 @@ print('committed', flush=True); input()`,
       );
       await application.says('committed');
       await application.kill();
-      assert.equal(values.all(), ['new'], mode);
+      const seen = values.all();
+      if (seen.length !== 1 || seen[0] !== 'new') console.log(whatIsThere(name, values));
+      assert.equal(seen, ['new'], mode);
       await trio.same(name);
       assert.equal(trio.onReplica(name, 'SELECT DISTINCT v FROM k'), ['new'], mode);
       open.close();
