@@ -12,6 +12,7 @@ import { encodeLtx, type LtxHeader, pageCrc } from '../../src/ltx/index.js';
 import { failure } from './failure.js';
 import type { FakeDatabase } from './fake-databases.js';
 import { CREATE, folderPlace, newSet, startBackup } from './scenario.js';
+import { VanishingStore } from './vanishing-store.js';
 import { withWorkbench } from './workbench.js';
 
 const HEADER: LtxHeader = {
@@ -205,6 +206,38 @@ test('a large restore: it is right, names what is damaged, can be stopped, and l
     };
     assert.is((await failure(restore({ store, output, signal: abort.signal, onProgress }))).code, 'RESTORE_ABORTED');
     assert.equal(readdirSync(join(output, '..')), []);
+  }));
+
+test('a large restore: a file that is gone when it is its turn, while the one before it is decoded still', () =>
+  withLarge(false, async ({ app, store, merge, output }) => {
+    let began = false;
+    const vanishing = new VanishingStore(store, async () => {
+      if (began) return;
+      began = true;
+      await merge();
+      await store.delete([INCREMENT, LAST]);
+    });
+    const result = await restore({ store: vanishing, output, parallel: 1 });
+    assert.is(result.checksum, app.position.checksum);
+    assert.ok(readFileSync(output).equals(app.image));
+    assert.is(result.files, 2);
+    vanishing.expectReadOnce();
+    assert.is(vanishing.reads.at(-1), `${formatObjectKey(MERGED)} 0`);
+  }));
+
+test('a large restore: a file that goes while it is read', () =>
+  withLarge(false, async ({ app, store, merge, output }) => {
+    let gone = 0;
+    const before = async (file: FileKey): Promise<void> => {
+      if (formatObjectKey(file) !== formatObjectKey(LAST)) return;
+      gone++;
+      await merge();
+      await store.delete([INCREMENT, LAST]);
+    };
+    const result = await restore({ store: new VanishingStore(store, before, true), output, parallel: 1 });
+    assert.is(result.checksum, app.position.checksum);
+    assert.ok(readFileSync(output).equals(app.image));
+    assert.is(gone, 1);
   }));
 
 for (const isEncrypted of [false, true]) {
