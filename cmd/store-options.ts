@@ -39,7 +39,7 @@ export function s3Options({ endpoint, region, pathStyle, profile }: StoreOptions
 
 /** Where there is no backup at the address, those below it are probably what was meant. */
 export async function withNames(error: unknown, root: StoreRoot): Promise<unknown> {
-  if (!(error instanceof SluiceError) || !['RESTORE_EMPTY', 'STORE_NOT_FOUND'].includes(error.code)) return error;
+  if (!(error instanceof SluiceError) || error.code !== 'RESTORE_EMPTY') return error;
   const names = await root.databaseNames(MAX_NAMES_SHOWN).catch(() => []);
   const hint =
     names.length === 0

@@ -13,7 +13,10 @@ export interface ApplyHooks {
   failed(error: unknown, file: StoreFile, previous: StoreFile | undefined): unknown;
 }
 
-/** Applies files to an image, in order. `opened` gives the same files as `files`. */
+/**
+ * Applies files to an image, in order. `opened` gives the same files as `files`. Where the bytes of one cannot be read, those
+ * before it are applied all the same.
+ */
 export async function applyFiles(
   opened: AsyncIterable<OpenedFile>,
   files: readonly StoreFile[],
@@ -51,18 +54,28 @@ async function applyByThread(
 ): Promise<void> {
   const thread = new DecodeThread();
   const failures: unknown[] = [];
+  /** Files of which all was pushed, or taken. */
+  let pushed = 0;
+  let taken = 0;
   const pushAll = async (): Promise<void> => {
-    for await (const { pieces } of opened) {
-      for await (const piece of pieces) {
-        if (failures.length > 0) return;
-        hooks.read(piece);
-        await thread.push(piece);
+    for await (const { file, pieces } of opened) {
+      try {
+        for await (const piece of pieces) {
+          if (failures.length > 0) return;
+          hooks.read(piece);
+          await thread.push(piece);
+        }
+      } catch (error) {
+        // An encrypted file's damage is found where it is read.
+        throw hooks.failed(error, file, files[pushed - 1]);
       }
       thread.pushEnd();
+      pushed++;
     }
   };
   const takeAll = async (): Promise<void> => {
-    for (const [i, file] of files.entries()) {
+    for (const file of files) {
+      if (failures.length > 0 && taken === pushed) return;
       try {
         const postApply = await thread.take({
           header: (header) => image.begin(file, header),
@@ -70,16 +83,22 @@ async function applyByThread(
         });
         await image.endFile(postApply);
       } catch (error) {
-        throw hooks.failed(error, file, files[i - 1]);
+        throw hooks.failed(error, file, files[taken - 1]);
       }
+      taken++;
     }
   };
   const fail = async (error: unknown): Promise<void> => {
     failures.push(error);
     await thread.close();
   };
-  await Promise.all([pushAll().catch(fail), takeAll().catch(fail)]);
+  const failPush = async (error: unknown): Promise<void> => {
+    failures.push(error);
+    // It waits for what will not come; otherwise it goes on up to there.
+    if (taken === pushed) await thread.close();
+  };
+  await Promise.all([pushAll().catch(failPush), takeAll().catch(fail)]);
   await thread.close();
-  // What failed first ended the thread, and so the other one.
+  // What failed first ended the other one, too.
   if (failures.length > 0) throw failures[0];
 }

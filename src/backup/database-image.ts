@@ -25,6 +25,8 @@ import { PageSink } from './page-sink.js';
 export class DatabaseImage {
   private sink: PageSink | undefined;
   private lastHeader: LtxHeader | undefined;
+  /** Of the last file that was applied to its end. */
+  private endedHeader: LtxHeader | undefined;
   /** The last file's; 0n if it names none. */
   private postApply: Checksum = 0n;
   /** Of the pages as they are now, if `summed`: from the first file on that names its checksum. */
@@ -36,8 +38,14 @@ export class DatabaseImage {
 
   constructor(private readonly fd: number) {}
 
+  /** Of the last file that was applied to its end; 0 before the first. */
   get txid(): Txid {
-    return this.lastHeader?.maxTxid ?? 0;
+    return this.endedHeader?.maxTxid ?? 0;
+  }
+
+  /** False while a file is applied in part: the pages are of no transaction then. */
+  get isBetweenFiles(): boolean {
+    return this.lastHeader === this.endedHeader;
   }
 
   get pageSize(): number {
@@ -113,6 +121,7 @@ export class DatabaseImage {
       const found = formatChecksum(joinChecksum(this.high, this.low));
       throw chainError(`the database's checksum is ${found} after it instead of ${formatChecksum(postApply)}`);
     }
+    this.endedHeader = this.lastHeader;
   }
 
   /** After the last file: every page must be there. Sets the file's length; does not fsync. */

@@ -2,7 +2,7 @@ import { SluiceError } from '../errors.js';
 import type { Checksum, Txid } from '../ltx/index.js';
 import { describeFile } from './file-names.js';
 import { findByManifest, type UnfitFile } from './newest.js';
-import { planRestore } from './restore-plan.js';
+import { leadOn, planRestore } from './restore-plan.js';
 import { findStateAt, type StateAtTime } from './restore-time.js';
 import type { Store, StoreFile } from './store.js';
 
@@ -49,6 +49,23 @@ export async function findWay(store: Store, target: RestoreTarget = {}, byListin
     if (!(error instanceof SluiceError) || !error.code.startsWith('RESTORE_')) throw error;
     throw new SluiceError(error.code, `${store.url}: ${error.message}`, error.hint, { cause: error });
   }
+}
+
+/**
+ * The files that lead a database on from a TXID to where a way ends: the way's own if they do, else any that are listed.
+ * Undefined if that takes one of the whole database, or the TXID is behind the way's end. Throws Store's errors.
+ */
+export async function findRest(store: Store, way: RestoreWay, txid: Txid): Promise<readonly StoreFile[] | undefined> {
+  if (txid === way.txid) return [];
+  return restOf(way.files, txid, way.txid) ?? restOf(await store.listAll(), txid, way.txid);
+}
+
+function restOf(files: readonly StoreFile[], from: Txid, to: Txid): readonly StoreFile[] | undefined {
+  const rest = leadOn(
+    files.filter(({ minTxid, maxTxid }) => minTxid > 1 && maxTxid <= to),
+    from,
+  );
+  return rest.at(-1)?.maxTxid === to ? rest : undefined;
 }
 
 function wayToTxid(files: readonly StoreFile[], wanted?: Txid): RestoreWay {

@@ -1,20 +1,24 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, rm } from 'node:fs/promises';
-import { dirname, resolve } from 'node:path';
+import { rm } from 'node:fs/promises';
+import { resolve } from 'node:path';
 import { describeError, errorCode, SluiceError } from '../errors.js';
 import { type Checksum, formatChecksum, formatTxid, type Txid } from '../ltx/index.js';
 import { applyFiles } from './apply-files.js';
 import { type CheckMode, checkDatabase } from './database-check.js';
-import { DatabaseImage } from './database-image.js';
+import type { DatabaseImage } from './database-image.js';
+import { Draft } from './draft.js';
 import { describeFile } from './file-names.js';
 import { readFileHeader, type UnfitFile } from './newest.js';
 import { checkPlace, publish } from './publish.js';
 import { readInOrder } from './read-ahead.js';
 import type { StateAtTime } from './restore-time.js';
-import { Detours, findWay, type RestoreTarget, type RestoreWay } from './restore-way.js';
+import { Detours, findRest, findWay, type RestoreTarget, type RestoreWay } from './restore-way.js';
 import type { Store, StoreFile } from './store.js';
 
-/** Retention may delete a file between the listing and its turn: then a new plan is made, at most this often. */
+/**
+ * Retention may delete a file between the listing and its turn: then a new plan is made. At most so many may begin anew, or
+ * bring nothing.
+ */
 const PLAN_LIMIT = 3;
 /** Ways that are tried around damaged files; each may read the whole backup. */
 const DETOUR_LIMIT = 8;
@@ -97,63 +101,82 @@ export async function restore(options: RestoreOptions): Promise<RestoreResult> {
 
 type Built = Omit<RestoreResult, 'output' | 'unchecked'>;
 
-/** Plans again when a file is gone, and tries other ways when one is damaged. */
+/** Plans again when a file is gone, and goes on from what was made so far; tries other ways when one is damaged. */
 async function buildOnSomeWay(options: RestoreOptions, temporary: string): Promise<Built> {
-  let way = await findWay(options.store, options);
+  const { store } = options;
+  let way = await findWay(store, options);
   let around: { readonly detours: Detours; readonly first: DamageError; count: number } | undefined;
-  for (let plans = 1; ; ) {
-    try {
-      return await build(options, way, temporary);
-    } catch (error) {
-      if (errorCode(error) === 'STORE_NOT_FOUND' && plans < PLAN_LIMIT) {
-        plans++;
-        around = undefined;
-        way = await findWay(options.store, options, true);
-        continue;
-      }
-      if (!(error instanceof DamageError)) throw error;
-      around ??= { detours: new Detours(await options.store.listAll(), way), first: error, count: 0 };
-      around.detours.blame(way.leftOut, error.suspects);
-      const detour = around.count++ < DETOUR_LIMIT ? around.detours.next() : undefined;
-      if (detour === undefined) throw noWayError(around.first, around.detours, around.count - 1);
-      way = { ...way, ...detour };
-    }
-  }
-}
-
-async function build(options: RestoreOptions, way: RestoreWay, temporary: string): Promise<Built> {
-  await mkdir(dirname(temporary), { recursive: true });
-  const handle = await open(temporary, 'w+');
+  const draft = await Draft.open(temporary);
   try {
-    const image = new DatabaseImage(handle.fd);
-    try {
-      const readBytes = await readFiles(options, way.files, image);
-      finishImage(image, way, options.store);
-      await image.settle();
-      if (way.checksum === 0n) await checkRivals(options.store, way, image.checksum);
-      await handle.sync();
-      return describeResult(way, image, readBytes);
-    } finally {
-      await image.release();
+    for (let plans = 1; ; ) {
+      const from = draft.image.txid;
+      try {
+        return await build(options, way, draft);
+      } catch (error) {
+        if (errorCode(error) === 'STORE_NOT_FOUND') {
+          const wentOn = draft.image.txid > from;
+          // A manifest may name what is gone for good.
+          const next = await findWay(store, options, !wentOn);
+          // Of a detour it is not known here what to go around.
+          const further = around === undefined ? await continueWay(store, way, next, draft.image) : undefined;
+          if (!(wentOn && further !== undefined) && ++plans > PLAN_LIMIT) throw error;
+          if (further === undefined) await draft.beginAnew();
+          way = further ?? next;
+          around = undefined;
+          continue;
+        }
+        if (!(error instanceof DamageError)) throw error;
+        around ??= { detours: new Detours(await store.listAll(), way), first: error, count: 0 };
+        around.detours.blame(way.leftOut, error.suspects);
+        const detour = around.count++ < DETOUR_LIMIT ? around.detours.next() : undefined;
+        if (detour === undefined) throw noWayError(around.first, around.detours, around.count - 1);
+        way = { ...way, ...detour };
+        await draft.beginAnew();
+      }
     }
   } finally {
-    await handle.close();
+    await draft.close();
   }
 }
 
-async function readFiles(options: RestoreOptions, files: readonly StoreFile[], image: DatabaseImage): Promise<number> {
+/** The way to where `next` leads by what the image has of `way`; undefined if it does not lead there. */
+async function continueWay(
+  store: Store,
+  way: RestoreWay,
+  next: RestoreWay,
+  image: DatabaseImage,
+): Promise<RestoreWay | undefined> {
+  if (!image.isBetweenFiles) return undefined;
+  const rest = await findRest(store, next, image.txid);
+  if (rest === undefined) return undefined;
+  const files = [...way.files.filter(({ maxTxid }) => maxTxid <= image.txid), ...rest];
+  const rivals = [...next.rivals, ...next.files.filter(({ maxTxid }) => maxTxid === next.txid)];
+  return { ...next, files, rivals };
+}
+
+/** Applies the files of a way that the draft does not have. */
+async function build(options: RestoreOptions, way: RestoreWay, draft: Draft): Promise<Built> {
+  const { image } = draft;
+  const rest = way.files.filter(({ maxTxid }) => maxTxid > image.txid);
+  await readFiles(options, rest, draft);
+  finishImage(image, way, options.store);
+  await image.settle();
+  if (way.checksum === 0n) await checkRivals(options.store, way, image.checksum);
+  await draft.sync();
+  return describeResult(way, image, draft.readBytes);
+}
+
+async function readFiles(options: RestoreOptions, files: readonly StoreFile[], draft: Draft): Promise<void> {
   const { store, parallel, signal, onProgress } = options;
-  const totalBytes = files.reduce((sum, file) => sum + file.sizeBytes, 0);
-  let doneBytes = 0;
-  await applyFiles(readInOrder(store, files, parallel), files, image, {
+  const totalBytes = files.reduce((sum, file) => sum + file.sizeBytes, draft.readBytes);
+  await applyFiles(readInOrder(store, files, parallel), files, draft.image, {
     read(piece) {
       if (signal?.aborted === true) throw new SluiceError('RESTORE_ABORTED', 'the restore was stopped');
-      doneBytes += piece.length;
-      onProgress?.({ doneBytes, totalBytes });
+      draft.readBytes += piece.length;
+      onProgress?.({ doneBytes: draft.readBytes, totalBytes });
     },
     failed: (error, file, previous) => fileError(error, store, file, previous),
   });
-  return doneBytes;
 }
 
 function finishImage(image: DatabaseImage, way: RestoreWay, store: Store): void {

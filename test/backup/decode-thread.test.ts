@@ -3,14 +3,16 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { compact } from '../../src/backup/compaction.js';
 import { DecodeThread } from '../../src/backup/decode-thread.js';
-import { formatFilePath } from '../../src/backup/file-names.js';
-import { type FileKey, type RestoreProgress, restore, type Store } from '../../src/backup/index.js';
+import { formatFilePath, formatObjectKey } from '../../src/backup/file-names.js';
+import { createKeyFile, type FileKey, type RestoreProgress, restore, type Store } from '../../src/backup/index.js';
 import { errorCode } from '../../src/errors.js';
 import { encodeLtx, type LtxHeader, pageCrc } from '../../src/ltx/index.js';
 import { failure } from './failure.js';
 import type { FakeDatabase } from './fake-databases.js';
 import { CREATE, folderPlace, newSet, startBackup } from './scenario.js';
+import { VanishingStore } from './vanishing-store.js';
 import { withWorkbench } from './workbench.js';
 
 const HEADER: LtxHeader = {
@@ -126,17 +128,24 @@ test('closed while it waits for batches to be emptied, and while others wait for
 interface Large {
   readonly app: FakeDatabase;
   readonly store: Store;
+  /** Puts INCREMENT and LAST there as one file, too: MERGED. No manifest says so. */
+  merge(): Promise<void>;
   readonly output: string;
   path(file: FileKey): string;
 }
 
 const SNAPSHOT = { level: 9, minTxid: 1, maxTxid: 2 };
 const INCREMENT = { level: 0, minTxid: 3, maxTxid: 3 };
+const LAST = { level: 0, minTxid: 4, maxTxid: 4 };
+const MERGED = { level: 1, minTxid: 3, maxTxid: 4 };
 
 /** A store that is large enough for a restore to use a thread: a snapshot, and files of TXID 3 and 4. */
-function withLarge(body: (large: Large) => Promise<void>): Promise<void> {
+function withLarge(isEncrypted: boolean, body: (large: Large) => Promise<void>): Promise<void> {
   return withWorkbench(async (bench) => {
-    const place = folderPlace(bench);
+    const plain = folderPlace(bench);
+    const keyFile = isEncrypted ? join(bench.folder, 'backup.key') : undefined;
+    if (keyFile !== undefined) createKeyFile(keyFile);
+    const place = { ...plain, open: () => plain.open(keyFile) };
     const set = newSet(bench);
     const app = set.create('app.db');
     app.write(CREATE);
@@ -150,7 +159,14 @@ function withLarge(body: (large: Large) => Promise<void>): Promise<void> {
     }
     await backup.stop();
     const path = (key: FileKey): string => join(place.folder, 'app.db', formatFilePath(key));
-    await body({ app, store: place.open().database('app.db'), output: join(bench.folder, 'out', 'app.db'), path });
+    const store = place.open().database('app.db');
+    const merge = async (): Promise<void> => {
+      const inputs = (await store.listAll()).filter(({ level }) => level === 0);
+      await compact(store, inputs, MERGED.level);
+      const folder = join(place.folder, 'app.db');
+      for (const name of readdirSync(folder)) if (name.startsWith('manifest')) rmSync(join(folder, name));
+    };
+    await body({ app, store, merge, output: join(bench.folder, 'out', 'app.db'), path });
   });
 }
 
@@ -167,7 +183,7 @@ function flip(path: string, at: number): void {
 }
 
 test('a large restore: it is right, names what is damaged, can be stopped, and leaves nothing', () =>
-  withLarge(async ({ app, store, output, path }) => {
+  withLarge(false, async ({ app, store, output, path }) => {
     const result = await restore({ store, output });
     assert.ok(result.readBytes > 16 * 1024 * 1024, 'else it is not by a thread');
     assert.is(result.checksum, app.position.checksum);
@@ -191,5 +207,57 @@ test('a large restore: it is right, names what is damaged, can be stopped, and l
     assert.is((await failure(restore({ store, output, signal: abort.signal, onProgress }))).code, 'RESTORE_ABORTED');
     assert.equal(readdirSync(join(output, '..')), []);
   }));
+
+test('a large restore: a file that is gone when it is its turn, while the one before it is decoded still', () =>
+  withLarge(false, async ({ app, store, merge, output }) => {
+    let began = false;
+    const vanishing = new VanishingStore(store, async () => {
+      if (began) return;
+      began = true;
+      await merge();
+      await store.delete([INCREMENT, LAST]);
+    });
+    const result = await restore({ store: vanishing, output, parallel: 1 });
+    assert.is(result.checksum, app.position.checksum);
+    assert.ok(readFileSync(output).equals(app.image));
+    assert.is(result.files, 2);
+    vanishing.expectReadOnce();
+    assert.is(vanishing.reads.at(-1), `${formatObjectKey(MERGED)} 0`);
+  }));
+
+test('a large restore: a file that goes while it is read', () =>
+  withLarge(false, async ({ app, store, merge, output }) => {
+    let gone = 0;
+    const before = async (file: FileKey): Promise<void> => {
+      if (formatObjectKey(file) !== formatObjectKey(LAST)) return;
+      gone++;
+      await merge();
+      await store.delete([INCREMENT, LAST]);
+    };
+    const result = await restore({ store: new VanishingStore(store, before, true), output, parallel: 1 });
+    assert.is(result.checksum, app.position.checksum);
+    assert.ok(readFileSync(output).equals(app.image));
+    assert.is(gone, 1);
+  }));
+
+for (const isEncrypted of [false, true]) {
+  test(`a large restore goes around a damaged file: ${isEncrypted ? 'encrypted' : 'not encrypted'}`, () =>
+    withLarge(isEncrypted, async ({ app, store, merge, output, path }) => {
+      await merge();
+      flip(path(MERGED), readFileSync(path(MERGED)).length >> 1);
+      const result = await restore({ store, output });
+      assert.is(result.checksum, app.position.checksum);
+      assert.ok(readFileSync(output).equals(app.image));
+      assert.equal(
+        result.leftOut.map(({ file }) => formatObjectKey(file)),
+        [formatObjectKey(MERGED)],
+      );
+      flip(path(LAST), 200);
+      const error = await failure(restore({ store, output, force: true }));
+      assert.is(error.code, 'RESTORE_CORRUPT');
+      assert.match(error.message, 'level 1, 0000000000000003-0000000000000004.ltx is damaged');
+      assert.match(error.hint, '1 other ways around it failed too');
+    }));
+}
 
 test.run();
