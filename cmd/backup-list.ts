@@ -42,7 +42,7 @@ async function run(source: string, options: Options): Promise<void> {
 }
 
 function asText(inventory: Inventory): string {
-  const { newest, oldest, snapshots, levels, manifest } = inventory;
+  const { newest, oldest, snapshots, levels, manifest, manifestProblem } = inventory;
   if (inventory.files === 0) return `${inventory.url}: no backup here`;
   const lines = [`${inventory.url}: ${inventory.files} files, ${formatSize(inventory.sizeBytes)}`];
   if (newest === undefined || oldest === undefined) lines.push('nothing can be restored: there is no snapshot');
@@ -52,6 +52,7 @@ function asText(inventory: Inventory): string {
   }
   if (inventory.hasGap) lines.push('a file is missing: there are newer ones that nothing leads to');
   if (manifest !== undefined) lines.push(`writer   ${manifest.owner}, generation ${manifest.generation}`);
+  if (manifestProblem !== undefined) lines.push(`${manifestProblem}; what is told here is by the names of the files`);
   if (snapshots.length > 0) {
     const rows = snapshots.map((file) => [formatTxid(file.maxTxid), time(file.timeMs), formatSize(file.sizeBytes)]);
     lines.push('', ...formatTable(['SNAPSHOT', 'TIME', 'SIZE'], rows));
@@ -70,7 +71,7 @@ function asText(inventory: Inventory): string {
 }
 
 function asJson(inventory: Inventory): object {
-  const { url, files, sizeBytes, newest, oldest, hasGap, snapshots, levels, manifest } = inventory;
+  const { url, files, sizeBytes, newest, oldest, hasGap, snapshots, levels, manifest, manifestProblem } = inventory;
   const end = (state: Inventory['newest']) => state && { txid: formatTxid(state.txid), time: time(state.timeMs) };
   return {
     url,
@@ -80,6 +81,7 @@ function asJson(inventory: Inventory): object {
     oldest: end(oldest) ?? null,
     hasGap,
     writer: manifest === undefined ? null : { owner: manifest.owner, generation: manifest.generation },
+    manifestProblem: manifestProblem ?? null,
     snapshots: snapshots.map((file) => ({
       txid: formatTxid(file.maxTxid),
       time: time(file.timeMs),

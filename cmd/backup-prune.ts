@@ -1,8 +1,10 @@
 import type { Command } from 'commander';
 import type { Pruning } from '../src/backup/index.js';
 import { formatSize } from '../src/config/index.js';
+import { errorCode } from '../src/errors.js';
 import { formatTxid } from '../src/ltx/index.js';
 import { configuredStores } from './configured-stores.js';
+import { fail } from './failure.js';
 import { formatTable } from './table.js';
 
 const EXAMPLES = `
@@ -39,10 +41,19 @@ async function run(options: Options): Promise<void> {
   const { prune } = await import('../src/backup/index.js');
   const dryRun = options.dryRun === true;
   const rows: Row[] = [];
+  const failures: unknown[] = [];
   for await (const { config, name, store } of configuredStores(options.config)) {
-    rows.push({ url: store.url, name, ...(await prune(store, config.retain, dryRun)) });
+    try {
+      rows.push({ url: store.url, name, ...(await prune(store, config.retain, dryRun)) });
+    } catch (error) {
+      // It is one database's: the others can be pruned.
+      if (errorCode(error) !== 'STORE_MANIFEST') throw error;
+      failures.push(error);
+    }
   }
-  console.log(options.json === true ? JSON.stringify(rows.map(asJson), null, 2) : asText(rows, dryRun));
+  if (options.json === true) console.log(JSON.stringify(rows.map(asJson), null, 2));
+  else if (rows.length > 0 || failures.length === 0) console.log(asText(rows, dryRun));
+  for (const error of failures) fail(error);
 }
 
 function asText(rows: readonly Row[], dryRun: boolean): string {

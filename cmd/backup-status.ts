@@ -48,7 +48,7 @@ function asText(rows: readonly Row[], nowMs: number): string {
   for (const url of new Set(rows.map((row) => row.url))) {
     const cells = rows
       .filter((row) => row.url === url)
-      .map(({ name, inventory: { newest, oldest, files, sizeBytes, snapshots, hasGap } }) => [
+      .map(({ name, inventory: { newest, oldest, files, sizeBytes, snapshots, hasGap, manifestProblem } }) => [
         name,
         newest === undefined ? 'none' : formatTxid(newest.txid),
         newest === undefined ? '' : formatDuration(Math.max(0, nowMs - newest.timeMs)),
@@ -56,7 +56,9 @@ function asText(rows: readonly Row[], nowMs: number): string {
         String(snapshots.length),
         String(files),
         formatSize(sizeBytes),
-        hasGap ? 'a file is missing' : '',
+        [hasGap ? 'a file is missing' : '', manifestProblem === undefined ? '' : 'the manifest cannot be understood']
+          .filter((remark) => remark !== '')
+          .join('; '),
       ]);
     if (lines.length > 0) lines.push('');
     lines.push(url, ...formatTable(['DATABASE', 'NEWEST', 'AGE', 'SINCE', 'SNAPSHOTS', 'FILES', 'SIZE', ''], cells));
@@ -65,7 +67,7 @@ function asText(rows: readonly Row[], nowMs: number): string {
 }
 
 function asJson({ url, name, inventory }: Row): object {
-  const { newest, oldest, files, sizeBytes, snapshots, hasGap, manifest } = inventory;
+  const { newest, oldest, files, sizeBytes, snapshots, hasGap, manifest, manifestProblem } = inventory;
   return {
     store: url,
     database: name,
@@ -79,5 +81,6 @@ function asJson({ url, name, inventory }: Row): object {
     sizeBytes,
     hasGap,
     writer: manifest === undefined ? null : { owner: manifest.owner, generation: manifest.generation },
+    manifestProblem: manifestProblem ?? null,
   };
 }

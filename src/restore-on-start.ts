@@ -1,6 +1,13 @@
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { type BackupLog, openConfiguredStore, type RestoreResult, restore, type StoreRoot } from './backup/index.js';
+import {
+  type BackupLog,
+  describeFile,
+  openConfiguredStore,
+  type RestoreResult,
+  restore,
+  type StoreRoot,
+} from './backup/index.js';
 import { type Config, formatSize } from './config/index.js';
 import { adoptRestored, checkName, DataFolder, hasNoDatabase, writeDurably } from './database/index.js';
 import { SluiceError } from './errors.js';
@@ -111,6 +118,12 @@ async function restoreOne(
     },
   });
   log.info({ database: name, txid: formatTxid(result.txid), sizeBytes: result.sizeBytes }, 'restored');
+  for (const { file, why } of result.leftOut) {
+    log.warn(
+      { database: name, file: describeFile(file), why },
+      `${name} was restored without a file of the backup: ${describeFile(file)}: ${why}`,
+    );
+  }
   return { name, file, ...describe(result) };
 }
 

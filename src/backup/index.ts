@@ -2,7 +2,14 @@ export { Backup, type BackupHooks, type BackupLimits, type BackupLog, type Backu
 export { CompactionThread } from './compaction-thread.js';
 export type { UploadEvent } from './database-backup.js';
 export { type CheckMode, checkDatabase } from './database-check.js';
-export { type FileKey, formatFileName, LEVEL_INCREMENT, LEVEL_SNAPSHOT, parseFileName } from './file-names.js';
+export {
+  describeFile,
+  type FileKey,
+  formatFileName,
+  LEVEL_INCREMENT,
+  LEVEL_SNAPSHOT,
+  parseFileName,
+} from './file-names.js';
 export { type Inventory, type LevelInventory, takeInventory } from './inventory.js';
 export { type BackupKey, createKeyFile, readKeyFile } from './key-file.js';
 export { LoggedStore } from './logged-store.js';

@@ -1,7 +1,7 @@
-import { SluiceError } from '../errors.js';
+import { describeError, SluiceError } from '../errors.js';
 import type { Txid } from '../ltx/index.js';
 import { LEVEL_SNAPSHOT } from './file-names.js';
-import { decodeManifest, type Manifest } from './manifest.js';
+import { decodeManifestOf, type Manifest } from './manifest.js';
 import { planRestore } from './restore-plan.js';
 import type { Store, StoreFile } from './store.js';
 
@@ -19,6 +19,8 @@ export interface Inventory {
   readonly snapshots: readonly StoreFile[];
   readonly levels: readonly LevelInventory[];
   readonly manifest: Manifest | undefined;
+  /** Why there is none, though there is a file of its name; the rest is what a listing of the files tells. */
+  readonly manifestProblem: string | undefined;
 }
 
 /** The files of one level below the snapshots'. */
@@ -36,7 +38,13 @@ export interface LevelInventory {
 export async function takeInventory(store: Store): Promise<Inventory> {
   const files = await store.listAll();
   const read = await store.readManifest();
-  return inventoryOf(store.url, files, read === undefined || read === 'same' ? undefined : decodeManifest(read.bytes));
+  if (read === undefined || read === 'same') return inventoryOf(store.url, files, undefined);
+  try {
+    return inventoryOf(store.url, files, decodeManifestOf(store.url, read.bytes));
+  } catch (error) {
+    if (!(error instanceof SluiceError) || error.code !== 'STORE_MANIFEST') throw error;
+    return { ...inventoryOf(store.url, files, undefined), manifestProblem: describeError(error) };
+  }
 }
 
 /** Pure. */
@@ -69,6 +77,7 @@ export function inventoryOf(url: string, files: readonly StoreFile[], manifest: 
     snapshots,
     levels: [...levels.values()].sort((a, b) => a.level - b.level),
     manifest,
+    manifestProblem: undefined,
   };
 }
 

@@ -114,6 +114,16 @@ export function decodeManifest(bytes: Uint8Array): Manifest {
   }
 }
 
+/** The same; the message names the store whose manifest it is. */
+export function decodeManifestOf(url: string, bytes: Uint8Array): Manifest {
+  try {
+    return decodeManifest(bytes);
+  } catch (error) {
+    if (!(error instanceof SluiceError)) throw error;
+    throw new SluiceError(error.code, `${url}: ${error.message}`, error.hint, { cause: error });
+  }
+}
+
 /** Whether it is of a version of Sluice that is not known here, rather than damaged. */
 export function isNewerManifest(bytes: Uint8Array): boolean {
   try {

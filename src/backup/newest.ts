@@ -25,6 +25,8 @@ export interface Newest {
 export interface UnfitFile {
   readonly file: StoreFile;
   readonly why: string;
+  /** Nothing may be wrong with it: it is another primary's, or one that is being stored now. Else it is damaged. */
+  readonly isUnnamed?: true;
 }
 
 /** A level-0 file that begins behind a manifest's position. */
@@ -82,7 +84,7 @@ export function followManifest(manifest: Manifest, behind: readonly FileBehind[]
     reached = Math.max(reached, file.maxTxid);
   }
   const why = 'it does not continue from the newest state that the manifest leads to';
-  return { files, txid, checksum, manifest, unfit: rest.map((file) => ({ file, why })) };
+  return { files, txid, checksum, manifest, unfit: rest.map((file) => ({ file, why, isUnnamed: true })) };
 }
 
 function longer(best: FileBehind | undefined, other: FileBehind): FileBehind {
@@ -104,7 +106,9 @@ async function continueManifest(store: Store, manifest: Manifest): Promise<Newes
   if (newest === undefined) return undefined;
   // A snapshot does not say what it follows: what counts as stored is named by the manifest.
   const why = 'the manifest does not name it: a primary that had lost the store may have left it';
-  const late = snapshots.filter((file) => file.maxTxid > newest.txid).map((file) => ({ file, why }));
+  const late = snapshots
+    .filter((file) => file.maxTxid > newest.txid)
+    .map((file) => ({ file, why, isUnnamed: true as const }));
   return { ...newest, unfit: [...newest.unfit, ...late] };
 }
 

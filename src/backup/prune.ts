@@ -1,5 +1,5 @@
 import { SluiceError } from '../errors.js';
-import { decodeManifest } from './manifest.js';
+import { decodeManifestOf } from './manifest.js';
 import { planRestore } from './restore-plan.js';
 import { planRetention, type RetentionPolicy } from './retention-plan.js';
 import type { Store, StoreFile } from './store.js';
@@ -10,7 +10,10 @@ export interface Pruning {
   readonly kept: readonly StoreFile[];
 }
 
-/** Applies a retention policy to what a store holds of one database; `dryRun`: only says what it would do. */
+/**
+ * Applies a retention policy to what a store holds of one database; `dryRun`: only says what it would do. Throws Store's
+ * errors, and `STORE_MANIFEST` where it cannot be known what the manifest needs: then nothing is removed.
+ */
 export async function prune(store: Store, policy: RetentionPolicy, dryRun: boolean): Promise<Pruning> {
   const files = await store.listAll();
   const removed = planRetention(files, await wayOf(store, files), policy, Date.now());
@@ -22,7 +25,7 @@ export async function prune(store: Store, policy: RetentionPolicy, dryRun: boole
 /** What leads to the newest state: as the manifest says, and as the files do. */
 async function wayOf(store: Store, files: readonly StoreFile[]): Promise<StoreFile[]> {
   const read = await store.readManifest();
-  const named = read === undefined || read === 'same' ? [] : decodeManifest(read.bytes).files;
+  const named = read === undefined || read === 'same' ? [] : decodeManifestOf(store.url, read.bytes).files;
   try {
     return [...named, ...planRestore(files).files];
   } catch (error) {

@@ -1,6 +1,6 @@
 import { existsSync, lstatSync } from 'node:fs';
 import { rename, rm } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { basename, dirname } from 'node:path';
 import { describeError, errorCode, SluiceError } from '../errors.js';
 import { syncPath } from '../sync-path.js';
 import { linkOrRename } from './link.js';
@@ -33,10 +33,10 @@ export async function publish(temporary: string, output: string, force: boolean)
 /**
  * The old database's WAL must never lie beside the new file, and never be lost while the old file is there. So it is
  * moved aside first, put back if the rename fails, and removed when it is done. A machine that dies in between leaves it
- * beside the database as `<its name>.<temporary's ending>`.
+ * beside the database as `<its name><the temporary's>`.
  */
 async function replace(temporary: string, output: string): Promise<void> {
-  const ending = temporary.slice(output.length);
+  const ending = basename(temporary);
   const aside: string[] = [];
   try {
     for (const path of ALL_SUFFIXES.map((suffix) => output + suffix)) {

@@ -1,8 +1,8 @@
-import { randomBytes } from 'node:crypto';
 import { rm } from 'node:fs/promises';
-import { resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { describeError, errorCode, SluiceError } from '../errors.js';
 import { type Checksum, formatChecksum, formatTxid, type Txid } from '../ltx/index.js';
+import { restoringName } from '../restoring-name.js';
 import { applyFiles } from './apply-files.js';
 import { type CheckMode, checkDatabase } from './database-check.js';
 import type { DatabaseImage } from './database-image.js';
@@ -81,7 +81,7 @@ export async function restore(options: RestoreOptions): Promise<RestoreResult> {
   const output = resolve(options.output);
   const force = options.force ?? false;
   checkPlace(output, force);
-  const temporary = `${output}.restore-${randomBytes(4).toString('hex')}.tmp`;
+  const temporary = join(dirname(output), restoringName());
   try {
     const result = await buildOnSomeWay(options, temporary);
     let unchecked: string | undefined;

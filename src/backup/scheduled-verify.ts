@@ -134,6 +134,7 @@ export class ScheduledVerify {
       const request = { config, database: name, output: join(folder, 'database') };
       const trial = await tryRestore(request, this.abort.signal);
       this.compare(name, storedTxid, trial);
+      mustBeWhole(trial);
       const { txid, sizeBytes, unchecked } = trial;
       const durationMs = Math.round(performance.now() - startMs);
       const fields = { database: name, store: config.url, txid: formatTxid(txid), sizeBytes, durationMs };
@@ -168,7 +169,10 @@ export class ScheduledVerify {
     const sinceMs = this.failures.get(subject)?.sinceMs ?? Date.now();
     const told = new SluiceError(code, `${name}: ${error.message}`, error.hint, { cause: error });
     this.failures.set(subject, { code, database: name, error: told, sinceMs });
-    this.options.log.warn({ database: name, store: url, err: error }, 'the backup could not be restored on trial');
+    this.options.log.warn(
+      { database: name, store: url, err: error },
+      'the trial restore of the backup found a problem',
+    );
   }
 
   /** Throws `VERIFY_NO_ROOM`. */
@@ -203,6 +207,16 @@ export class ScheduledVerify {
       'It is of another history: see whether another primary writes there',
     );
   }
+}
+
+/** The state may be right by other files: those that are damaged are a problem before it depends on them. */
+function mustBeWhole({ txid, damaged }: Trial): void {
+  if (damaged.length === 0) return;
+  throw new SluiceError(
+    'VERIFY_FAILED',
+    `the backup of TXID ${formatTxid(txid)} was restored by other files, since ${damaged.length === 1 ? 'one is' : `${damaged.length} are`} damaged: ${damaged.join('; ')}`,
+    'The newest state is right; sluice backup now --snapshot stores it anew, and sluice verify tells what else is wrong',
+  );
 }
 
 async function freeBytesOf(folder: string): Promise<number> {

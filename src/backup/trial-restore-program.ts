@@ -6,6 +6,7 @@ import { constants, setPriority } from 'node:os';
 import Database from 'better-sqlite3';
 import { describeError, errorCode, SluiceError } from '../errors.js';
 import { OWN_FUNCTIONS } from './database-check.js';
+import { describeFile } from './file-names.js';
 import { openConfiguredStore } from './open-store.js';
 import { restore } from './restore.js';
 import type { TrialAnswer, TrialRequest } from './trial-restore.js';
@@ -16,9 +17,17 @@ const FINDINGS_LIMIT = 10;
 async function answer({ config, database, output }: TrialRequest): Promise<TrialAnswer> {
   const root = openConfiguredStore(config);
   try {
-    const { txid, checksum, sizeBytes } = await restore({ store: root.database(database), output });
+    const { txid, checksum, sizeBytes, leftOut } = await restore({ store: root.database(database), output });
     const unchecked = checkDatabase(output);
-    return { ok: true, txid, checksum: checksum.toString(), sizeBytes, ...(unchecked !== undefined && { unchecked }) };
+    const damaged = leftOut.filter(({ isUnnamed }) => isUnnamed !== true);
+    return {
+      ok: true,
+      txid,
+      checksum: checksum.toString(),
+      sizeBytes,
+      damaged: damaged.map(({ file, why }) => `${describeFile(file)}: ${why}`),
+      ...(unchecked !== undefined && { unchecked }),
+    };
   } catch (error) {
     const hint = error instanceof SluiceError ? error.hint : '';
     const message = error instanceof Error ? error.message : describeError(error);

@@ -23,6 +23,8 @@ export type TrialAnswer =
       readonly txid: Txid;
       readonly checksum: string;
       readonly sizeBytes: number;
+      /** Files that were passed by, and what is wrong with each. */
+      readonly damaged: readonly string[];
       /** Why SQLite could not check it. */
       readonly unchecked?: string;
     }
@@ -33,6 +35,8 @@ export interface Trial {
   /** Of the database; 0n where the files name none. */
   readonly checksum: Checksum;
   readonly sizeBytes: number;
+  /** Files that were passed by, and what is wrong with each: `level 1, <name>: <why>`. */
+  readonly damaged: readonly string[];
   readonly unchecked: string | undefined;
 }
 
@@ -56,8 +60,8 @@ export async function tryRestore(request: TrialRequest, signal: AbortSignal): Pr
     if (signal.aborted) throw abortedError();
     if (typeof answer === 'string') throw new SluiceError('VERIFY_FAILED', answer);
     if (!answer.ok) throw new SluiceError(answer.code, answer.message, answer.hint);
-    const { txid, checksum, sizeBytes, unchecked } = answer;
-    return { txid, checksum: BigInt(checksum), sizeBytes, unchecked };
+    const { txid, checksum, sizeBytes, damaged, unchecked } = answer;
+    return { txid, checksum: BigInt(checksum), sizeBytes, damaged, unchecked };
   } finally {
     clearTimeout(timer);
     signal.removeEventListener('abort', kill);

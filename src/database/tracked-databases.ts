@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { closeSync, readSync } from '../disk/index.js';
 import type { FileNode } from '../fuse/index.js';
+import { isRestoring } from '../restoring-name.js';
 import { HEADER_SIZE, hasJournalMagic } from '../sqlite/index.js';
 import { nameProblem } from './names.js';
 import { openToRead } from './readable-file.js';
@@ -50,9 +51,10 @@ export class TrackedDatabases {
 
   /**
    * A new one, in the slot of a dropped one if there is one. Undefined when this node holds as many as it can, or other
-   * nodes could have none of that name.
+   * nodes could have none of that name, or it is what a restore is making, which comes under another name when it is done.
    */
   create(name: string): TrackedDatabase | undefined {
+    if (isRestoring(name)) return undefined;
     if (nameProblem(name) !== undefined) {
       this.refuse(name);
       return undefined;

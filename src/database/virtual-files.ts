@@ -1,4 +1,5 @@
 import { formatPosition } from '../ltx/index.js';
+import { isRestoring } from '../restoring-name.js';
 import type { SharedState } from './shared.js';
 
 const POSITION_SUFFIX = '-pos';
@@ -34,7 +35,8 @@ export class VirtualFiles {
     return path === '.primary' || path === '.lag' || this.isHidden(path.slice(path.lastIndexOf('/') + 1));
   }
 
+  /** What a restore is making here is not: one that was cut short can be seen, and removed. */
   isHidden(name: string): boolean {
-    return name.startsWith(HIDDEN_PREFIX);
+    return name.startsWith(HIDDEN_PREFIX) && !isRestoring(name);
   }
 }

@@ -22,13 +22,15 @@ export interface DatabaseFeedContext {
   heard(): void;
   received(): void;
   applied(name: string, position: Position, lagMs: number): void;
+  /** It is where the store is, now and perhaps before. */
+  arrived(name: string): void;
   /** `isNew`: it did not fail so before. */
   failed(name: string, error: SluiceError, isNew: boolean): void;
 }
 
 /** One database: looks at its manifest again and again, and gives the files that lead on to the sink. */
 export class DatabaseFeed {
-  /** Resolves when it was at the store's position, or the store had nothing for it. */
+  /** Resolves when it was at the store's position, or the store had nothing for it, or nothing that can be used. */
   readonly reached: Promise<void>;
   problem: FeedProblem | undefined;
   private resolveReached: () => void = () => undefined;
@@ -209,6 +211,7 @@ export class DatabaseFeed {
     this.waitsForList = false;
     this.source.settle();
     this.resolveReached();
+    this.context.arrived(this.name);
   }
 
   private succeeded(): void {

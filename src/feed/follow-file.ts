@@ -50,6 +50,7 @@ export async function followFile(options: FollowOptions): Promise<Position> {
       onMove: (position) => options.onPosition?.(position),
     });
     if (file.position.txid > 0) options.onPosition?.(file.position);
+    let caughtUp = false;
     const feed = new DatabaseFeed(file.name, store, {
       sink: file,
       intervalMs,
@@ -59,9 +60,14 @@ export async function followFile(options: FollowOptions): Promise<Position> {
       heard: quiet,
       received: quiet,
       applied: quiet,
+      arrived: () => {
+        // Where the store has no transaction there is no file.
+        if (caughtUp || file.position.txid === 0) return;
+        caughtUp = true;
+        options.onCaughtUp?.(file.position);
+      },
       failed: (_name, error, isNew) => onTrouble?.(error, isNew),
     });
-    void feed.reached.then(() => options.onCaughtUp?.(file.position));
     const run = feed.run();
     if (!signal.aborted) await new Promise((done) => signal.addEventListener('abort', done, { once: true }));
     // A transaction may wait for readers for as long as they like.

@@ -36,6 +36,7 @@ export class StoreFeed {
       heard: () => this.heard(),
       received: () => options.hooks?.received?.(),
       applied: (name, position, lagMs) => options.hooks?.applied?.(name, position, lagMs),
+      arrived: () => undefined,
       failed: (name, error, isNew) => this.failed(name, error, isNew),
     };
   }

@@ -10,6 +10,7 @@ import {
   type StoreSettings,
   type VerifyEvent,
 } from '../../src/backup/index.js';
+import { bytesSource, compactLtx } from '../../src/ltx/index.js';
 import { until } from '../support/until.js';
 import { rewrite } from './layers.js';
 import { bucketPlace, filledStore, folderPlace, type Place } from './scenario.js';
@@ -98,6 +99,39 @@ test('a backup that is damaged is a problem until it is right again', () =>
     assert.equal(scene.problems(), []);
     await scene.verify.stop();
     assert.equal(readdirSync(scene.spool), []);
+  }));
+
+test('a damaged file that other files lead around is a problem; one that the manifest does not name is none', () =>
+  withScene(async (scene) => {
+    const folder = join(scene.place.folder, 'app.db');
+    const store = scene.place.open().database('app.db');
+    const all = filesBelow(join(folder, 'ltx'), '.ltx').sort((a, b) => Number(b[0]) - Number(a[0]) || (a < b ? -1 : 1));
+    const pieces: Buffer[] = [];
+    compactLtx(
+      all.map((path) => bytesSource(readFileSync(join(folder, 'ltx', path)))),
+      (piece) => pieces.push(Buffer.from(piece)),
+    );
+    await store.put({ level: 9, minTxid: 1, maxTxid: 99, timestampMs: 1 }, Buffer.concat(pieces));
+    scene.verify.start();
+    assert.ok((await scene.next()).ok, scene.problems().join());
+    assert.equal(scene.problems(), []);
+    rmSync(join(folder, 'ltx/9/0000000000000001-0000000000000063.ltx'));
+    // Without a manifest the newest snapshot counts.
+    for (const name of filesBelow(folder, '.json')) rmSync(join(folder, name));
+    await store.put({ level: 9, minTxid: 1, maxTxid: 8, timestampMs: 1 }, Buffer.concat(pieces));
+    assert.ok((await scene.next()).ok, scene.problems().join());
+    const path = join(folder, 'ltx/9/0000000000000001-0000000000000008.ltx');
+    writeFileSync(path, Buffer.concat(pieces).fill(0, 120, 140));
+    const event = await scene.next();
+    assert.not.ok(event.ok);
+    assert.match(
+      scene.problems().join(),
+      /^VERIFY_FAILED file:.*\/app\.db: app\.db: .*restored by other files.* level 9, 0000000000000001-0000000000000008\.ltx: /,
+    );
+    assert.not.match(scene.log.lines.at(-1)!, /and is right/);
+    writeFileSync(path, Buffer.concat(pieces));
+    assert.ok((await scene.next()).ok);
+    assert.equal(scene.problems(), []);
   }));
 
 test('what SQLite finds malformed is a problem though all checksums are right', () =>

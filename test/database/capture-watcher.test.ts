@@ -746,8 +746,36 @@ test('a checkpoint cuts the file to the last commit; what cuts it further is not
   assert.is(changed?.kind === 'changed' && changed.pages, undefined);
 });
 
+test('what a restore is making is no database, and can be seen; under its own name it is one', () => {
+  const name = 'sub/.sluice-restore-0a1b2c3d.tmp';
+  mkdirSync(join(rig.folder, 'sub'));
+  for (const suffix of ['', '-wal', '-shm']) {
+    assert.is(rig.watcher.mayCreate(name + suffix), PROCEED);
+    assert.not.ok(rig.watcher.hidden(name.slice(4) + suffix));
+  }
+  const bytes = databaseBytes(2);
+  const file = rig.file(name);
+  rig.write(file, 0, bytes);
+  file.writers = 0;
+  rig.watcher.released(file, true);
+  rig.unlink(rig.file(`${name}-wal`));
+  assert.equal(rig.take(), []);
+  assert.is(rig.rename(file, 'sub/new.db'), PROCEED);
+  assert.equal(
+    rig.take().map((message) => (message.kind === 'found' ? message.name : message.kind)),
+    ['sub/new.db', 'changed'],
+  );
+});
+
 test('names that are not an application’s', () => {
-  for (const path of ['.primary', '.lag', '.sluice-x', 'sub/.sluice-x']) {
+  for (const path of [
+    '.primary',
+    '.lag',
+    '.sluice-x',
+    'sub/.sluice-x',
+    '.sluice-restore-x.tmp',
+    '.sluice-restore-0a1b2c3d.tmp/x/.sluice-a',
+  ]) {
     assert.is(rig.watcher.mayCreate(path), EACCES, path);
     assert.is(rig.watcher.mayRename('a', path, undefined), EACCES, path);
   }

@@ -5,7 +5,15 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { filesBelow } from '../backup/workbench.js';
 import { type Ran, runSluice } from '../cmd/run-sluice.js';
-import { contentChecksum, freshFolder, startPrimary, stopAll, txidOf, waitFor } from '../support/cluster.js';
+import {
+  contentChecksum,
+  freshFolder,
+  startPrimary,
+  startReplica,
+  stopAll,
+  txidOf,
+  waitFor,
+} from '../support/cluster.js';
 
 /** `sluice backup`, and two primaries with one store, as a user meets them. */
 
@@ -156,6 +164,7 @@ test('a transaction that was stored with others comes from the log of the node t
   const name = 'tenants/7.db';
   fill(primary.path(name), 0);
   const first = await primary.position(name);
+  assert.is((await backup(primary.dir, 'now')).code, 0);
   const db = new Sqlite(primary.path(name));
   const startTxid = txidOf(first!);
   const logged = (count: number) =>
@@ -189,6 +198,70 @@ test('a transaction that was stored with others comes from the log of the node t
   const none = await restoreAt(wanted, '--data', freshFolder('empty'));
   assert.match(none.stderr, /RESTORE_DATA|has no database 7\.db/);
   assert.is.not(none.code, 0);
+});
+
+test('a restore into the mount of a running primary: its temporary file is nobody’s database', async () => {
+  const store = freshFolder('store');
+  const primary = await startPrimary({ backup: { url: store, interval: '50ms' } });
+  const replica = await startReplica(primary);
+  fill(primary.path('app.db'), 50);
+  const wal = new Sqlite(primary.path('app.db'));
+  wal.pragma('journal_mode = wal');
+  wal.close();
+  const stored = async (): Promise<void> => {
+    const now = await backup(primary.dir, 'now');
+    assert.is(now.code, 0, now.stderr);
+  };
+  await stored();
+  const source = `file://${store}/app.db`;
+  const names = new Set<string>();
+  const problems: unknown[] = [];
+  // Each that came up, however shortly, also while the restore went on.
+  let watching = true;
+  const watch = (async () => {
+    while (watching) {
+      const status = await primary.status();
+      for (const { name } of status.databases) names.add(name);
+      problems.push(...status.problems);
+    }
+  })();
+  try {
+    for (const more of [
+      ['--verify', 'full'],
+      ['--verify', 'full', '--force'],
+    ]) {
+      fill(primary.path('app.db'), 5);
+      await stored();
+      const ran = await runSluice(['restore', ...more, '-o', primary.path('new.db'), source], primary.dir);
+      assert.is(ran.code, 0, ran.stderr);
+      assert.is(contentChecksum(primary.path('new.db')), contentChecksum(primary.path('app.db')));
+      await stored();
+    }
+  } finally {
+    watching = false;
+    await watch;
+  }
+  assert.equal(problems, []);
+  assert.equal([...names].sort(), ['app.db', 'new.db']);
+  assert.equal(readdirSync(store).sort(), ['app.db', 'new.db']);
+  assert.equal(
+    readdirSync(primary.path('.')).filter((name) => !/^(app|new)\.db(-wal|-shm)?$/.test(name)),
+    [],
+  );
+  assert.not.match(primary.log, /sluice-restore/);
+  const expected = contentChecksum(primary.path('new.db'));
+  const again = join(freshFolder('restored'), 'new.db');
+  const ran = await runSluice(['restore', '-o', again, `file://${store}/new.db`], primary.dir);
+  assert.is(ran.code, 0, ran.stderr);
+  assert.is(contentChecksum(again), expected);
+  await waitFor(
+    async () => existsSync(replica.path('new.db')) && contentChecksum(replica.path('new.db')) === expected,
+    20_000,
+    'the replica has it',
+  );
+  assert.equal((await replica.status()).databases.map(({ name }) => name).sort(), ['app.db', 'new.db']);
+  await replica.stop();
+  await primary.stop();
 });
 
 test.run();

@@ -1,5 +1,6 @@
 import { copyFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import Database from 'better-sqlite3';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -9,7 +10,7 @@ import type { Position } from '../../src/ltx/index.js';
 import { type CountedStore, countRequests } from '../backup/counted-store.js';
 import type { FakeDatabase } from '../backup/fake-databases.js';
 import { CREATE, insert, newSet } from '../backup/scenario.js';
-import { type Workbench, withWorkbench } from '../backup/workbench.js';
+import { filesBelow, type Workbench, withWorkbench } from '../backup/workbench.js';
 import { until } from '../support/until.js';
 import { openFolder, Uploader } from './feed-scene.js';
 
@@ -39,6 +40,8 @@ function withScene(mode: 'wal' | 'rollback', body: (scene: Scene) => Promise<voi
 /** A follower that runs until it is stopped. */
 class Follower {
   position: Position | undefined;
+  /** Each time that it says so. */
+  readonly caughtUp: Position[] = [];
   readonly troubles: string[] = [];
   readonly store: CountedStore;
   private readonly abort = new AbortController();
@@ -55,6 +58,7 @@ class Follower {
       onPosition: (position) => {
         this.position = position;
       },
+      onCaughtUp: (position) => this.caughtUp.push(position),
       onTrouble: ({ code }, isNew) => {
         if (isNew) this.troubles.push(code);
       },
@@ -92,6 +96,8 @@ for (const mode of ['wal', 'rollback'] as const) {
       const { app, uploader, output } = scene;
       const follower = new Follower(scene);
       await follower.reach(app);
+      await until('it says that it is there', () => follower.caughtUp.length > 0);
+      assert.equal(follower.caughtUp, [app.position]);
       const reader = new Database(output, { readonly: true });
       assert.is(reader.pragma('journal_mode', { simple: true }), mode === 'wal' ? 'wal' : 'delete');
       reader.exec('begin');
@@ -113,6 +119,7 @@ for (const mode of ['wal', 'rollback'] as const) {
       assert.is(count(reader), 20);
       reader.close();
       assert.equal(await follower.stop(), app.position);
+      assert.is(follower.caughtUp.length, 1, 'it is told once');
       assert.ok(readFileSync(output).equals(app.image), 'the file is the database as it was backed up');
       assert.equal(readdirSync(dirname(output)).sort(), ['app.db', 'app.db-sluice-pos']);
       assert.equal(follower.troubles, []);
@@ -194,6 +201,26 @@ test('a store of another history: what it has takes the place of the copy', () =
     const copy = new Database(output, { readonly: true });
     assert.is(count(copy), 12);
     copy.close();
+  }));
+
+test('a damaged snapshot: that it is as the backup is, is said when it is so', () =>
+  withScene('wal', async (scene) => {
+    const { app, uploader, output } = scene;
+    const folder = fileURLToPath(uploader.store.url);
+    const path = join(folder, filesBelow(folder, '.ltx').find((name) => name.includes('ltx/9/'))!);
+    const whole = readFileSync(path);
+    writeFileSync(path, Buffer.from(whole).fill(0, 120, 140));
+    const follower = new Follower(scene);
+    await until('the damage is told', () => follower.troubles.length > 0);
+    const gets = follower.store.requests.get;
+    await until('it is tried again', () => follower.store.requests.get > gets + 1);
+    assert.equal(follower.caughtUp, []);
+    assert.not.ok(existsSync(output));
+    writeFileSync(path, whole);
+    await follower.reach(app);
+    await until('it says that it is there', () => follower.caughtUp.length > 0);
+    assert.equal(follower.caughtUp, [app.position]);
+    await follower.stop();
   }));
 
 test.run();

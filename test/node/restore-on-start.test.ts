@@ -6,6 +6,7 @@ import { loadConfig } from '../../src/config/load.js';
 import { restoreOnStart } from '../../src/restore-on-start.js';
 import { expectRestored, folderPlace, insert, newSet, startBackup, untilStored } from '../backup/scenario.js';
 import { filesBelow, TestLog, type Workbench, withWorkbench } from '../backup/workbench.js';
+import { Uploader } from '../feed/feed-scene.js';
 import { positions } from './positions.js';
 
 interface Setup {
@@ -111,6 +112,25 @@ test('what cannot be restored keeps the node from starting, and nothing looks fi
     writeFileSync(damaged, bytes);
     await start();
     assert.equal(await positions(data), new Map(apps.map(({ name, position }) => [name, position])));
+  }));
+
+test('a damaged file that other files lead around: the node starts, and the log names it', () =>
+  withWorkbench(async (bench) => {
+    const { apps } = await fill(bench);
+    const folder = join(bench.folder, 'store/tenants/7.db');
+    for (const name of filesBelow(folder, '.json')) rmSync(join(folder, name));
+    apps[1]!.write(insert(10));
+    const uploader = new Uploader(folderPlace(bench).open(), apps[1]!);
+    await uploader.increment(3);
+    await uploader.snapshot();
+    const newest = join(folder, 'ltx/9/0000000000000001-0000000000000003.ltx');
+    writeFileSync(newest, readFileSync(newest).fill(0, 120, 140));
+    const { data, log, start } = await setUp(bench);
+    await start();
+    assert.ok(readFileSync(join(data, 'files/tenants/7.db')).equals(apps[1]!.image));
+    const told = log.lines.filter((line) => line.includes('without a file'));
+    assert.is(told.length, 1);
+    assert.match(told[0]!, /tenants\/7\.db was restored without .* level 9, 0000000000000001-0000000000000003\.ltx: /);
   }));
 
 test('cut short while files are moved to their places: the next start goes on, whatever the config says then', () =>
