@@ -135,12 +135,12 @@ export class DatabaseImage {
     ftruncateSync(this.fd, lastHeader.commit * lastHeader.pageSize);
   }
 
-  /** Waits until the descriptor is no longer in use: before it is closed. */
   /** After `finish`: waits for what is under way. Throws what a write, or the disk's taking it, failed with. */
   async settle(): Promise<void> {
     await this.sink?.end();
   }
 
+  /** Waits until the descriptor is no longer in use: before it is closed. */
   async release(): Promise<void> {
     await this.sink?.release();
   }
