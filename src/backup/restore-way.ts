@@ -88,6 +88,8 @@ async function wayToTime(store: Store, timestampMs: number): Promise<RestoreWay>
 export class Detours {
   private readonly open: (readonly UnfitFile[])[] = [];
   private readonly tried = new Set<string>();
+  /** The likeliest of each way that failed. */
+  private readonly blamed: UnfitFile[] = [];
 
   constructor(
     private readonly files: readonly StoreFile[],
@@ -100,6 +102,7 @@ export class Detours {
 
   /** Something is wrong with one of `suspects`, the likeliest first, on a way without those `leftOut`. */
   blame(leftOut: readonly UnfitFile[], suspects: readonly UnfitFile[]): void {
+    this.blamed.push(...suspects.slice(0, 1));
     this.open.unshift(...suspects.map((suspect) => [...leftOut, suspect]));
   }
 
@@ -116,9 +119,9 @@ export class Detours {
     return undefined;
   }
 
-  /** How far one gets without a file; undefined if not even to a first state. */
-  nearestWithout(unfit: UnfitFile): Txid | undefined {
-    return this.filesWithout([unfit], this.txid)?.at(-1)?.maxTxid;
+  /** How far one gets by files that nothing failed with; undefined if not even to a first state. */
+  nearest(): Txid | undefined {
+    return this.filesWithout(this.blamed, this.txid - 1)?.at(-1)?.maxTxid;
   }
 
   private filesWithout(leftOut: readonly UnfitFile[], txid: Txid): readonly StoreFile[] | undefined {

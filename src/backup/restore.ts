@@ -251,8 +251,9 @@ function fileError(error: unknown, store: Store, file: StoreFile, previous: Stor
 
 function noWayError(damage: DamageError, detours: Detours, tried: number): DamageError {
   const { message, suspects, cause } = damage;
-  const nearest = detours.nearestWithout(suspects[0]!);
-  const others = tried === 0 ? 'no other files lead around it' : `${tried} other ways around it failed too`;
+  const nearest = detours.nearest();
+  const ways = tried === 1 ? 'another way around it' : `${tried} other ways around it`;
+  const others = tried === 0 ? 'no other files lead around it' : `${ways} failed too`;
   const hint =
     nearest === undefined
       ? `Nothing can be restored without it, and ${others}`

@@ -129,6 +129,18 @@ test('two damaged files: around both', () =>
     assert.is(result.leftOut.length, 2);
   }));
 
+test('no way around two: how far one gets without both', () =>
+  withStore(async ({ store, output, path, bytes, put }) => {
+    const compacted = { level: 1, minTxid: 3, maxTxid: 8 };
+    await put(compacted, compact(bytes(THIRD), bytes(LAST)));
+    flip(path(compacted));
+    flip(path(LAST));
+    const { code, hint } = await failure(restore({ store, output }));
+    assert.is(code, 'RESTORE_CORRUPT');
+    assert.is(hint, 'An earlier state can be restored: --txid 0000000000000005; another way around it failed too');
+    assert.is((await restore({ store, output, txid: 5 })).txid, 5);
+  }));
+
 test('no way around it: the file is named, and how far one gets', () =>
   withStore(async ({ store, output, path }) => {
     flip(path(THIRD));
