@@ -238,7 +238,8 @@ export class DatabaseBackup {
     this.onUpload({
       database: this.database.name,
       level: file.level,
-      position: this.position,
+      // Not what is known now: that may have been forgotten since.
+      position: this.ledger.confirmed,
       transactions: file.transactions,
       sizeBytes: file.sizeBytes,
       durationMs: performance.now() - startMs,

@@ -1,10 +1,11 @@
 import { errorCode, SluiceError } from '../errors.js';
 import { type Position, type Txid, ZERO_POSITION } from '../ltx/index.js';
-import { type FileKey, formatObjectKey, LEVEL_INCREMENT, LEVEL_SNAPSHOT } from './file-names.js';
+import { type FileKey, formatObjectKey, LEVEL_SNAPSHOT } from './file-names.js';
 import { decodeManifest, encodeManifest, isNewerManifest, type Manifest, type ManifestFile } from './manifest.js';
 import type { Store, StoredManifest, StoreFile } from './store.js';
 import { StoredFiles } from './stored-files.js';
 import { listNew, listStored, readChecksum } from './stored-state.js';
+import { trustedFiles } from './trusted-files.js';
 import type { StoredState } from './upload-plan.js';
 import { endOf, findWay, type Way, withFile, withMerged } from './way.js';
 
@@ -221,15 +222,14 @@ export class Ledger {
     const files = known ?? new StoredFiles();
     for (const file of fit) files.add(file);
     const checksum = files.newest === undefined ? 0n : await readChecksum(store, files.newest);
+    const trusted = known === undefined ? await trustedFiles(store, fit, named?.files ?? []) : [];
     if (this.doubts !== doubts) return;
     this.unfit = unfit;
     this.stored = files.newest === undefined ? ZERO_POSITION : { txid: files.newest.maxTxid, checksum };
     const before = known === undefined ? [] : this.wayFiles;
     const byListing = findWay([...before, ...fit], manifest?.files ?? [], this.stored);
     const later = fit.filter((file) => file.maxTxid > believedTxid);
-    const own = named && known === undefined && hasAll(fit, named.files) ? named.files : [];
-    const merges = await this.unnamedMerges(fit, own);
-    const byManifest = own.length === 0 ? [] : findWay([...own, ...merges, ...later], own, this.stored);
+    const byManifest = trusted.length === 0 ? [] : findWay([...trusted, ...later], trusted, this.stored);
     // A stranger's file between those that the manifest names would end later, and be taken for the better one.
     this.wayFiles = endOf(byManifest)?.txid === endOf(byListing)?.txid ? byManifest : byListing;
     this.files = files;
@@ -254,20 +254,6 @@ export class Ledger {
     const judged = judge({ txid: file.maxTxid, checksum: await readChecksum(this.options.store, file) });
     if (judged === false) unfit.push(file);
     return judged ?? !isNewStart;
-  }
-
-  /** Those that certainly hold what several named files do: the process died before the manifest said so. */
-  private async unnamedMerges(found: readonly StoreFile[], named: readonly ManifestFile[]): Promise<ManifestFile[]> {
-    const merges: ManifestFile[] = [];
-    for (const file of found) {
-      const first = named.findIndex(({ minTxid }) => minTxid === file.minTxid);
-      const last = named.findIndex(({ maxTxid }) => maxTxid === file.maxTxid);
-      if (file.level === LEVEL_INCREMENT || first < 0 || last <= first) continue;
-      const { checksum } = named[last]!;
-      if (checksum !== 0n && (await readChecksum(this.options.store, file)) === checksum)
-        merges.push({ ...file, checksum });
-    }
-    return merges;
   }
 
   private async setUnfitAside(): Promise<void> {
@@ -407,9 +393,4 @@ function readable(bytes: Uint8Array): Manifest | undefined {
     if (isNewerManifest(bytes)) throw error;
     return undefined;
   }
-}
-
-function hasAll(files: readonly FileKey[], wanted: readonly FileKey[]): boolean {
-  const names = new Set(files.map(formatObjectKey));
-  return wanted.every((file) => names.has(formatObjectKey(file)));
 }

@@ -1,17 +1,9 @@
 import { open } from 'node:fs/promises';
+import type { LoggedTransaction } from '../database/types.js';
 import { errorCode, SluiceError } from '../errors.js';
-import type { Txid } from '../ltx/index.js';
 import { compareFiles, type FileKey, formatObjectKey, LEVEL_INCREMENT } from './file-names.js';
 import { type ByteRange, type ListRange, STORE_CHUNK_BYTES, type Store, type StoreFile } from './store.js';
 import { WrappedStore } from './wrapped-store.js';
-
-/** A transaction that a node's log has, as an LTX file within another file. */
-export interface LoggedFile {
-  readonly txid: Txid;
-  readonly path: string;
-  readonly offset: number;
-  readonly size: number;
-}
 
 /**
  * A store, and beside its files those transactions of a node's log that it does not have by themselves, as files of level 0.
@@ -21,14 +13,14 @@ export interface LoggedFile {
 export class LoggedStore extends WrappedStore {
   private constructor(
     inner: Store,
-    private readonly logged: ReadonlyMap<string, LoggedFile>,
+    private readonly logged: ReadonlyMap<string, LoggedTransaction>,
   ) {
     super(inner);
   }
 
-  static async open(inner: Store, log: readonly LoggedFile[]): Promise<LoggedStore> {
+  static async open(inner: Store, log: readonly LoggedTransaction[]): Promise<LoggedStore> {
     const stored = new Set((await inner.listAll()).map(formatObjectKey));
-    const logged = new Map<string, LoggedFile>();
+    const logged = new Map<string, LoggedTransaction>();
     for (const file of log) {
       const key = formatObjectKey(keyOf(file));
       if (!stored.has(key)) logged.set(key, file);
@@ -77,11 +69,11 @@ export class LoggedStore extends WrappedStore {
   }
 }
 
-function keyOf({ txid }: LoggedFile): FileKey {
+function keyOf({ txid }: LoggedTransaction): FileKey {
   return { level: LEVEL_INCREMENT, minTxid: txid, maxTxid: txid };
 }
 
-function readError(error: unknown, { path }: LoggedFile): SluiceError {
+function readError(error: unknown, { path }: LoggedTransaction): SluiceError {
   const code = errorCode(error) === 'ENOENT' ? 'STORE_NOT_FOUND' : 'STORE_FAILED';
   return new SluiceError(code, `cannot read the log ${path}: ${String(error)}`, '', { cause: error });
 }

@@ -2,7 +2,7 @@ export { DataFolder } from './data-folder.js';
 export type { Database } from './database.js';
 export { writeDurably } from './durable-file.js';
 export { LibfuseMount } from './libfuse-mount.js';
-export { type LoggedTransaction, viewLog } from './log-view.js';
+export { viewLog } from './log-view.js';
 export type { MountServer } from './mount-server.js';
 export { MountWorker } from './mount-worker.js';
 export { checkName } from './names.js';

@@ -4,15 +4,7 @@ import { parseTxid, type Txid } from '../ltx/index.js';
 import { folderInMeta } from './data-folder.js';
 import { LogSegment } from './log-segment.js';
 import { SEGMENT_NAME } from './transaction-log.js';
-
-/** Where the LTX file of one transaction is. */
-export interface LoggedTransaction {
-  readonly txid: Txid;
-  /** Of the log's segment. */
-  readonly path: string;
-  readonly offset: number;
-  readonly size: number;
-}
+import type { LoggedTransaction } from './types.js';
 
 /**
  * The transactions in a database's log below a data folder, by TXID, perhaps with gaps, without changing anything: a node may

@@ -158,3 +158,12 @@ export interface LargeReceiver {
   finish(): Promise<Position>;
   abort(): Promise<void>;
 }
+
+/** Where the LTX file of one transaction is. */
+export interface LoggedTransaction {
+  readonly txid: Txid;
+  /** Of the log's segment. */
+  readonly path: string;
+  readonly offset: number;
+  readonly size: number;
+}
