@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { openStore } from '../../src/backup/index.js';
+import { Random } from '../database/support/random.js';
 import { until } from '../support/until.js';
 import type { Fault } from './fault-proxy.js';
 import { withAppAndFaultyBucket } from './faulty-bucket.js';
@@ -37,20 +38,10 @@ const WHOM: readonly ((request: IncomingMessage) => boolean)[] = [
   ({ url }) => /0009\//.test(url ?? ''),
 ];
 
-/** mulberry32 */
-function random(seed: number): (limit: number) => number {
-  let state = seed;
-  return (limit) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) % limit;
-  };
-}
-
 test(`store and database agree after ${ROUNDS} faults at random (seed ${SEED})`, () =>
   withAppAndFaultyBucket(async ({ bench, set, app, place, proxy }) => {
-    const next = random(SEED);
+    const random = new Random(SEED);
+    const next = (limit: number): number => random.below(limit);
     const retain = { ageMs: 1e13, snapshots: 2, fineMs: 50 };
     const policy = { levelsMs: [40, 150], snapshotMs: 1e13, retain };
     let backup = startBackup(bench, set, place, { policy });

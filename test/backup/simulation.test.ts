@@ -6,6 +6,7 @@ import * as assert from 'uvu/assert';
 import { Backup, findNewest, planRestore, type Store, type StoreFile } from '../../src/backup/index.js';
 import { errorCode } from '../../src/errors.js';
 import { bytesSource, formatPosition, LtxReader, type Position } from '../../src/ltx/index.js';
+import { Random } from '../database/support/random.js';
 import { until } from '../support/until.js';
 import type { FakeDatabase, FakeDatabaseSet } from './fake-databases.js';
 import { CREATE, expectLitestreamRestores, folderPlace, insert, newSet, type Place } from './scenario.js';
@@ -27,17 +28,6 @@ const PAGE_SIZES = [1024, 4096, 8192];
 /** The databases' transactions are a second apart, in 2023. */
 const RETAIN = { ageMs: 12_000, snapshots: 2, fineMs: 30 };
 const LOSES = new Set(['STORE_FENCED', 'STORE_AHEAD', 'STORE_DIVERGED']);
-
-/** mulberry32: the same numbers for the same seed. */
-function randomOf(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-}
 
 /** A process of a node, with its own way to the store. */
 interface Process {
@@ -70,7 +60,8 @@ class World {
     private readonly bench: Workbench,
     seed: number,
   ) {
-    this.random = randomOf(seed);
+    const numbers = new Random(seed);
+    this.random = () => numbers.next();
     this.place = folderPlace(bench);
     const set = newSet(bench);
     const node = this.addNode(set, set.create(NAME), new Map());

@@ -2,6 +2,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { SluiceError } from '../../src/errors.js';
 import { formatTxid } from '../../src/ltx/index.js';
+import { Random } from '../database/support/random.js';
 import { BreakableProxy } from './breakable-proxy.js';
 import { eventually, FakeSink } from './fakes.js';
 import { Pair } from './pair.js';
@@ -13,20 +14,10 @@ const KIB = 1024;
 
 const CODES = ['REPLICA_FAILED', 'REPLICA_FAILED', 'REPLICA_GAP', 'REPLICA_DIVERGED', 'LTX_CHECKSUM', 'APPLIER_GONE'];
 
-/** mulberry32: the same numbers for the same seed. */
-function randomOf(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-}
-
 /** Random commits, drops, resets, prunings, lost connections and failing sinks; then everything must come together. */
 async function simulate(seed: number): Promise<void> {
-  const random = randomOf(seed);
+  const numbers = new Random(seed);
+  const random = (): number => numbers.next();
   const below = (n: number): number => Math.floor(random() * n);
   const limits = {
     databaseWindowBytes: 300 * KIB,
