@@ -28,7 +28,7 @@ export async function compact(
   const inputs: StorePages[] = [];
   try {
     for (const file of files) inputs.push(await StorePages.open(store, file, rangeBytes));
-    const header = mergedHeader(inputs);
+    const header = mergedHeader(inputs.map(({ header }) => header));
     const key = { level, minTxid: header.minTxid, maxTxid: header.maxTxid };
     const timeMs = header.timestampMs;
     let sizeBytes = 0;

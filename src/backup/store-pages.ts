@@ -1,4 +1,4 @@
-import { LtxError, type LtxHeader, LtxParser, type MergeInput } from '../ltx/index.js';
+import { LtxError, type LtxHeader, LtxParser } from '../ltx/index.js';
 import type { Store, StoreFile } from './store.js';
 
 const NOTHING = new Uint8Array(0);
@@ -7,7 +7,7 @@ const NOTHING = new Uint8Array(0);
  * Reads an LTX file of a store page by page, a range at a time, the next one while this one is worked on. So no connection
  * stays open with nobody reading, however slowly the pages are taken. Memory: two ranges and a page.
  */
-export class StorePages implements MergeInput {
+export class StorePages {
   readonly header: LtxHeader;
   /** The page that was read last. */
   readonly page: Uint8Array;
@@ -40,10 +40,6 @@ export class StorePages implements MergeInput {
       }
       return new StorePages(parser, ranges, chunk.subarray(used));
     }
-  }
-
-  get postApply(): bigint {
-    return this.header.postApply;
   }
 
   /** The number of the next page, which is in `page` then; Infinity behind the last; undefined: `fill` first. */

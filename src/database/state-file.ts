@@ -61,7 +61,7 @@ export const INITIAL_STATE: DatabaseState = {
   walTimeMs: 0,
 };
 
-const MAGIC = 0x534c5331; // "SLS1"
+const MAGIC = 0x534c5332; // "SLS2"; before, page checksums were plain CRCs
 const RECORD_SIZE = 256;
 const CHECKED_SIZE = RECORD_SIZE - 8;
 const FLAG_CLEAN = 1;

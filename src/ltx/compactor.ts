@@ -1,12 +1,9 @@
 import { LtxEncoder } from './encoder.js';
 import { LtxError } from './errors.js';
-import type { LtxHeader } from './header.js';
 import { mergedHeader, newestOfLowest } from './merge.js';
-import type { Checksum } from './position.js';
 import { LtxReader } from './reader.js';
 import type { ByteSource } from './source.js';
 import type { LtxSummary } from './summary.js';
-import { decodeTrailer, postApplyOf, TRAILER_SIZE } from './trailer.js';
 
 /** Bytes that all inputs' read buffers take together, each within the limits below. */
 const READ_BUFFERS_SIZE = 16 * 1024 * 1024;
@@ -15,9 +12,7 @@ const MAX_PIECE_SIZE = 256 * 1024;
 
 interface Input {
   readonly reader: LtxReader;
-  readonly header: LtxHeader;
   readonly page: Uint8Array;
-  readonly postApply: Checksum;
 }
 
 /**
@@ -33,7 +28,7 @@ export function compactLtx(inputs: readonly ByteSource[], sink: (chunk: Uint8Arr
   const share = Math.floor(READ_BUFFERS_SIZE / inputs.length);
   const pieceSize = Math.min(MAX_PIECE_SIZE, Math.max(MIN_PIECE_SIZE, share));
   const opened = inputs.map((source) => openInput(source, pieceSize));
-  const encoder = new LtxEncoder(sink, mergedHeader(opened));
+  const encoder = new LtxEncoder(sink, mergedHeader(opened.map(({ reader }) => reader.header)));
   mergePages(opened, encoder);
   for (const input of opened) input.reader.finish();
   return encoder.finish();
@@ -41,19 +36,7 @@ export function compactLtx(inputs: readonly ByteSource[], sink: (chunk: Uint8Arr
 
 function openInput(source: ByteSource, pieceSize: number): Input {
   const reader = new LtxReader(source, pieceSize);
-  const { header } = reader;
-  const trailer = Buffer.alloc(TRAILER_SIZE);
-  const at = Math.max(0, source.size - TRAILER_SIZE);
-  if (source.read(trailer, 0, TRAILER_SIZE, at) !== TRAILER_SIZE) {
-    throw new LtxError('LTX_TRUNCATED', 'LTX file is cut');
-  }
-  const view = new DataView(trailer.buffer, trailer.byteOffset, TRAILER_SIZE);
-  return {
-    reader,
-    header,
-    page: new Uint8Array(header.pageSize),
-    postApply: postApplyOf(header, decodeTrailer(view, 0)),
-  };
+  return { reader, page: new Uint8Array(reader.header.pageSize) };
 }
 
 function mergePages(inputs: readonly Input[], encoder: LtxEncoder): void {

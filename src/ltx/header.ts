@@ -8,6 +8,9 @@ export const HEADER_SIZE = 100;
 export const FLAG_NO_CHECKSUM = 0x2;
 
 const MAGIC = 0x4c545831; // "LTX1"
+
+/** What `pageChecksum` makes; an earlier Sluice wrote 0, for the XOR of CRCs. Others' checksums count as unknown. */
+const CHECKSUM_KIND = 1;
 const PENDING_BYTE = 0x40000000;
 
 /** Where the pages were in the WAL, as Litestream notes it. */
@@ -24,7 +27,7 @@ export interface LtxWalRange {
  * ```
  *  0 "LTX1"      16 u64 min TXID    40 u64 pre-apply        64 u32 WAL salt 1   80 u64 Sluice's pre-apply
  *  4 u32 flags   24 u64 max TXID    48 i64 WAL offset       68 u32 WAL salt 2   88 u64 Sluice's post-apply
- *  8 u32 page    32 i64 Unix ms     56 i64 WAL size         72 u64 node id      96 reserved
+ *  8 u32 page    32 i64 Unix ms     56 i64 WAL size         72 u64 node id      96 u32 kind of these
  * 12 u32 commit
  * ```
  */
@@ -37,10 +40,12 @@ export interface LtxHeader {
   readonly minTxid: Txid;
   readonly maxTxid: Txid;
   readonly timestampMs: number;
-  /** Database checksum before; 0n if unknown or for a snapshot. From bytes 80..87, or 40..47 of a file without flag 0x2. */
+  /** Database checksum before; 0n if unknown or for a snapshot. */
   readonly preApply: Checksum;
-  /** Database checksum afterwards; 0n if unknown. From bytes 88..95. A file without flag 0x2 has it in its trailer instead. */
+  /** Database checksum afterwards; 0n if unknown. */
   readonly postApply: Checksum;
+  /** As read, of a file without flag 0x2: what bytes 40..47 say, the format's own checksum before. Nothing goes by it. */
+  readonly standardPreApply?: Checksum;
   readonly wal?: LtxWalRange | undefined;
   /** Left out if unset. */
   readonly nodeId?: bigint;
@@ -77,6 +82,7 @@ export function decodeHeader(bytes: Uint8Array): LtxHeader {
   if ((flags & ~FLAG_NO_CHECKSUM) !== 0) throw bad(`unknown flags 0x${flags.toString(16)}`);
   const standardPreApply = view.getBigUint64(40);
   const own = flags === FLAG_NO_CHECKSUM;
+  const known = own && view.getUint32(96) === CHECKSUM_KIND;
   if (own && standardPreApply !== 0n) throw bad('pre-apply checksum in spite of flag 0x2');
   const wal = {
     offset: safeInteger(view, 48, 'WAL offset'),
@@ -91,14 +97,15 @@ export function decodeHeader(bytes: Uint8Array): LtxHeader {
     minTxid: safeInteger(view, 16, 'min TXID'),
     maxTxid: safeInteger(view, 24, 'max TXID'),
     timestampMs: safeInteger(view, 32, 'timestamp'),
-    preApply: own ? view.getBigUint64(80) : standardPreApply,
-    postApply: own ? view.getBigUint64(88) : 0n,
+    preApply: known ? view.getBigUint64(80) : 0n,
+    postApply: known ? view.getBigUint64(88) : 0n,
     flags,
+    ...(own ? {} : { standardPreApply }),
     ...(wal.offset !== 0 || wal.size !== 0 || wal.salt1 !== 0 || wal.salt2 !== 0 ? { wal } : {}),
     ...(nodeId !== 0n ? { nodeId } : {}),
   };
   checkHeader(header);
-  if (!own && header.minTxid !== 1 && header.preApply === 0n) throw bad('pre-apply checksum is missing');
+  if (!own) checkStandard(standardPreApply, header.minTxid);
   return header;
 }
 
@@ -120,7 +127,14 @@ export function encodeHeader(header: LtxHeader, view: DataView): void {
   view.setBigUint64(72, header.nodeId ?? 0n);
   view.setBigUint64(80, header.preApply);
   view.setBigUint64(88, header.postApply);
-  view.setUint32(96, 0);
+  view.setUint32(96, CHECKSUM_KIND);
+}
+
+/** As `ltx verify` has it. */
+function checkStandard(preApply: Checksum, minTxid: Txid): void {
+  if (minTxid === 1 && preApply !== 0n) throw bad('pre-apply checksum on a snapshot');
+  if (minTxid !== 1 && preApply === 0n) throw bad('pre-apply checksum is missing');
+  if (preApply !== 0n && preApply < CHECKSUM_FLAG) throw bad('malformed pre-apply checksum');
 }
 
 /** The rules that hold for reading and for writing. */

@@ -13,8 +13,14 @@ export {
   lockPage,
   snapshotPages,
 } from './header.js';
-export { type MergeInput, mergedHeader, newestOfLowest } from './merge.js';
-export { type ChecksumHalves, pageChecksum, pageChecksumFrom, pageCrc } from './page-checksum.js';
+export { mergedHeader, newestOfLowest } from './merge.js';
+export {
+  type ChecksumHalves,
+  pageChecksum,
+  pageChecksumFrom,
+  pageCrc,
+  standardPageChecksumFrom,
+} from './page-checksum.js';
 export { PageIndex, readPageAt, readPageIndex } from './page-index.js';
 export { checkPageRoom } from './page-room.js';
 export { LtxParser } from './parser.js';

@@ -1,25 +1,16 @@
 import { LtxError } from './errors.js';
 import type { LtxHeader } from './header.js';
-import { type Checksum, formatTxid } from './position.js';
-
-/** What a merge has to know of each file that goes into it, in TXID order. */
-export interface MergeInput {
-  readonly header: LtxHeader;
-  /** The database's checksum after it, 0n if unknown. */
-  readonly postApply: Checksum;
-}
+import { formatTxid } from './position.js';
 
 /**
- * The header of the file that holds what `inputs` do. One may begin inside of the range of those before it, but not after a
+ * The header of the file that holds what those with these do, given in TXID order. One may begin inside of the range of those before it, but not after a
  * gap. Throws `LTX_GAP`, `LTX_PAGE_SIZE`, `LTX_CHAIN` if they do not follow each other.
  */
-export function mergedHeader(inputs: readonly MergeInput[]): LtxHeader {
-  for (let i = 1; i < inputs.length; i++) checkFollows(inputs[i - 1]!, inputs[i]!);
-  const first = inputs[0]!;
-  const last = inputs.at(-1)!;
-  const { pageSize, commit, maxTxid, timestampMs } = last.header;
-  const { minTxid, preApply } = first.header;
-  return { pageSize, commit, minTxid, maxTxid, timestampMs, preApply, postApply: last.postApply };
+export function mergedHeader(headers: readonly LtxHeader[]): LtxHeader {
+  for (let i = 1; i < headers.length; i++) checkFollows(headers[i - 1]!, headers[i]!);
+  const { minTxid, preApply } = headers[0]!;
+  const { pageSize, commit, maxTxid, timestampMs, postApply } = headers.at(-1)!;
+  return { pageSize, commit, minTxid, maxTxid, timestampMs, preApply, postApply };
 }
 
 /**
@@ -32,8 +23,7 @@ export function newestOfLowest(pgnos: Float64Array): number {
   return pgnos[newest] === Number.POSITIVE_INFINITY ? -1 : newest;
 }
 
-function checkFollows(before: MergeInput, after: MergeInput): void {
-  const [a, b] = [before.header, after.header];
+function checkFollows(a: LtxHeader, b: LtxHeader): void {
   if (a.pageSize !== b.pageSize) {
     throw new LtxError('LTX_PAGE_SIZE', `LTX files have different page sizes: ${a.pageSize} and ${b.pageSize}`);
   }
@@ -41,7 +31,7 @@ function checkFollows(before: MergeInput, after: MergeInput): void {
     throw new LtxError('LTX_GAP', `LTX files do not follow each other: ${rangeOf(a)}, then ${rangeOf(b)}`);
   }
   const adjacent = b.minTxid === a.maxTxid + 1;
-  if (adjacent && before.postApply !== 0n && b.preApply !== 0n && before.postApply !== b.preApply) {
+  if (adjacent && a.postApply !== 0n && b.preApply !== 0n && a.postApply !== b.preApply) {
     throw new LtxError(
       'LTX_CHAIN',
       `LTX files do not fit each other: ${rangeOf(a)} and ${rangeOf(b)} disagree on the database`,

@@ -8,6 +8,15 @@ export interface ChecksumHalves {
 
 const crc = new Crc64();
 
+/** The last steps of MurmurHash3 for 32 bits: multiplications, which are not linear over XOR. */
+function scramble(bits: number): number {
+  let x = bits ^ (bits >>> 16);
+  x = Math.imul(x, 0x85ebca6b);
+  x ^= x >>> 13;
+  x = Math.imul(x, 0xc2b2ae35);
+  return x ^ (x >>> 16);
+}
+
 /** Checksum of a page's bytes alone, from which `pageChecksumFrom` and `encodeLtx` go on without reading them again. */
 export function pageCrc(data: Uint8Array, start: number, pageSize: number, out: ChecksumHalves): void {
   crc.reset();
@@ -21,11 +30,30 @@ export function pageChecksumFrom(pgno: number, pageSize: number, known: Checksum
   crc.reset();
   crc.updateU32(pgno);
   crc.append(known.high, known.low, pageSize);
+  mix(out);
+}
+
+/** What the LTX format calls the checksum of a page whose `pageCrc` is known: only for files with its checksums. */
+export function standardPageChecksumFrom(
+  pgno: number,
+  pageSize: number,
+  known: ChecksumHalves,
+  out: ChecksumHalves,
+): void {
+  crc.reset();
+  crc.updateU32(pgno);
+  crc.append(known.high, known.low, pageSize);
   out.high = (crc.high | 0x80000000) >>> 0;
   out.low = crc.low;
 }
 
-/** Checksum of one page: CRC-64 of (u32 page number, page). Writes to `out`, allocates nothing. */
+/**
+ * Checksum of one page: CRC-64 of (u32 page number, page), mixed. Writes to `out`, allocates nothing.
+ *
+ * Not the CRC alone, as the LTX format has it. A CRC is linear: the same change at the same place in two pages changes
+ * both CRCs by the same bits, and in the XOR of all pages the two cancel out. An UPDATE that does the same to all rows of
+ * an even number of pages would lead to the checksum that it came from.
+ */
 export function pageChecksum(
   pgno: number,
   data: Uint8Array,
@@ -36,6 +64,16 @@ export function pageChecksum(
   crc.reset();
   crc.updateU32(pgno);
   crc.update(data, start, start + pageSize);
-  out.high = (crc.high | 0x80000000) >>> 0;
-  out.low = crc.low;
+  mix(out);
+}
+
+/** The state of `crc`, each bit of it in each bit of `out`: a Feistel network of four rounds, which loses nothing. */
+function mix(out: ChecksumHalves): void {
+  let { high, low } = crc;
+  low ^= scramble(high);
+  high ^= scramble(low);
+  low ^= scramble(high);
+  high ^= scramble(low);
+  out.high = (high | 0x80000000) >>> 0;
+  out.low = low >>> 0;
 }

@@ -2,10 +2,10 @@ import { Crc64, joinChecksum } from './crc64.js';
 import { LtxError } from './errors.js';
 import { decodeHeader, FLAG_NO_CHECKSUM, HEADER_SIZE, isSnapshot, type LtxHeader, lockPage } from './header.js';
 import { INDEX_ENTRY_MAX, INDEX_LENGTH_SIZE, putIndexEntry } from './index-section.js';
-import { type ChecksumHalves, pageChecksumFrom, pageCrc } from './page-checksum.js';
+import { type ChecksumHalves, pageChecksumFrom, pageCrc, standardPageChecksumFrom } from './page-checksum.js';
 import { BLOCK_OFFSET, FLAG_SIZE, FRAME_HEADER_SIZE, frameSize, inflatePage, PageOrder } from './page-frame.js';
 import type { LtxSummary } from './summary.js';
-import { decodeTrailer, postApplyOf, TRAILER_CHECKED_SIZE, TRAILER_SIZE } from './trailer.js';
+import { decodeTrailer, standardPostApply, TRAILER_CHECKED_SIZE, TRAILER_SIZE } from './trailer.js';
 
 /** So that a file that comes in small chunks does not make the buffer grow byte by byte. */
 const MIN_PENDING_SIZE = 8 * 1024;
@@ -156,7 +156,8 @@ export class LtxParser {
   }
 
   private addPageSum(pgno: number, pageSize: number): void {
-    pageChecksumFrom(pgno, pageSize, this.pageCrc, this.pageSum);
+    if (this.headerFound!.flags === FLAG_NO_CHECKSUM) pageChecksumFrom(pgno, pageSize, this.pageCrc, this.pageSum);
+    else standardPageChecksumFrom(pgno, pageSize, this.pageCrc, this.pageSum);
     this.sumHigh ^= this.pageSum.high;
     this.sumLow ^= this.pageSum.low;
   }
@@ -199,8 +200,9 @@ export class LtxParser {
     if (trailer.fileChecksum !== this.crc.checksum) {
       throw new LtxError('LTX_CHECKSUM', 'LTX file checksum differs: the file is damaged');
     }
-    const postApply = postApplyOf(header, trailer);
-    if (this.sumsPages && postApply !== joinChecksum(this.sumHigh, this.sumLow)) {
+    const { postApply } = header;
+    const standard = standardPostApply(header, trailer);
+    if (this.sumsPages && (standard ?? postApply) !== joinChecksum(this.sumHigh, this.sumLow)) {
       throw new LtxError('LTX_DATABASE_CHECKSUM', 'the pages of the LTX snapshot do not add up to its checksum');
     }
     this.offset += TRAILER_SIZE - TRAILER_CHECKED_SIZE;
@@ -210,6 +212,7 @@ export class LtxParser {
       sizeBytes: this.offset,
       fileChecksum: trailer.fileChecksum,
       postApply,
+      ...(standard === undefined ? {} : { standardPostApply: standard }),
     };
     this.expect('end', 1);
     return TRAILER_SIZE;

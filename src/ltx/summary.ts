@@ -8,6 +8,8 @@ export interface LtxSummary {
   readonly pages: number;
   readonly sizeBytes: number;
   readonly fileChecksum: Checksum;
-  /** Database checksum afterwards, from the header or, in a file without flag 0x2, the trailer; 0n if unknown. */
+  /** Database checksum afterwards; 0n if unknown. */
   readonly postApply: Checksum;
+  /** Of a file without flag 0x2: the format's own checksum afterwards. Of a snapshot its pages were found to have it. */
+  readonly standardPostApply?: Checksum;
 }

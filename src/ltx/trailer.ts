@@ -16,11 +16,11 @@ export function decodeTrailer(view: DataView, offset: number): LtxTrailer {
   return { postApply: view.getBigUint64(offset), fileChecksum: view.getBigUint64(offset + 8) };
 }
 
-/** The database checksum after a file, from where the file has it. Throws `LTX_TRAILER`. */
-export function postApplyOf(header: LtxHeader, trailer: LtxTrailer): Checksum {
+/** The format's own database checksum after a file that has one. Throws `LTX_TRAILER`. */
+export function standardPostApply(header: LtxHeader, trailer: LtxTrailer): Checksum | undefined {
   if (header.flags === FLAG_NO_CHECKSUM) {
     if (trailer.postApply !== 0n) throw bad('has a post-apply checksum in spite of flag 0x2');
-    return header.postApply;
+    return undefined;
   }
   if ((trailer.postApply & CHECKSUM_FLAG) === 0n) throw bad('has no well-formed post-apply checksum');
   return trailer.postApply;

@@ -8,6 +8,9 @@ import {
   lockPage,
   PAGE_SUM_SIZE,
   pageChecksum,
+  pageChecksumFrom,
+  pageCrc,
+  standardPageChecksumFrom,
 } from '../../src/ltx/index.js';
 import { makePage } from './support.js';
 
@@ -19,15 +22,68 @@ function xor(pages: ReadonlyMap<number, bigint>): bigint {
   return sum | FLAG;
 }
 
-test('a page checksum is the CRC of number and page, bit 63 set', () => {
-  const out: ChecksumHalves = { high: 0, low: 0 };
+/** 32 bits, as in MurmurHash3. */
+function scramble(bits: bigint): bigint {
+  const word = (n: bigint) => n & 0xffffffffn;
+  let x = bits ^ (bits >> 16n);
+  x = word(x * 0x85ebca6bn);
+  x ^= x >> 13n;
+  x = word(x * 0xc2b2ae35n);
+  return x ^ (x >> 16n);
+}
+
+const joined = ({ high, low }: ChecksumHalves): bigint => (BigInt(high) << 32n) | BigInt(low);
+
+test('a page checksum is the CRC of number and page, mixed, bit 63 set', () => {
   const page = makePage(512, 3);
   const padded = Buffer.concat([Buffer.from('xyz'), page]);
-  pageChecksum(3, padded, 3, 512, out);
   const crc = new Crc64();
   crc.update(Buffer.from([0, 0, 0, 3]));
   crc.update(page);
-  assert.is((BigInt(out.high) << 32n) | BigInt(out.low), crc.checksum);
+  let [high, low] = [BigInt(crc.high), BigInt(crc.low)];
+  for (let round = 0; round < 2; round++) {
+    low ^= scramble(high);
+    high ^= scramble(low);
+  }
+  const out: ChecksumHalves = { high: 0, low: 0 };
+  pageChecksum(3, padded, 3, 512, out);
+  assert.is(joined(out), (high << 32n) | low | FLAG);
+  const known: ChecksumHalves = { high: 0, low: 0 };
+  pageCrc(page, 0, 512, known);
+  pageChecksumFrom(3, 512, known, out);
+  assert.is(joined(out), (high << 32n) | low | FLAG);
+  standardPageChecksumFrom(3, 512, known, out);
+  assert.is(joined(out), crc.checksum, 'the LTX format has the CRC itself');
+});
+
+test('the same change in an even number of pages leads to another checksum', () => {
+  const out: ChecksumHalves = { high: 0, low: 0 };
+  const of = (pages: readonly Uint8Array[]): bigint => {
+    const sums = new DatabaseSums(512);
+    for (const [i, page] of pages.entries()) {
+      pageChecksum(i + 1, page, 0, 512, out);
+      sums.set(i + 1, out.high, out.low);
+    }
+    return sums.checksum();
+  };
+  const change = fc.record({
+    bytes: fc.uint8Array({ minLength: 1, maxLength: 8 }).filter((bytes) => bytes.some((byte) => byte !== 0)),
+    at: fc.nat(504),
+    pairs: fc.integer({ min: 1, max: 20 }),
+    alike: fc.boolean(),
+  });
+  fc.assert(
+    fc.property(change, ({ bytes, at, pairs, alike }) => {
+      const before = Array.from({ length: 2 * pairs }, (_, i) => (alike ? new Uint8Array(512) : makePage(512, i + 1)));
+      const after = before.map((page) => {
+        const copy = Uint8Array.from(page);
+        for (const [i, byte] of bytes.entries()) copy[at + i]! ^= byte;
+        return copy;
+      });
+      assert.is.not(of(before), of(after));
+    }),
+    { numRuns: 2000 },
+  );
 });
 
 test('no page: only bit 63', () => {

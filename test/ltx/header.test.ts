@@ -19,7 +19,7 @@ const HEX =
   '4c54583100000002000010000102030400050607' +
   '08090a0b000c0d0e0f10111200131415161718190000000000000000001a1b1c' +
   '1d1e1f200000212223242526b1b2b3b4c1c2c3c4d1d2d3d4d5d6d7d8' +
-  '9a9b9c9d9e9fa0a1a2a3a4a5a6a7a8a900000000';
+  '9a9b9c9d9e9fa0a1a2a3a4a5a6a7a8a900000001';
 
 function patched(offset: number, hex: string): Uint8Array {
   const bytes = Buffer.from(HEX, 'hex');
@@ -31,6 +31,17 @@ test('each field has its place', () => {
   const bytes = encodeLtx(FULL, []);
   assert.is(Buffer.from(bytes.subarray(0, 100)).toString('hex'), HEX);
   assert.equal(decodeHeader(bytes), { ...FULL, flags: 2 });
+});
+
+test('checksums of another kind count as unknown, whatever they are', () => {
+  for (const kind of ['00000000', '00000002']) {
+    const { preApply, postApply } = decodeHeader(patched(96, kind));
+    assert.equal([preApply, postApply], [0n, 0n]);
+  }
+  const standard = patched(4, '00000000');
+  Buffer.from(standard.buffer, standard.byteOffset).write('8000000000000001', 40, 'hex');
+  const header = decodeHeader(standard);
+  assert.equal([header.preApply, header.postApply, header.standardPreApply], [0n, 0n, 0x8000000000000001n]);
 });
 
 test('times before 1970', () => {

@@ -15,6 +15,8 @@ import {
   LtxReader,
   type LtxSummary,
   pageChecksum,
+  pageCrc,
+  standardPageChecksumFrom,
 } from '../../src/ltx/index.js';
 
 const FIXTURES = fileURLToPath(new URL('../../../test/fixtures/ltx/', import.meta.url));
@@ -66,6 +68,18 @@ export function checksumOf(pageSize: number, pages: readonly LtxPage[]): bigint 
   const out: ChecksumHalves = { high: 0, low: 0 };
   for (const { pgno, data } of pages) {
     pageChecksum(pgno, data, 0, pageSize, out);
+    sums.set(pgno, out.high, out.low);
+  }
+  return sums.checksum();
+}
+
+/** What the LTX format calls the database's checksum: the XOR of its pages' CRCs. */
+export function standardChecksumOf(pageSize: number, pages: readonly LtxPage[]): bigint {
+  const sums = new DatabaseSums(pageSize);
+  const out: ChecksumHalves = { high: 0, low: 0 };
+  for (const { pgno, data } of pages) {
+    pageCrc(data, 0, pageSize, out);
+    standardPageChecksumFrom(pgno, pageSize, out, out);
     sums.set(pgno, out.high, out.low);
   }
   return sums.checksum();
