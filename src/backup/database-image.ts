@@ -20,7 +20,7 @@ import { PageSink } from './page-sink.js';
  * A database file being put together from LTX files in order. Each file's own checksum is verified as it comes; the
  * database checksum is verified after each file that names one, and so are the links between files. A snapshot's is
  * verified by the decoder. After that it is kept up by taking out what each page was, which is read back, and putting in
- * what it is: so there is no table of page checksums. Memory: a bit per page, and 1 MiB.
+ * what it is: so there is no table of page checksums. Memory: a bit per page, and some MiB.
  */
 export class DatabaseImage {
   private sink: PageSink | undefined;

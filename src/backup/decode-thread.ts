@@ -6,6 +6,9 @@ import { allocateBatches, BatchReader } from './page-batches.js';
 /** What the thread may have been sent and not decoded yet. */
 const SENT_BYTES_LIMIT = 4 * 1024 * 1024;
 
+/** Each page leaves a buffer behind: they are collected soon, which takes no longer and 40 MB less. */
+const LIMITS = { maxYoungGenerationSizeMb: 8 };
+
 /** To the thread: a piece of the current file, or its end. */
 export type DecodeRequest = Uint8Array | 'end';
 
@@ -40,7 +43,10 @@ export class DecodeThread {
   private gone: SluiceError | undefined;
 
   constructor() {
-    this.worker = new Worker(new URL('./decode-worker.js', import.meta.url), { workerData: this.shared });
+    this.worker = new Worker(new URL('./decode-worker.js', import.meta.url), {
+      workerData: this.shared,
+      resourceLimits: LIMITS,
+    });
     this.worker.on('message', (answer: DecodeAnswer) => this.answered(answer));
     const lost = (cause: unknown): void => this.lost(cause);
     this.worker.on('error', lost);
