@@ -96,7 +96,10 @@ export class PrimaryDatabases implements DatabaseSet {
       if (database === undefined) continue;
       const { slot } = database;
       if (compare || outcome === 'new') {
-        if (wal !== undefined) shared.publishWal(slot, 0, wal.frames, wal);
+        if (wal !== undefined) {
+          shared.beginWal(slot, 0, wal);
+          shared.publishWal(slot, 0, wal.frames);
+        }
         await this.captures[slot]!.compare();
       }
       if (!live) database.clearUnlogged(true);

@@ -795,4 +795,23 @@ test('a WAL that begins afresh while it is read, because applications went on, i
   database.close();
 });
 
+test('a new database with its WAL is taken before the mount answers', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'sluice-new-'));
+  cleanUps.push(() => rmSync(folder, { recursive: true }));
+  const db = new Sqlite(join(folder, NAME));
+  db.pragma('journal_mode = WAL');
+  db.exec('CREATE TABLE t (p); INSERT INTO t VALUES (1); INSERT INTO t VALUES (2)');
+  const on = new MountBench();
+  cleanUps.push(() => on.remove());
+  for (const suffix of ['', '-wal']) copyFileSync(join(folder, NAME + suffix), on.backing(NAME + suffix));
+  db.close();
+  await on.start();
+  cleanUps.push(() => on.stop(false));
+  assert.equal(on.warnings, []);
+  const { position } = on.databases.get(NAME)!;
+  assert.equal(position, { txid: 1, checksum: BigInt(`0x${contentChecksum(on.backing(NAME))}`) });
+  await on.quiet();
+  assert.equal(on.databases.get(NAME)!.position, position);
+});
+
 test.run();
