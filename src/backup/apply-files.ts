@@ -77,11 +77,11 @@ async function applyByThread(
     for (const file of files) {
       if (failures.length > 0 && taken === pushed) return;
       try {
-        const postApply = await thread.take({
+        const end = await thread.take({
           header: (header) => image.begin(file, header),
           page: (pgno, page, crc) => image.writePage(pgno, page, crc),
         });
-        await image.endFile(postApply);
+        await image.endFile(end);
       } catch (error) {
         throw hooks.failed(error, file, files[taken - 1]);
       }

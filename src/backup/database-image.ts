@@ -6,6 +6,7 @@ import {
   formatChecksum,
   isSnapshot,
   joinChecksum,
+  type LtxEnd,
   type LtxHeader,
   LtxStreamDecoder,
   pageChecksum,
@@ -29,6 +30,8 @@ export class DatabaseImage {
   private endedHeader: LtxHeader | undefined;
   /** The last file's; 0n if it names none. */
   private postApply: Checksum = 0n;
+  /** The same by the format's own checksum; undefined if it has none. */
+  private standardPostApply: Checksum | undefined;
   /** Of the pages as they are now, if `summed`: from the first file on that names its checksum. */
   private summed = false;
   private high = 0;
@@ -74,7 +77,7 @@ export class DatabaseImage {
     });
     return {
       push: (chunk) => decoder.push(chunk),
-      end: async () => this.endFile(decoder.end().postApply),
+      end: async () => this.endFile(decoder.end()),
     };
   }
 
@@ -107,10 +110,11 @@ export class DatabaseImage {
   }
 
   /** Resolves when the file's pages are written. */
-  async endFile(postApply: Checksum): Promise<void> {
+  async endFile({ postApply, standardPostApply }: LtxEnd): Promise<void> {
     this.sink!.flush();
     await this.sink!.settle();
     this.postApply = postApply;
+    this.standardPostApply = standardPostApply;
     if (postApply === 0n) {
       this.summed = false;
     } else if (!this.isIncrement) {
@@ -153,12 +157,9 @@ export class DatabaseImage {
     if (header.pageSize !== previous.pageSize) {
       throw chainError(`its page size is ${header.pageSize}, the one before it has ${previous.pageSize}`);
     }
-    const follows = header.minTxid === previous.maxTxid + 1;
-    if (follows && header.preApply !== 0n && this.postApply !== 0n && header.preApply !== this.postApply) {
-      throw chainError(
-        `it begins at checksum ${formatChecksum(header.preApply)}, the one before it ends at ${formatChecksum(this.postApply)}`,
-      );
-    }
+    if (header.minTxid !== previous.maxTxid + 1) return;
+    mustBeSame(header.preApply, this.postApply);
+    mustBeSame(header.standardPreApply ?? 0n, this.standardPostApply ?? 0n);
   }
 
   /** A page as it was, out of the checksum. */
@@ -181,6 +182,14 @@ export interface ImageWriter {
   push(chunk: Uint8Array): void;
   /** Resolves when its pages are written. */
   end(): Promise<void>;
+}
+
+/** Unless one of them is not known. */
+function mustBeSame(preApply: Checksum, postApply: Checksum): void {
+  if (preApply === 0n || postApply === 0n || preApply === postApply) return;
+  throw chainError(
+    `it begins at checksum ${formatChecksum(preApply)}, the one before it ends at ${formatChecksum(postApply)}`,
+  );
 }
 
 function chainError(message: string): SluiceError {

@@ -1,6 +1,6 @@
 import { Worker } from 'node:worker_threads';
 import { SluiceError } from '../errors.js';
-import type { Checksum, ChecksumHalves, LtxHeader } from '../ltx/index.js';
+import type { ChecksumHalves, LtxEnd, LtxHeader } from '../ltx/index.js';
 import { allocateBatches, BatchReader } from './page-batches.js';
 
 /** What the thread may have been sent and not decoded yet. */
@@ -16,7 +16,7 @@ export type DecodeRequest = Uint8Array | 'end';
 export type DecodeAnswer =
   | { readonly kind: 'header'; readonly header: LtxHeader }
   | { readonly kind: 'pages'; readonly batch: number; readonly count: number }
-  | { readonly kind: 'end'; readonly postApply: Checksum }
+  | { readonly kind: 'end'; readonly end: LtxEnd }
   | { readonly kind: 'taken'; readonly bytes: number }
   | { readonly kind: 'failed'; readonly code: string; readonly message: string };
 
@@ -71,8 +71,8 @@ export class DecodeThread {
     this.worker.postMessage('end' satisfies DecodeRequest);
   }
 
-  /** Takes all of the next file; returns its post-apply checksum. Throws what is wrong with it (`LTX_*`), or what `file` throws. */
-  async take(file: DecodedFile): Promise<Checksum> {
+  /** Takes all of the next file; returns what it says of the database after it. Throws what is wrong with it (`LTX_*`), or what `file` throws. */
+  async take(file: DecodedFile): Promise<LtxEnd> {
     for (;;) {
       const answer = await this.nextAnswer();
       if (answer.kind === 'header') {
@@ -83,7 +83,7 @@ export class DecodeThread {
       } else if (answer.kind === 'failed') {
         throw new SluiceError(answer.code, answer.message);
       } else if (answer.kind === 'end') {
-        return answer.postApply;
+        return answer.end;
       }
     }
   }

@@ -24,9 +24,9 @@ parentPort!.on('message', (piece: DecodeRequest) => {
     }
     tellTaken();
     batches.flush();
-    const { postApply } = decoder.end();
+    const { postApply, standardPostApply } = decoder.end();
     decoder = newDecoder();
-    post({ kind: 'end', postApply });
+    post({ kind: 'end', end: { postApply, ...(standardPostApply !== undefined && { standardPostApply }) } });
   } catch (error) {
     failed = true;
     const message = error instanceof SluiceError ? error.message : describeError(error);

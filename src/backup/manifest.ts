@@ -37,7 +37,9 @@ export interface Manifest {
   readonly files: readonly ManifestFile[];
 }
 
-const VERSION = 1;
+const VERSION = 2;
+/** Its checksums are the XOR of CRCs, which no database has here: they count as unknown. */
+const CRC_VERSION = 1;
 
 const fileShape = z.tuple([
   z.int().min(0).max(9),
@@ -49,7 +51,7 @@ const fileShape = z.tuple([
 ]);
 
 const manifestShape = z.object({
-  version: z.literal(VERSION),
+  version: z.literal([CRC_VERSION, VERSION]),
   generation: z.int().positive(),
   owner: z.string(),
   written: z.number(),
@@ -89,17 +91,18 @@ export function encodeManifest(manifest: Manifest): Uint8Array {
 export function decodeManifest(bytes: Uint8Array): Manifest {
   try {
     const parsed = manifestShape.parse(JSON.parse(Buffer.from(bytes).toString('utf8')));
+    const checksumOf = (text: string): Checksum => (parsed.version === CRC_VERSION ? 0n : parseChecksum(text));
     return {
       generation: parsed.generation,
       owner: parsed.owner,
       writtenMs: parsed.written,
-      position: { txid: parseTxid(parsed.txid), checksum: parseChecksum(parsed.checksum) },
+      position: { txid: parseTxid(parsed.txid), checksum: checksumOf(parsed.checksum) },
       files: parsed.files.map(([level, min, max, sizeBytes, timeMs, checksum]) => ({
         level,
         ...range(parseTxid(min), parseTxid(max)),
         sizeBytes,
         timeMs,
-        checksum: parseChecksum(checksum),
+        checksum: checksumOf(checksum),
       })),
     };
   } catch (cause) {

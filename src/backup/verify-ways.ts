@@ -30,6 +30,8 @@ export interface CheckedFile {
   readonly header: LtxHeader;
   /** The database's checksum after it: as it names it, else as it was found, else 0n. */
   readonly checksum: Checksum;
+  /** The format's own checksum after it, if it has one. */
+  readonly standardPostApply: Checksum | undefined;
   /** It names the database's checksum. */
   readonly named: boolean;
   /** How many states there were to check it against; 0: only what it says of itself is known. */
@@ -215,18 +217,19 @@ export class FileCheck {
 
   /** After the last byte. Throws `LTX_*` and UnfitError. */
   end(): CheckedFile {
-    const { header, postApply } = this.decoder.end();
+    const { header, postApply, standardPostApply } = this.decoder.end();
     const named = postApply !== 0n;
     if (this.imageSums !== undefined) {
       // The decoder has compared it with the checksum that is named.
       this.image = new Way(this.imageSums, header.commit, header.maxTxid, this.file);
-      return { header, checksum: this.imageSums.checksum(), named, states: 1, flaws: [] };
+      return { header, checksum: this.imageSums.checksum(), standardPostApply, named, states: 1, flaws: [] };
     }
     const right = this.effects.filter((effect) => effect.flaw(header, postApply) === undefined);
     const flaws = this.flaws(right, header, postApply);
     const checksum = named ? postApply : (right[0]?.checksum() ?? 0n);
     if (right.length > 0) this.step = { header, pages: this.pages, checksum };
-    return { header, checksum, named, states: this.effects.length + (this.after === undefined ? 0 : 1), flaws };
+    const states = this.effects.length + (this.after === undefined ? 0 : 1);
+    return { header, checksum, standardPostApply, named, states, flaws };
   }
 
   private begin(header: LtxHeader): void {

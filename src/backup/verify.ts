@@ -53,6 +53,8 @@ interface Claim {
 class Verification {
   private readonly ways = new VerifyWays();
   private readonly claims = new Map<Txid, Claim>();
+  /** The same of the format's own checksums, which only files of others have. */
+  private readonly standardClaims = new Map<Txid, Claim>();
   private readonly problems: VerifyProblem[] = [];
   private readonly notes: string[] = [];
   private readonly read = new Set<string>();
@@ -234,18 +236,27 @@ class Verification {
 
   /** What it says of the state before it, where no state showed it. */
   private compareBefore(file: StoreFile, { header }: CheckedFile): void {
-    const before = this.claims.get(header.minTxid - 1);
-    if (before === undefined || header.preApply === 0n || before.checksum === header.preApply) return;
-    const message = `it follows the checksum ${formatChecksum(header.preApply)}, but ${describeFile(before.file)} ends with ${formatChecksum(before.checksum)}`;
+    this.mustFollow(file, header.preApply, this.claims.get(file.minTxid - 1));
+    this.mustFollow(file, header.standardPreApply ?? 0n, this.standardClaims.get(file.minTxid - 1));
+  }
+
+  private mustFollow(file: StoreFile, preApply: Checksum, before: Claim | undefined): void {
+    if (before === undefined || preApply === 0n || before.checksum === preApply) return;
+    const message = `it follows the checksum ${formatChecksum(preApply)}, but ${describeFile(before.file)} ends with ${formatChecksum(before.checksum)}`;
     this.problem('VERIFY_CHAIN', file, message, NEW_SNAPSHOT);
   }
 
   /** All files that end with a transaction have to agree on what the database is then. */
-  private compareAfter(file: StoreFile, { checksum }: CheckedFile): void {
+  private compareAfter(file: StoreFile, { checksum, standardPostApply = 0n }: CheckedFile): void {
+    this.mustAgree(file, checksum, this.claims);
+    this.mustAgree(file, standardPostApply, this.standardClaims);
+  }
+
+  private mustAgree(file: StoreFile, checksum: Checksum, claims: Map<Txid, Claim>): void {
     if (checksum === 0n) return;
-    const other = this.claims.get(file.maxTxid);
+    const other = claims.get(file.maxTxid);
     if (other === undefined) {
-      this.claims.set(file.maxTxid, { checksum, file });
+      claims.set(file.maxTxid, { checksum, file });
     } else if (other.checksum !== checksum) {
       const message =
         `after it the database's checksum is ${formatChecksum(checksum)}, but after ${describeFile(other.file)}, ` +

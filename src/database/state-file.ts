@@ -61,7 +61,9 @@ export const INITIAL_STATE: DatabaseState = {
   walTimeMs: 0,
 };
 
-const MAGIC = 0x534c5332; // "SLS2"; before, page checksums were plain CRCs
+const MAGIC = 0x534c5332; // "SLS2"
+/** Its checksums are the XOR of CRCs, which no database has here: where it stood is known, not what it held. */
+const CRC_MAGIC = 0x534c5331;
 const RECORD_SIZE = 256;
 const CHECKED_SIZE = RECORD_SIZE - 8;
 const FLAG_CLEAN = 1;
@@ -142,7 +144,9 @@ export class StateFile {
 
   private readRecord(at: number): { sequence: number; state: DatabaseState; sameBoot: boolean } | undefined {
     const b = this.record;
-    if (readSync(this.fd, b, 0, RECORD_SIZE, at) < RECORD_SIZE || b.readUInt32BE(0) !== MAGIC) return undefined;
+    if (readSync(this.fd, b, 0, RECORD_SIZE, at) < RECORD_SIZE) return undefined;
+    const isOld = b.readUInt32BE(0) === CRC_MAGIC;
+    if (!isOld && b.readUInt32BE(0) !== MAGIC) return undefined;
     this.crc.reset();
     this.crc.update(b, 0, CHECKED_SIZE);
     if (b.readUInt32BE(CHECKED_SIZE) !== this.crc.high >>> 0) return undefined;
@@ -153,7 +157,7 @@ export class StateFile {
       sameBoot: this.boot.equals(b.subarray(56, 72)),
       state: {
         txid: b.readDoubleBE(16),
-        checksum: b.readBigUInt64BE(24),
+        checksum: isOld ? 0n : b.readBigUInt64BE(24),
         pageSize: b.readUInt32BE(32),
         pageCount: b.readUInt32BE(36),
         walSalt1: b.readUInt32BE(40),
@@ -161,7 +165,7 @@ export class StateFile {
         walFrames: b.readUInt32BE(48),
         timeMs: b.readDoubleBE(104),
         clean: (flags & FLAG_CLEAN) !== 0,
-        untrusted: (flags & FLAG_UNTRUSTED) !== 0,
+        untrusted: isOld || (flags & FLAG_UNTRUSTED) !== 0,
         dropped: (flags & FLAG_DROPPED) !== 0,
         redoFrom: b.readDoubleBE(112),
         replacing: (flags & FLAG_REPLACING) !== 0,

@@ -61,7 +61,7 @@ export class DatabaseSums {
     }
   }
 
-  /** The database's checksum, bit 63 set, as LTX has it; 1 << 63 for no pages. */
+  /** The database's checksum, bit 63 set; 1 << 63 for no pages. */
   checksum(): Checksum {
     return joinChecksum(this.high, this.low);
   }

@@ -28,4 +28,4 @@ export * from './position.js';
 export { LtxReader, verifyLtx } from './reader.js';
 export * from './source.js';
 export { LtxStreamDecoder, type LtxStreamEvents } from './stream-decoder.js';
-export type { LtxSummary } from './summary.js';
+export type { LtxEnd, LtxSummary } from './summary.js';

@@ -67,7 +67,7 @@ export function pageChecksum(
   mix(out);
 }
 
-/** The state of `crc`, each bit of it in each bit of `out`: a Feistel network of four rounds, which loses nothing. */
+/** The state of `crc`, each bit of it in each bit of `out`: a Feistel network of four rounds. Bit 63 is the flag. */
 function mix(out: ChecksumHalves): void {
   let { high, low } = crc;
   low ^= scramble(high);

@@ -1,6 +1,9 @@
 import type { LtxHeader } from './header.js';
 import type { Checksum } from './position.js';
 
+/** What a file says of the database after it. */
+export type LtxEnd = Pick<LtxSummary, 'postApply' | 'standardPostApply'>;
+
 /** What is known of an LTX file after it was written, or read and found whole. */
 export interface LtxSummary {
   readonly header: LtxHeader;

@@ -17,7 +17,7 @@ import { badMessage, checkShape } from './shape.js';
  * Each message is one msgpack array, `[version, type, field, …]`, in one binary WebSocket message. LTX bytes stand
  * untouched as its last field. The forms of the first two fields, and of `refuse`, are the same in every version.
  */
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 
 /** Where one database stands, and when its last transaction was logged (the primary's clock, Unix milliseconds). */
 export interface DatabasePosition {

@@ -187,7 +187,7 @@ test('an upload of several transactions that a node had lost the store for, and 
 
 for (const [what, bytes] of [
   ['damaged', '{"version":1,"gener'],
-  ['of a newer version', '{"version":2,"generation":7}'],
+  ['of a newer version', '{"version":3,"generation":7}'],
 ] as const) {
   test(`a manifest that is ${what}`, () =>
     withWorkbench(async (bench) => {

@@ -23,12 +23,24 @@ test('what is written is read', () => {
 test('the bytes are JSON that a person can read', () => {
   assert.is(
     Buffer.from(encodeManifest(MANIFEST)).toString(),
-    `{"version":1,"generation":3,"owner":"b1c2/7","written":1700000000001,"txid":"000000000000002a","checksum":"8000000000000102","files":[
+    `{"version":2,"generation":3,"owner":"b1c2/7","written":1700000000001,"txid":"000000000000002a","checksum":"8000000000000102","files":[
 [9,"0000000000000001","0000000000000020",4711,1600000000000,"8000000000000099"],
 [0,"0000000000000021","000000000000002a",300,1700000000000,"0000000000000000"]
 ]}
 `,
   );
+});
+
+test('of version 1 the checksums count as unknown', () => {
+  const old = Buffer.from(encodeManifest(MANIFEST)).toString().replace('"version":2', '"version":1');
+  const { position, files, ...rest } = decodeManifest(Buffer.from(old));
+  const { position: now, files: wanted, ...others } = MANIFEST;
+  assert.equal(position, { ...now, checksum: 0n });
+  assert.equal(
+    files,
+    wanted.map((file) => ({ ...file, checksum: 0n })),
+  );
+  assert.equal(rest, others);
 });
 
 test('anything else is refused', () => {
@@ -38,7 +50,7 @@ test('anything else is refused', () => {
     'null',
     '[]',
     text.slice(0, -4),
-    text.replace('"version":1', '"version":2'),
+    text.replace('"version":2', '"version":3'),
     text.replace('"generation":3', '"generation":0'),
     text.replace('000000000000002a', '2a'),
     text.replace('[0,"0000000000000021"', '[0,"0000000000000031"'),

@@ -7,7 +7,7 @@ import { filesBelow, withWorkbench } from '../backup/workbench.js';
 import { Uploader } from '../feed/feed-scene.js';
 import { runSluice } from './run-sluice.js';
 
-const WRONG = { damaged: '{"version":1,', newer: '{"version":2}' };
+const WRONG = { damaged: '{"version":1,', newer: '{"version":3}' };
 
 for (const [kind, bytes] of Object.entries(WRONG)) {
   test(`a ${kind} manifest: list and status show the rest and say so, prune passes over that database only`, () =>

@@ -62,6 +62,19 @@ function found(path: string): { state: DatabaseState | undefined; sameBoot: bool
   return { state: file.found, sameBoot: file.sameBoot };
 }
 
+test('a state of the time of plain CRCs: where it stood, but not what it held', () => {
+  const path = writeStates({ ...STATE, redoFrom: 5 });
+  const bytes = readFileSync(path);
+  const at = bytes.readUInt32BE(0) === 0 ? RECORD_SIZE : 0;
+  bytes.write('SLS1', at, 'latin1');
+  const crc = new Crc64();
+  crc.update(bytes, at, at + RECORD_SIZE - 8);
+  bytes.writeUInt32BE(crc.high, at + RECORD_SIZE - 8);
+  bytes.writeUInt32BE(crc.low, at + RECORD_SIZE - 4);
+  writeFileSync(path, bytes);
+  assert.equal(found(path).state, { ...STATE, redoFrom: 5, checksum: 0n, untrusted: true });
+});
+
 test('reads back what was written, each field its own', () => {
   const path = writeStates(STATE);
   assert.equal(found(path), { state: STATE, sameBoot: true });

@@ -6,6 +6,7 @@ import * as assert from 'uvu/assert';
 import {
   bytesSource,
   type ChecksumHalves,
+  Crc64,
   DatabaseSums,
   encodeLtx,
   LtxError,
@@ -83,6 +84,27 @@ export function standardChecksumOf(pageSize: number, pages: readonly LtxPage[]):
     sums.set(pgno, out.high, out.low);
   }
   return sums.checksum();
+}
+
+/** The same file with the format's own checksums instead of Sluice's. */
+export function asStandard(bytes: Uint8Array, preApply: bigint, postApply: bigint): Uint8Array {
+  const copy = Buffer.from(bytes);
+  copy.writeUInt32BE(0, 4);
+  copy.writeBigUInt64BE(preApply, 40);
+  copy.fill(0, 80, 100);
+  copy.writeBigUInt64BE(postApply, copy.length - 16);
+  // In the file's checksum pages count as they are, not as they are stored.
+  const crc = new Crc64();
+  crc.update(copy, 0, 100);
+  let at = 100;
+  for (const { data } of readAll(bytes).pages) {
+    crc.update(copy, at, at + 10);
+    crc.update(data);
+    at += 10 + copy.readUInt32BE(at + 6);
+  }
+  crc.update(copy, at, copy.length - 8);
+  copy.writeBigUInt64BE(crc.checksum, copy.length - 8);
+  return copy;
 }
 
 /** A snapshot up to `txid` with its right checksum. */

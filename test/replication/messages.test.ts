@@ -114,7 +114,7 @@ test('LTX bytes are not copied when read', () => {
 
 test('the wire form of a transaction', () => {
   const data = encodeMessage({ type: 'transaction', name: 'a.db', ltx: Uint8Array.of(1, 2, 3) });
-  assert.is(data.toString('hex'), '94' + '01' + '03' + 'a4612e6462' + 'c600000003' + '010203');
+  assert.is(data.toString('hex'), '94' + '02' + '03' + 'a4612e6462' + 'c600000003' + '010203');
 });
 
 test('arbitrary bytes: a message or one clear error', () => {
@@ -158,7 +158,7 @@ test('every strict prefix of a message is refused', () => {
 
 /** A hello whose node id is an array of 2 MiB of one-byte values. */
 function manyValues(value: number): Buffer {
-  const head = Buffer.from('950100dd00200000', 'hex');
+  const head = Buffer.from('950200dd00200000', 'hex');
   return Buffer.concat([head, Buffer.alloc(0x20_0000, value), Buffer.from('a0a0', 'hex')]);
 }
 
@@ -174,7 +174,7 @@ test('as many positions as there may be fit a hello and a heartbeat', () => {
   }));
   const hello = {
     type: 'hello',
-    version: 1,
+    version: PROTOCOL_VERSION,
     nodeId: 'n',
     name: 'n',
     positions: new Map(list.map((each) => [each.name, each.position])),
@@ -192,30 +192,30 @@ const refused: [string, Uint8Array][] = [
   ['a map', packr.pack({ a: 1 })],
   ['an array of 4 billion', Buffer.from('ddffffffff', 'hex')],
   ['a string of 4 billion', Buffer.from('93010adbffffffff', 'hex')],
-  ['LTX bytes of 4 billion', Buffer.from('940103a161c6ffffffff', 'hex')],
+  ['LTX bytes of 4 billion', Buffer.from('940203a161c6ffffffff', 'hex')],
   ['arrays 1,000 deep', Buffer.alloc(1000, 0x91)],
-  ['a date', packr.pack([1, 10, new Date(0)])],
-  ['a regular expression', new Packr({ moreTypes: true }).pack([1, 10, /a+/])],
+  ['a date', packr.pack([PROTOCOL_VERSION, 10, new Date(0)])],
+  ['a regular expression', new Packr({ moreTypes: true }).pack([PROTOCOL_VERSION, 10, /a+/])],
   ['a record', Buffer.from('9301' + '0a' + 'd47240' + '91a161' + '01', 'hex')],
-  ['an unknown type', packr.pack([1, 99])],
-  ['a type that is no number', packr.pack([1, 'ack'])],
-  ['a field too few', packr.pack([1, 6])],
-  ['a field too many', packr.pack([1, 6, 'app.db', 1])],
-  ['a name that leaves the mount', packr.pack([1, 6, '../app.db'])],
-  ['an absolute name', packr.pack([1, 6, '/app.db'])],
-  ['a name with NUL', packr.pack([1, 6, 'a\0b'])],
-  ['a name part of 300 characters', packr.pack([1, 6, 'a'.repeat(300)])],
-  ['a name of 5,000 characters', packr.pack([1, 6, 'abcd/'.repeat(1000)])],
-  ['an empty name', packr.pack([1, 6, ''])],
-  ['a negative count', packr.pack([1, 8, 'app.db', -1])],
-  ['a count with a fraction', packr.pack([1, 8, 'app.db', 0.5])],
-  ['a TXID over 2^53', packr.pack([1, 8, 'app.db', 0, 2 ** 53, 1n])],
-  ['a checksum that is a number', packr.pack([1, 8, 'app.db', 0, 1, 1])],
-  ['a kind that there is not', packr.pack([1, 4, 'app.db', 4, 1, 1n, 0])],
-  ['an LTX over the limit', packr.pack([1, 3, 'app.db', Buffer.alloc(256 * 1024 + 1)])],
+  ['an unknown type', packr.pack([PROTOCOL_VERSION, 99])],
+  ['a type that is no number', packr.pack([PROTOCOL_VERSION, 'ack'])],
+  ['a field too few', packr.pack([PROTOCOL_VERSION, 6])],
+  ['a field too many', packr.pack([PROTOCOL_VERSION, 6, 'app.db', 1])],
+  ['a name that leaves the mount', packr.pack([PROTOCOL_VERSION, 6, '../app.db'])],
+  ['an absolute name', packr.pack([PROTOCOL_VERSION, 6, '/app.db'])],
+  ['a name with NUL', packr.pack([PROTOCOL_VERSION, 6, 'a\0b'])],
+  ['a name part of 300 characters', packr.pack([PROTOCOL_VERSION, 6, 'a'.repeat(300)])],
+  ['a name of 5,000 characters', packr.pack([PROTOCOL_VERSION, 6, 'abcd/'.repeat(1000)])],
+  ['an empty name', packr.pack([PROTOCOL_VERSION, 6, ''])],
+  ['a negative count', packr.pack([PROTOCOL_VERSION, 8, 'app.db', -1])],
+  ['a count with a fraction', packr.pack([PROTOCOL_VERSION, 8, 'app.db', 0.5])],
+  ['a TXID over 2^53', packr.pack([PROTOCOL_VERSION, 8, 'app.db', 0, 2 ** 53, 1n])],
+  ['a checksum that is a number', packr.pack([PROTOCOL_VERSION, 8, 'app.db', 0, 1, 1])],
+  ['a kind that there is not', packr.pack([PROTOCOL_VERSION, 4, 'app.db', 4, 1, 1n, 0])],
+  ['an LTX over the limit', packr.pack([PROTOCOL_VERSION, 3, 'app.db', Buffer.alloc(256 * 1024 + 1)])],
   ['a message over the limit', Buffer.alloc(9 * 1024 * 1024)],
   ['millions of empty arrays, forty bytes of memory each', manyValues(0x90)],
-  ['bytes after its end', Buffer.concat([packr.pack([1, 6, 'app.db']), Buffer.alloc(1)])],
+  ['bytes after its end', Buffer.concat([packr.pack([PROTOCOL_VERSION, 6, 'app.db']), Buffer.alloc(1)])],
 ];
 for (const [what, data] of refused) {
   test(`refused: ${what}`, () => assert.ok(isRefused(data), String(failure(data))));
@@ -227,7 +227,7 @@ test('another version: a hello tells which, a refusal is read, everything else i
   assert.equal(decodeMessage(packr.pack([7, 2, 'CODE', 'text'])), { type: 'refuse', code: 'CODE', text: 'text' });
   const error = failure(packr.pack([7, 6, 'app.db']));
   assert.ok(error instanceof SluiceError && error.code === 'REPLICATION_VERSION');
-  assert.match(error.message, /protocol 7, this node 1/);
+  assert.match(error.message, new RegExp(`protocol 7, this node ${PROTOCOL_VERSION}`));
 });
 
 test.run();

@@ -4,7 +4,7 @@ import { SluiceError } from '../../src/errors.js';
 import { ZERO_POSITION } from '../../src/ltx/index.js';
 import { ReplicationServer } from '../../src/replication/index.js';
 import { MESSAGE_COST_BYTES } from '../../src/replication/limits.js';
-import { encodeMessage } from '../../src/replication/messages.js';
+import { encodeMessage, PROTOCOL_VERSION } from '../../src/replication/messages.js';
 import { eventually, FakeDatabaseSet, FakeSink, silentLog } from './fakes.js';
 import { Pair, withPair } from './pair.js';
 import { RawPeer } from './raw-peer.js';
@@ -69,7 +69,7 @@ test('a replica of another version gets a refusal that names both', () =>
     peer.send({ type: 'hello', version: 9, nodeId: 'r', name: 'r', positions: new Map() });
     const { code, text } = await peer.got('refuse');
     assert.is(code, 'REPLICATION_VERSION');
-    assert.is(text, 'the replica speaks replication protocol 9, the primary 1: run the same version of Sluice on both');
+    assert.is(text, 'the replica speaks replication protocol 9, the primary 2: run the same version of Sluice on both');
     assert.is(await peer.closed(), 1008);
   }));
 
@@ -77,20 +77,23 @@ test('a node does not follow itself', () =>
   withPair(async (pair) => {
     await pair.listen();
     const peer = await RawPeer.connect(pair.url);
-    peer.send({ type: 'hello', version: 1, nodeId: 'primary', name: '', positions: new Map() });
+    peer.send({ type: 'hello', version: PROTOCOL_VERSION, nodeId: 'primary', name: '', positions: new Map() });
     assert.is((await peer.got('refuse')).code, 'SAME_NODE');
   }));
 
 const hostile: [string, (peer: RawPeer) => void][] = [
   ['bytes that are no message', (peer) => peer.ws.send(Buffer.from('ddffffffff', 'hex'))],
   ['text', (peer) => peer.ws.send('hello')],
-  ['an unknown message', (peer) => peer.ws.send(Buffer.from('920163', 'hex'))],
+  ['an unknown message', (peer) => peer.ws.send(Buffer.from('920263', 'hex'))],
   ['a message of another version', (peer) => peer.ws.send(Buffer.from('920706', 'hex'))],
   [
     'a message that only a primary sends',
     (peer) => peer.send({ type: 'transaction', name: 'app.db', ltx: Buffer.alloc(1) }),
   ],
-  ['a second hello', (peer) => peer.send({ type: 'hello', version: 1, nodeId: 'x', name: '', positions: new Map() })],
+  [
+    'a second hello',
+    (peer) => peer.send({ type: 'hello', version: PROTOCOL_VERSION, nodeId: 'x', name: '', positions: new Map() }),
+  ],
   ['an acknowledgement of more than was sent', (peer) => peer.ack('app.db', 1e9)],
   ['an acknowledgement of a database that is not there', (peer) => peer.ack('no.db', 1)],
   ['a message over the limit', (peer) => peer.ws.send(Buffer.alloc(9 * 1024 * KIB))],

@@ -2,7 +2,7 @@ import { createServer } from 'node:http';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { SluiceError } from '../../src/errors.js';
-import { ReplicationClient, type ReplicationClientOptions } from '../../src/replication/index.js';
+import { PROTOCOL_VERSION, ReplicationClient, type ReplicationClientOptions } from '../../src/replication/index.js';
 import { MESSAGE_COST_BYTES } from '../../src/replication/limits.js';
 import { eventually, FakeDatabase, FakeSink, silentLog } from './fakes.js';
 import { type RawPeer, RawPrimary } from './raw-peer.js';
@@ -55,7 +55,13 @@ function sendAll(peer: RawPeer, database: FakeDatabase, from = 1): void {
 test('hello, catch-up, acknowledgements, lag', () =>
   withRawPrimary(async (primary, client, sink) => {
     const peer = await primary.peer();
-    assert.equal(peer.of('hello')[0], { type: 'hello', version: 1, nodeId: 'r', name: 'r', positions: new Map() });
+    assert.equal(peer.of('hello')[0], {
+      type: 'hello',
+      version: PROTOCOL_VERSION,
+      nodeId: 'r',
+      name: 'r',
+      positions: new Map(),
+    });
     assert.is(client.lagMs(), null);
     assert.is(client.primary(), null);
     const database = new FakeDatabase('app.db');
@@ -96,7 +102,7 @@ test('while the primary is not heard the content grows old', () =>
 const hostile: [string, (peer: RawPeer) => void][] = [
   ['bytes that are no message', (peer) => peer.ws.send(Buffer.from('ddffffffff', 'hex'))],
   ['text', (peer) => peer.ws.send('hello')],
-  ['an unknown message', (peer) => peer.ws.send(Buffer.from('920163', 'hex'))],
+  ['an unknown message', (peer) => peer.ws.send(Buffer.from('920263', 'hex'))],
   ['a message that only a replica sends', (peer) => peer.ack('app.db', 1)],
   ['a second hello-reply', (peer) => reply(peer)],
   ['a name that leaves the mount', (peer) => peer.send({ type: 'large-end', name: '../../etc/passwd' })],
@@ -242,7 +248,7 @@ test('a primary that answers in another version is refused, too', () =>
     peer.ws.send(Buffer.from('920501', 'hex'));
     await peer.closed();
     await eventually(() => client.status().lastError !== null, 'told');
-    assert.match(client.status().lastError!, /protocol 5, this node 1/);
+    assert.match(client.status().lastError!, new RegExp(`protocol 5, this node ${PROTOCOL_VERSION}`));
     await new Promise((done) => setTimeout(done, 100));
     assert.is(primary.peers.length, 1);
   }));

@@ -1,6 +1,6 @@
 import { Packr } from 'msgpackr';
 import { errorCode, SluiceError } from '../../../../src/errors.js';
-import { decodeMessage, encodeMessage, type Message } from '../../../../src/replication/messages.js';
+import { decodeMessage, encodeMessage, type Message, PROTOCOL_VERSION } from '../../../../src/replication/messages.js';
 import type { Random } from '../random.js';
 import { attempt, mustHold, type Target, type TargetOpener } from '../target.js';
 
@@ -12,7 +12,13 @@ const positions = [
 ];
 
 const MESSAGES: readonly Message[] = [
-  { type: 'hello', version: 1, nodeId: 'node-1', name: 'fra', positions: new Map([['app.db', position]]) },
+  {
+    type: 'hello',
+    version: PROTOCOL_VERSION,
+    nodeId: 'node-1',
+    name: 'fra',
+    positions: new Map([['app.db', position]]),
+  },
   { type: 'hello-reply', nodeId: 'node-1', advertise: null, sentMs: 5, positions, run: 12n },
   {
     type: 'refuse',
@@ -89,7 +95,7 @@ export const messages: TargetOpener = {
 };
 
 /** Only its version was read. */
-const isForeignHello = (message: Message): boolean => message.type === 'hello' && message.version !== 1;
+const isForeignHello = (message: Message): boolean => message.type === 'hello' && message.version !== PROTOCOL_VERSION;
 
 function fields(random: Random, depth: number): unknown[] {
   return Array.from({ length: random.small(8) }, () => {
