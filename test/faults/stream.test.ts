@@ -3,7 +3,7 @@ import { Packr } from 'msgpackr';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { bytesSource, decodeHeader, encodeLtx, type LtxHeader, LtxReader } from '../../src/ltx/index.js';
-import { encodeMessage, encodeTransaction, type Message } from '../../src/replication/messages.js';
+import { encodeMessage, encodeTransaction, type Message, PROTOCOL_VERSION } from '../../src/replication/messages.js';
 import { Bench, exec, requireMounts, same, type TestNode, until, value } from './bench.js';
 import { Meddler } from './meddler.js';
 
@@ -141,13 +141,13 @@ test('names that are good for SQLite and not for a replica are refused, and do n
 });
 
 for (const [what, bytes] of [
-  ['of an unknown type', raw(1, 99)],
+  ['of an unknown type', raw(PROTOCOL_VERSION, 99)],
   ['that only a primary sends', encodeMessage({ type: 'drop', name: 'a.db', position: { txid: 1, checksum: 0n } })],
   [
     'that acknowledges more than was sent',
     encodeMessage({ type: 'ack', name: 'a.db', position: null, bytes: 2 ** 50 }),
   ],
-  ['with a name that leads out', raw(1, 8, '../../etc/x', 0)],
+  ['with a name that leads out', raw(PROTOCOL_VERSION, 8, '../../etc/x', 0)],
   ['that is no message', Buffer.alloc(1000, 0xff)],
 ] as [string, Buffer][]) {
   test(`a replica that sends a message ${what} is refused; the primary and its applications go on`, async () => {
@@ -165,19 +165,23 @@ for (const [what, bytes] of [
 }
 
 for (const [what, bytes, said] of [
-  ['of an unknown type', raw(1, 99, 'a.db'), /unknown type/],
+  ['of an unknown type', raw(PROTOCOL_VERSION, 99, 'a.db'), /unknown type/],
   ['that is no message', Buffer.from('hello'), /bad replication message/],
   [
     'with a length beyond its end',
-    Buffer.from([0x94, 1, 3, 0xa1, 0x61, 0xc6, 0xff, 0xff, 0xff, 0xff]),
+    Buffer.from([0x94, PROTOCOL_VERSION, 3, 0xa1, 0x61, 0xc6, 0xff, 0xff, 0xff, 0xff]),
     /beyond its end/,
   ],
-  ['with a name that leads out: ../x', raw(1, 3, '../x', Buffer.alloc(10)), /wrong database name/],
-  ['with a name that leads out: /etc/x', raw(1, 3, '/etc/x', Buffer.alloc(10)), /wrong database name/],
-  ['with a name with NUL', raw(1, 3, 'a\0.db', Buffer.alloc(10)), /wrong database name/],
-  ['with a name of 300 characters', raw(1, 3, 'x'.repeat(300), Buffer.alloc(10)), /wrong database name/],
-  ['with a TXID that is no number', raw(1, 11, 'a.db', 'one', 0), /wrong TXID/],
-  ['of an unknown version', raw(2, 9, 0, []), /replication protocol 2/],
+  ['with a name that leads out: ../x', raw(PROTOCOL_VERSION, 3, '../x', Buffer.alloc(10)), /wrong database name/],
+  ['with a name that leads out: /etc/x', raw(PROTOCOL_VERSION, 3, '/etc/x', Buffer.alloc(10)), /wrong database name/],
+  ['with a name with NUL', raw(PROTOCOL_VERSION, 3, 'a\0.db', Buffer.alloc(10)), /wrong database name/],
+  ['with a name of 300 characters', raw(PROTOCOL_VERSION, 3, 'x'.repeat(300), Buffer.alloc(10)), /wrong database name/],
+  ['with a TXID that is no number', raw(PROTOCOL_VERSION, 11, 'a.db', 'one', 0), /wrong TXID/],
+  [
+    'of an unknown version',
+    raw(PROTOCOL_VERSION + 1, 9, 0, []),
+    new RegExp(`replication protocol ${PROTOCOL_VERSION + 1}`),
+  ],
 ] as [string, Buffer, RegExp][]) {
   test(`a message ${what}: the replica leaves, says why, comes back, and has lost nothing`, async () => {
     const { primary, replica, meddler } = shared;
