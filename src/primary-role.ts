@@ -169,9 +169,10 @@ export class PrimaryRole implements NodeRole {
         'Add one under backup in sluice.yml',
       );
     }
+    const logged = await this.set.caughtUp();
     return Promise.all(
       this.stores.map(async (backup) => {
-        const complete = await backup.flush(BACKUP_NOW_LIMIT_MS);
+        const complete = (await backup.flush(BACKUP_NOW_LIMIT_MS)) && logged;
         if (snapshot && complete) await backup.takeSnapshots();
         return { ...backup.status(), complete };
       }),

@@ -483,6 +483,20 @@ export class CaptureWatcher implements Watcher {
     }
   }
 
+  /** Tells main of all that is committed. False if something could not be looked at. */
+  private catchUp(): boolean {
+    let complete = true;
+    for (const database of this.databases.all()) {
+      try {
+        this.wals.look(database);
+        if (database.watched) this.files.settleUnlocked(database);
+      } catch {
+        complete = false;
+      }
+    }
+    return complete;
+  }
+
   // --- pins -----------------------------------------------------------------------------------------------------
 
   private takeMessages(): void {
@@ -494,6 +508,10 @@ export class CaptureWatcher implements Watcher {
       if (message.kind === 'slot') continue;
       if (message.kind === 'look') {
         this.look(message.slot);
+        continue;
+      }
+      if (message.kind === 'catch-up') {
+        this.options.send({ kind: 'caught-up', ticket: message.ticket, complete: this.catchUp() });
         continue;
       }
       const database = this.databases.at(message.slot);

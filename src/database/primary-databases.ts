@@ -1,7 +1,9 @@
 import { existsSync } from 'node:fs';
 import { describeError, SluiceError } from '../errors.js';
 import type { WalIndexHeader } from '../sqlite/index.js';
+import { Attention } from './attention.js';
 import { Capture } from './capture.js';
+import { CatchUps } from './catch-ups.js';
 import type { DataFolder } from './data-folder.js';
 import { Database } from './database.js';
 import { DroppedDatabases, isLongGone } from './dropped-databases.js';
@@ -18,10 +20,6 @@ import type { Retention } from './transaction-log.js';
 import type { DatabaseListener, DatabaseSet, ReplicatedDatabase, Snapshot } from './types.js';
 import { WalWatches } from './wal-watches.js';
 import type { FromWorker, ToWorker } from './worker-messages.js';
-
-/** A commit that follows another within this time is one of a burst; those are gathered for so long and taken together. */
-const BURST_MS = 0.15;
-const GATHER_MS = 3;
 
 export interface PrimaryOptions {
   readonly folder: DataFolder;
@@ -53,7 +51,8 @@ export class PrimaryDatabases implements DatabaseSet {
   private readonly gone: DroppedDatabases;
   private readonly settler: Settler;
   private readonly walWatches: WalWatches;
-  private stopped = false;
+  private readonly catchUps: CatchUps;
+  private readonly attention: Attention;
 
   constructor(private readonly options: PrimaryOptions) {
     const { folder, shared, send, warn } = options;
@@ -72,6 +71,11 @@ export class PrimaryDatabases implements DatabaseSet {
       published: (slot, index, before) => this.published(slot, index, before),
     });
     this.refused = new RefusedDatabases(folder.files, shared.slots);
+    this.catchUps = new CatchUps(send);
+    this.attention = new Attention(shared, (slot) => {
+      // One that is not known here yet is attended to when it is.
+      if (this.captures[slot] !== undefined || this.refused.has(slot)) this.attend(slot);
+    });
   }
 
   /** Before the mount answers. `live`: applications may have files open. */
@@ -110,7 +114,7 @@ export class PrimaryDatabases implements DatabaseSet {
   /** After the worker began. */
   begin(): void {
     this.walWatches.start();
-    void this.attendLoop();
+    this.attention.begin();
   }
 
   /** Name and slot of each, for the worker. */
@@ -190,6 +194,9 @@ export class PrimaryDatabases implements DatabaseSet {
       case 'settled':
         this.settler.answered(message.slot, message.ended);
         return;
+      case 'caught-up':
+        this.catchUps.answered(message);
+        return;
       case 'pinned':
       case 'pin-failed':
         this.snapshots.handle(message);
@@ -212,9 +219,17 @@ export class PrimaryDatabases implements DatabaseSet {
   /** The mount is gone, its worker too, and all is logged: snapshots are granted without it. */
   workerEnded(): void {
     this.snapshots.workerEnded();
+    this.catchUps.workerEnded();
   }
 
-  /** Resolves when everything committed so far is in the logs. */
+  /** Resolves when what was committed before the call is in the logs; false if that cannot be said of all. */
+  async caughtUp(): Promise<boolean> {
+    const complete = await this.catchUps.ask();
+    await this.idle();
+    return complete;
+  }
+
+  /** Resolves when everything that this thread knows to be committed is in the logs. */
   async idle(): Promise<void> {
     await Promise.all(this.captures.map((capture) => capture?.idle()));
   }
@@ -238,8 +253,7 @@ export class PrimaryDatabases implements DatabaseSet {
     this.settler.close();
     this.walWatches.close();
     await this.idle();
-    this.stopped = true;
-    this.options.shared.wakeMain();
+    this.attention.close();
     for (const capture of this.captures) capture?.close();
   }
 
@@ -382,21 +396,6 @@ export class PrimaryDatabases implements DatabaseSet {
       this.buffer,
       database.live,
     );
-  }
-
-  private async attendLoop(): Promise<void> {
-    const { shared } = this.options;
-    let lastMs = 0;
-    while (!this.stopped) {
-      if (performance.now() - lastMs < BURST_MS) await new Promise((resolve) => setTimeout(resolve, GATHER_MS));
-      const seen = shared.bell();
-      for (let slot = shared.takeAttention(); slot >= 0; slot = shared.takeAttention()) {
-        // One that is not known here yet is attended to when it is.
-        if (this.captures[slot] !== undefined || this.refused.has(slot)) this.attend(slot);
-      }
-      lastMs = performance.now();
-      await shared.untilBell(seen);
-    }
   }
 }
 

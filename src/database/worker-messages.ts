@@ -50,6 +50,8 @@ export type FromWorker =
   | { readonly kind: 'watch-wal'; readonly slot: number; readonly path: string | undefined }
   /** The answer to `look`. */
   | { readonly kind: 'looked'; readonly slot: number; readonly looked: Looked }
+  /** The answer to `catch-up`. `complete`: all could be looked at. */
+  | { readonly kind: 'caught-up'; readonly ticket: number; readonly complete: boolean }
   /** The database file was removed, or has another name now. */
   | { readonly kind: 'dropped'; readonly slot: number; readonly sequence: number }
   /** A pin holds: the image is at this position, in the database file and `frames` of the WAL of `generation`. */
@@ -88,6 +90,8 @@ export type ToWorker =
   | { readonly kind: 'settle'; readonly slot: number }
   /** The WAL, which the kernel writes by itself, was written. */
   | { readonly kind: 'look'; readonly slot: number }
+  /** Main is to be told of all that is committed now. */
+  | { readonly kind: 'catch-up'; readonly ticket: number }
   | { readonly kind: 'unpin'; readonly slot: number; readonly pin: number }
   /** On a replica main gives the slots; undefined: it has none any more. */
   | { readonly kind: 'slot'; readonly slot: number | undefined; readonly name: string }

@@ -97,6 +97,30 @@ test('now, status, list, prune', async () => {
   assert.is(contentChecksum(restored), contentChecksum(primary.backing('app.db')));
 });
 
+test('now stores what was committed before it was asked, however large, and however short before', async () => {
+  const store = freshFolder('store');
+  const primary = await startPrimary({ backup: { url: store, interval: '1h' } });
+  for (const journal of ['wal', 'delete']) {
+    const name = `${journal}.db`;
+    const db = new Sqlite(primary.path(name));
+    db.pragma(`journal_mode = ${journal}`);
+    db.pragma('wal_autocheckpoint = 0');
+    db.exec('create table t(x)');
+    const insert = db.prepare('insert into t values (randomblob(?))');
+    for (const bytes of [20_000_000, 100, 100]) {
+      insert.run(bytes);
+      const answer = await fetch(`${primary.httpUrl}/backup`, { method: 'POST' });
+      const { stores } = (await answer.json()) as { stores: { complete: boolean }[] };
+      assert.is(stores[0]!.complete, true);
+      const restored = join(freshFolder('restored'), name);
+      const restore = await runSluice(['restore', '-o', restored, `file://${store}/${name}`], primary.dir);
+      assert.is(restore.code, 0, restore.stderr);
+      assert.is(contentChecksum(restored), contentChecksum(primary.backing(name)), `${name} after ${bytes} bytes`);
+    }
+    db.close();
+  }
+});
+
 test('what is asked of nobody: no node, no store, a replica', async () => {
   const dir = freshFolder('empty');
   const none = await backup(dir, 'now', '--url', 'http://127.0.0.1:9');

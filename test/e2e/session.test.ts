@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { cleanUp, contentChecksum, startPrimary, startReplica, waitForReplica } from '../support/cluster.js';
+import { cleanUp, contentChecksum, startPrimary, startReplica, waitUntilSame } from '../support/cluster.js';
 import { assertIntact } from './equality.js';
 import { stopAll } from './nodes.js';
 import { run } from './programs.js';
@@ -36,7 +36,7 @@ test('twenty databases, four writers, a replica that joins late', async () => {
     `transactions of each: ${transactions}`,
   );
   for (const replica of [early, late]) {
-    for (const name of names) await waitForReplica(primary, replica, name, LIMIT_MS);
+    for (const name of names) await waitUntilSame(primary, replica, name, LIMIT_MS);
   }
   const { databases } = await primary.status();
   assert.equal(databases.map(({ name }) => name).sort(), [...names].sort());

@@ -27,7 +27,6 @@ import {
   startReplica,
   stopAll,
   waitFor,
-  waitForReplica,
   waitUntilSame,
 } from '../support/cluster.js';
 import {
@@ -148,8 +147,7 @@ test('a replica whose disk fails while it takes a large transaction, or sets a d
     write(primary.path('x.db'), 600_000);
     await replica.wasHit(label);
     replica.clear();
-    await waitForReplica(primary, replica.node, 'x.db', HEAL_LIMIT_MS);
-    await waitUntilSame(primary, replica.node, 'x.db');
+    await waitUntilSame(primary, replica.node, 'x.db', HEAL_LIMIT_MS);
   }
   assert.is(replica.node.nodePid(), pid, 'the node stayed');
   assert.not.match(replica.node.log, /cannot follow: \w+: injected, unlink/, 'what is applied is not asked for again');
@@ -170,8 +168,7 @@ test('a replica whose disk fails while it takes a large transaction, or sets a d
     await replica.restart();
     for (const label of SETTING_ASIDE) await replica.wasHit(label);
     replica.clear();
-    await waitForReplica(primary, replica.node, 'x.db', HEAL_LIMIT_MS);
-    await waitUntilSame(primary, replica.node, 'x.db');
+    await waitUntilSame(primary, replica.node, 'x.db', HEAL_LIMIT_MS);
     const [folder, ...more] = readdirSync(asides).filter((name) => !kept.has(name));
     assert.equal(more, []);
     assert.is(contentChecksum(join(asides, folder!, 'x.db')), own, 'what only it had is kept');

@@ -15,7 +15,7 @@ import {
   startReplica,
   txidOf,
   waitFor,
-  waitForReplica,
+  waitUntilSame,
 } from '../support/cluster.js';
 import { SlowLink } from './support/slow-link.js';
 import { fill, Trio } from './support/trio.js';
@@ -181,27 +181,31 @@ test('fault G of LiteFS: a name leads out of the data folder; no authentication 
 
 test('fault H of LiteFS: readers on a replica get "locking protocol" while a large transaction comes by a slow link', async () => {
   const link = await new SlowLink(4_000_000).to(trio.primary.replicationUrl);
-  const replica = await startReplica(link.url);
-  for (const mode of ['WAL', 'DELETE']) {
-    const name = `h-${mode}.db`;
-    const db = trio.open(name);
-    db.pragma(`journal_mode = ${mode}`);
-    fill(db, 10);
-    await waitForReplica(trio.primary, replica, name);
-    fill(db, 60, 100_000);
-    db.close();
-    let reads = 0;
-    for (let rows = 10; rows === 10; reads++) {
-      rows = rowsOn(replica, name);
-      assert.ok(rows === 10 || rows === 70, `${rows} rows`);
-      await new Promise((resolve) => setTimeout(resolve, 5));
+  try {
+    const replica = await startReplica(link.url);
+    for (const mode of ['WAL', 'DELETE']) {
+      const name = `h-${mode}.db`;
+      const db = trio.open(name);
+      db.pragma(`journal_mode = ${mode}`);
+      fill(db, 10);
+      await waitUntilSame(trio.primary, replica, name);
+      fill(db, 60, 100_000);
+      db.close();
+      let reads = 0;
+      for (let rows = 10; rows === 10; reads++) {
+        rows = rowsOn(replica, name);
+        assert.ok(rows === 10 || rows === 70, `${rows} rows`);
+        await new Promise((resolve) => setTimeout(resolve, 5));
+      }
+      assert.ok(reads > 5, `${mode}: read ${reads} times while it came`);
+      await waitUntilSame(trio.primary, replica, name, 60_000);
+      await trio.proven(name);
     }
-    assert.ok(reads > 5, `${mode}: read ${reads} times while it came`);
-    await waitForReplica(trio.primary, replica, name, 60_000);
-    await trio.proven(name);
+    assert.is(await replica.stop(), 0);
+  } finally {
+    // Or it would keep this process, when something above failed.
+    link.close();
   }
-  assert.is(await replica.stop(), 0);
-  link.close();
 });
 
 test('fault I of LiteFS: one damaged database stops the whole node; a bad header wipes its folder', async () => {
@@ -328,12 +332,12 @@ test('fault M of LiteFS: what only one node has is discarded when it joins anoth
     db.close();
   };
   write(primary.path('m.db'), 'of both');
-  await waitForReplica(primary, replica, 'm.db');
+  await waitUntilSame(primary, replica, 'm.db');
   assert.is(await replica.stop(), 0);
   write(replica.backing('m.db'), 'only here');
   write(primary.path('m.db'), 'of the primary');
   await replica.start();
-  await waitForReplica(primary, replica, 'm.db');
+  await waitUntilSame(primary, replica, 'm.db');
   assert.is(contentChecksum(replica.backing('m.db')), contentChecksum(primary.backing('m.db')));
   const aside = readdirSync(join(replica.data, 'set-aside'), { recursive: true, encoding: 'utf8' });
   const kept = aside.filter((path) => path.endsWith('/m.db')).map((path) => join(replica.data, 'set-aside', path));
