@@ -1,7 +1,7 @@
-import { readSync } from '../disk/index.js';
 import { DEFER, type FileNode, type HeldLocks, PROCEED, type Verdict, type Watcher } from '../fuse/index.js';
-import { companionOf, HEADER_SIZE, hasDatabaseMagic, hasJournalMagic, JOURNAL_HEADER_SIZE } from '../sqlite/index.js';
+import { HEADER_SIZE, hasDatabaseMagic, hasJournalMagic, JOURNAL_HEADER_SIZE } from '../sqlite/index.js';
 import { DatabaseGate } from './database-gate.js';
+import { FileOwners, type Owner } from './file-owners.js';
 import { MainLink } from './main-link.js';
 import { PinDesk } from './pin-desk.js';
 import type { SharedState } from './shared.js';
@@ -14,17 +14,9 @@ import type { FromWorker, Looked, ToWorker } from './worker-messages.js';
 
 const EACCES = 13;
 const EBUSY = 16;
-const COMPANIONS = ['wal', 'shm', 'journal'] as const;
 const NOTHING: readonly number[] = [];
 /** Of a journal. */
 const MAGIC_SIZE = 8;
-
-type Kind = 'main' | 'wal' | 'shm' | 'journal';
-
-interface Tag {
-  kind: Kind;
-  database: TrackedDatabase | undefined;
-}
 
 export interface CaptureOptions {
   readonly shared: SharedState;
@@ -47,14 +39,11 @@ export class CaptureWatcher implements Watcher {
   private readonly shared: SharedState;
   private readonly databases: TrackedDatabases;
   private readonly virtualFiles: VirtualFiles;
-  /** Main files and candidates that the kernel knows, by path. */
-  private readonly mains = new Map<string, FileNode>();
-  /** Files with a companion's suffix whose database is not known (yet), by path. */
-  private readonly strays = new Map<string, FileNode>();
   private readonly main: MainLink;
   private readonly files: DatabaseGate;
   private readonly wals: WalGate;
   private readonly pins: PinDesk;
+  private readonly owners: FileOwners;
   private readonly syncList: number[] = [-1];
 
   constructor(private readonly options: CaptureOptions) {
@@ -66,6 +55,8 @@ export class CaptureWatcher implements Watcher {
     this.databases = new TrackedDatabases(options.backing, options.shared, options.databases, (slot, name) =>
       options.send({ kind: 'found', slot, name }),
     );
+    const { databases, main, files, wals, pins } = this;
+    this.owners = new FileOwners({ databases, marks: options.marks, main, files, wals, pins });
     this.virtualFiles = new VirtualFiles(this.shared, (name) => this.databases.slotOf(name));
     for (const database of this.databases.all()) {
       this.databases.load(database);
@@ -86,53 +77,15 @@ export class CaptureWatcher implements Watcher {
   // --- names ----------------------------------------------------------------------------------------------------
 
   added(node: FileNode, created: boolean): void {
-    const companion = companionOf(node.path);
-    if (companion === undefined) {
-      const database = this.databases.get(node.path);
-      if (database !== undefined) this.databases.attach(database, node);
-      this.mains.set(node.path, node);
-      node.tag = { kind: 'main', database } satisfies Tag;
-      return;
-    }
-    const main = this.mains.get(companion.database);
-    const database =
-      this.databases.get(companion.database) ?? (main === undefined ? undefined : this.create(main, main.tag as Tag));
-    node.tag = { kind: companion.kind, database } satisfies Tag;
-    if (database === undefined) this.strays.set(node.path, node);
-    else if (companion.kind === 'wal') {
-      this.setWal(database, node);
-      if (created) this.wals.clear(database);
-    } else if (companion.kind === 'shm') database.shmNode = node;
+    this.owners.added(node, created);
   }
 
   removed(node: FileNode): void {
-    const tag = node.tag as Tag | undefined;
-    if (tag === undefined) return;
-    const database = tag.database;
-    this.strays.delete(node.path);
-    if (tag.kind === 'main') {
-      if (this.mains.get(node.path) === node) this.mains.delete(node.path);
-      if (database?.main === node) this.drop(database);
-    } else if (database !== undefined) {
-      this.companionGone(tag.kind, database, node);
-    }
-    tag.database = undefined;
+    this.owners.removed(node);
   }
 
   renamed(node: FileNode, oldPath: string): void {
-    const tag = node.tag as Tag | undefined;
-    if (tag === undefined) return;
-    this.strays.delete(oldPath);
-    if (tag.kind === 'main') {
-      if (this.mains.get(oldPath) === node) this.mains.delete(oldPath);
-      if (tag.database?.main === node) this.drop(tag.database);
-    } else if (tag.database !== undefined) {
-      this.companionGone(tag.kind, tag.database, node);
-    }
-    this.added(node, false);
-    const now = node.tag as Tag;
-    if (now.kind === 'main') this.arrived(node, now);
-    else if (now.kind === 'wal' && now.database !== undefined) this.wals.load(now.database);
+    this.owners.renamed(node, oldPath);
   }
 
   // --- may it happen? -------------------------------------------------------------------------------------------
@@ -143,16 +96,16 @@ export class CaptureWatcher implements Watcher {
 
   /** A WAL, and the wal-index that tells how far it is committed: both or none. */
   mayPass(node: FileNode): boolean {
-    const { kind, database } = node.tag as Tag;
+    const { kind, database } = node.tag as Owner;
     if (this.options.passthrough !== true || database === undefined) return false;
     if (kind === 'shm') return true;
     if (kind !== 'wal' || isUsedUnpassed(database.shmNode)) return false;
-    this.watchWal(database, true);
+    this.owners.watchWal(database, true);
     return true;
   }
 
   mustPass(node: FileNode): boolean {
-    const { kind, database } = node.tag as Tag;
+    const { kind, database } = node.tag as Owner;
     return kind === 'shm' && database?.isPassed === true;
   }
 
@@ -165,7 +118,7 @@ export class CaptureWatcher implements Watcher {
   }
 
   mayWrite(node: FileNode, position: number, data: Buffer, start: number, length: number, pid: number): Verdict {
-    const tag = node.tag as Tag;
+    const tag = node.tag as Owner;
     const database = tag.database;
     if (database === undefined) return PROCEED;
     switch (tag.kind) {
@@ -183,7 +136,7 @@ export class CaptureWatcher implements Watcher {
   }
 
   mayResize(node: FileNode, size: number): Verdict {
-    const tag = node.tag as Tag;
+    const tag = node.tag as Owner;
     const database = tag.database;
     if (database === undefined) return PROCEED;
     switch (tag.kind) {
@@ -202,7 +155,7 @@ export class CaptureWatcher implements Watcher {
   }
 
   mayUnlink(node: FileNode): Verdict {
-    const tag = node.tag as Tag;
+    const tag = node.tag as Owner;
     if (tag.database === undefined) return PROCEED;
     if (this.isOthers(node, tag)) return EBUSY;
     if (tag.kind === 'wal') return this.wals.mayLeave(tag.database, true);
@@ -228,7 +181,7 @@ export class CaptureWatcher implements Watcher {
   // --- it happened ----------------------------------------------------------------------------------------------
 
   wrote(node: FileNode, position: number, data: Buffer, start: number, length: number, pid: number): void {
-    const tag = node.tag as Tag;
+    const tag = node.tag as Owner;
     const database = tag.database;
     switch (tag.kind) {
       case 'wal':
@@ -236,7 +189,7 @@ export class CaptureWatcher implements Watcher {
         return;
       case 'journal':
         if (database === undefined) return;
-        if (isJournalCommit(position, data, start, length)) this.journalEnded(database);
+        if (isJournalCommit(position, data, start, length)) this.pins.journalEnded(database);
         // Without its magic number a journal is none yet: nothing of its transaction is in the database file.
         else if (position === 0 && length >= MAGIC_SIZE && hasJournalMagic(data, start)) database.journalOpen = true;
         return;
@@ -248,12 +201,12 @@ export class CaptureWatcher implements Watcher {
   }
 
   resized(node: FileNode, size: number): void {
-    const tag = node.tag as Tag;
+    const tag = node.tag as Owner;
     const database = tag.database;
     if (database === undefined) return;
     if (tag.kind === 'wal') this.wals.resized(database, size);
     else if (tag.kind === 'journal') {
-      if (size === 0) this.journalEnded(database);
+      if (size === 0) this.pins.journalEnded(database);
     } else if (tag.kind === 'main') {
       this.shared.countFileWrite(database.slot);
       if (database.journalOpen) database.resized = true;
@@ -264,7 +217,7 @@ export class CaptureWatcher implements Watcher {
 
   released(node: FileNode, wrote: boolean): void {
     if (!wrote) return;
-    const tag = node.tag as Tag | undefined;
+    const tag = node.tag as Owner | undefined;
     if (tag?.kind === 'shm' && tag.database !== undefined) {
       const { passed } = tag.database;
       passed.indexMoves = false;
@@ -275,7 +228,7 @@ export class CaptureWatcher implements Watcher {
     const database = tag.database;
     // Its first bytes may have come in pieces too small to be known for a database.
     if (database === undefined) {
-      if (!node.orphan) this.arrived(node, tag);
+      if (!node.orphan) this.owners.arrived(node, tag);
       return;
     }
     this.wals.look(database);
@@ -298,7 +251,7 @@ export class CaptureWatcher implements Watcher {
    * Without a journal, this is the end of a transaction.
    */
   alsoSync(node: FileNode): readonly number[] {
-    const tag = node.tag as Tag;
+    const tag = node.tag as Owner;
     const database = tag.database;
     if (database === undefined || tag.kind !== 'main') return NOTHING;
     if (!database.checkpointing) {
@@ -351,19 +304,9 @@ export class CaptureWatcher implements Watcher {
    * A -wal or -shm that somebody may write, and not who unlinks it: SQLite holds EXCLUSIVE then. It is an application that
    * outlived an earlier mount, and finds this one's files by their path when it closes its own.
    */
-  private isOthers(node: FileNode, { kind, database }: Tag): boolean {
+  private isOthers(node: FileNode, { kind, database }: Owner): boolean {
     if ((kind !== 'wal' && kind !== 'shm') || node.writers === 0) return false;
     return database?.main !== undefined && database.pageSize !== 0 && !this.files.isWriteLocked(database);
-  }
-
-  private setWal(database: TrackedDatabase, node: FileNode | undefined): void {
-    if (database.isPassed && node === undefined) this.watchWal(database, false);
-    database.walNode = node;
-    if (database.isPassed) this.watchWal(database, true);
-  }
-
-  private watchWal({ slot, walPath }: TrackedDatabase, on: boolean): void {
-    this.options.send({ kind: 'watch-wal', slot, path: on ? walPath : undefined });
   }
 
   private look(slot: number): void {
@@ -378,18 +321,11 @@ export class CaptureWatcher implements Watcher {
     this.options.send({ kind: 'looked', slot, looked });
   }
 
-  // --- rollback journal -----------------------------------------------------------------------------------------
-
-  private journalEnded(database: TrackedDatabase): void {
-    database.journalOpen = false;
-    this.pins.grant(database);
-  }
-
   // --- database file --------------------------------------------------------------------------------------------
 
   private wroteMain(
     node: FileNode,
-    tag: Tag,
+    tag: Owner,
     position: number,
     data: Buffer,
     start: number,
@@ -400,75 +336,13 @@ export class CaptureWatcher implements Watcher {
     if (database === undefined) {
       // Without a name it is nobody's database, though its last user may go on with it.
       if (node.orphan || position !== 0 || length < HEADER_SIZE || !hasDatabaseMagic(data, start)) return;
-      database = this.create(node, tag);
+      database = this.owners.create(node, tag);
       if (database === undefined) return;
       if (!database.journaled) this.files.unjournaled(database, pid);
     }
     this.shared.countFileWrite(database.slot);
     if (position === 0) database.notePageSize(data, start, length);
     if (!database.checkpointing) database.noteWrite(position, length);
-  }
-
-  /** A file came under this name by a rename: if it is a database, all of it is new. */
-  private arrived(node: FileNode, tag: Tag): void {
-    const head = Buffer.alloc(HEADER_SIZE);
-    if (readSync(node.fd(), head, 0, HEADER_SIZE, 0) < HEADER_SIZE || !hasDatabaseMagic(head)) return;
-    const database = tag.database ?? this.create(node, tag);
-    if (database === undefined) return;
-    database.main = node;
-    database.notePageSize(head, 0, HEADER_SIZE);
-    database.dirtyUnknown = true;
-    // Set already if it took another's place; a new name has no state that would be believed without it.
-    this.files.mark(database);
-    // A drop that is still under way keeps its place: main takes both in order.
-    database.pending = undefined;
-    this.files.settle(database);
-  }
-
-  /** Takes a file for a database from now on, with what stands beside it. Undefined if the node holds too many. */
-  private create(node: FileNode, tag: Tag): TrackedDatabase | undefined {
-    if (this.databases.get(node.path) !== undefined) return undefined;
-    const database = this.databases.create(node.path);
-    if (database === undefined) return undefined;
-    database.main = node;
-    database.dirtyUnknown = true;
-    database.marked = this.options.marks.has(database.name);
-    tag.database = database;
-    for (const kind of COMPANIONS) {
-      const companion = this.strays.get(`${node.path}-${kind}`);
-      if (companion === undefined) continue;
-      this.strays.delete(companion.path);
-      (companion.tag as Tag).database = database;
-      if (kind === 'wal') {
-        this.setWal(database, companion);
-        this.wals.load(database);
-      } else if (kind === 'shm') database.shmNode = companion;
-      else if (kind === 'journal') {
-        database.journalOpen = startsJournal(companion);
-      }
-    }
-    if (!database.journaled) this.files.mark(database);
-    return database;
-  }
-
-  private drop(database: TrackedDatabase): void {
-    database.main = undefined;
-    database.pageSize = 0;
-    database.journalOpen = false;
-    database.watched = false;
-    database.clearChanges();
-    for (const pin of database.pins.splice(0)) pin.close();
-    this.main.tellDropped(database);
-  }
-
-  private companionGone(kind: Kind, database: TrackedDatabase, node: FileNode): void {
-    if (kind === 'wal' && database.walNode === node) {
-      this.wals.clear(database);
-      this.setWal(database, undefined);
-    } else if (kind === 'shm' && database.shmNode === node) database.shmNode = undefined;
-    else if (kind === 'journal') {
-      this.journalEnded(database);
-    }
   }
 
   /** What was written without a journal is, or was, taken for a transaction. */
@@ -528,11 +402,6 @@ export class CaptureWatcher implements Watcher {
 /** By handles that ask us. */
 function isUsedUnpassed(node: FileNode | undefined): boolean {
   return node !== undefined && !node.passed && (node.handles > 0 || node.inherited);
-}
-
-function startsJournal(node: FileNode): boolean {
-  const head = Buffer.alloc(JOURNAL_HEADER_SIZE);
-  return readSync(node.fd(), head, 0, head.length, 0) === head.length && hasJournalMagic(head);
 }
 
 function isJournalCommit(position: number, data: Buffer, start: number, length: number): boolean {

@@ -37,6 +37,12 @@ export class PinDesk {
     for (const database of this.waiting) if (this.main.resolve(database)) this.grant(database);
   }
 
+  /** A rollback transaction is over. */
+  journalEnded(database: TrackedDatabase): void {
+    database.journalOpen = false;
+    this.grant(database);
+  }
+
   /** Grants what waits, if the database is between two transactions and main has logged all of them. */
   grant(database: TrackedDatabase): void {
     if (database.waitingPins.length === 0) return;
