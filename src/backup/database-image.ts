@@ -32,7 +32,7 @@ export class DatabaseImage {
   private postApply: Checksum = 0n;
   /** The same by the format's own checksum; undefined if it has none. */
   private standardPostApply: Checksum | undefined;
-  /** Of the pages as they are now, if `summed`: from the first file on that names its checksum. */
+  /** Of the pages as they are now, if `summed`: from a snapshot on, up to an increment that names no checksum. */
   private summed = false;
   private high = 0;
   private low = 0;
@@ -64,7 +64,7 @@ export class DatabaseImage {
     return this.lastHeader?.timestampMs ?? 0;
   }
 
-  /** The database's checksum, verified; 0n where the files do not name one. */
+  /** The database's checksum, verified; 0n where the last file does not name one, or those before it did not. */
   get checksum(): Checksum {
     return this.summed ? this.postApply : 0n;
   }
@@ -93,16 +93,23 @@ export class DatabaseImage {
       this.oldPage = new Uint8Array(header.pageSize);
     } else {
       this.checkLink(previous, header);
+      if (this.isIncrement && header.postApply === 0n) this.summed = false;
       for (let pgno = header.commit + 1; this.summed && pgno <= previous.commit; pgno++) this.takeOut(pgno);
+    }
+    if (!this.isIncrement) {
+      this.summed = true;
+      this.high = 0;
+      this.low = 0;
     }
     this.sink!.truncate(header.commit);
   }
 
   /** `crc`: the page's `pageCrc`. */
   writePage(pgno: number, data: Uint8Array, crc: ChecksumHalves): void {
-    const { pageSize } = this.lastHeader!;
-    if (this.isIncrement && this.summed) {
-      this.takeOut(pgno);
+    const { pageSize, postApply } = this.lastHeader!;
+    // Of a snapshot that names its checksum the decoder sums the pages.
+    if (this.summed && (this.isIncrement || postApply === 0n)) {
+      if (this.isIncrement) this.takeOut(pgno);
       pageChecksumFrom(pgno, pageSize, crc, this.sum);
       this.addSum();
     }
@@ -115,15 +122,12 @@ export class DatabaseImage {
     await this.sink!.settle();
     this.postApply = postApply;
     this.standardPostApply = standardPostApply;
-    if (postApply === 0n) {
-      this.summed = false;
-    } else if (!this.isIncrement) {
-      this.summed = true;
+    if (postApply !== 0n && !this.isIncrement) {
       this.high = Number(postApply >> 32n) | 0;
       this.low = Number(postApply & 0xffffffffn) | 0;
-    } else if (this.summed && joinChecksum(this.high, this.low) !== postApply) {
-      const found = formatChecksum(joinChecksum(this.high, this.low));
-      throw chainError(`the database's checksum is ${found} after it instead of ${formatChecksum(postApply)}`);
+    } else if (postApply !== 0n && this.summed && this.sumNow !== postApply) {
+      const [found, named] = [this.sumNow, postApply].map(formatChecksum);
+      throw chainError(`the database's checksum is ${found} after it instead of ${named}`);
     }
     this.endedHeader = this.lastHeader;
   }
@@ -149,6 +153,10 @@ export class DatabaseImage {
     await this.sink?.release();
   }
 
+  private get sumNow(): Checksum {
+    return joinChecksum(this.high, this.low);
+  }
+
   private get isIncrement(): boolean {
     return !isSnapshot(this.lastHeader!);
   }
@@ -158,7 +166,7 @@ export class DatabaseImage {
       throw chainError(`its page size is ${header.pageSize}, the one before it has ${previous.pageSize}`);
     }
     if (header.minTxid !== previous.maxTxid + 1) return;
-    mustBeSame(header.preApply, this.postApply);
+    mustBeSame(header.preApply, this.summed ? this.sumNow : this.postApply);
     mustBeSame(header.standardPreApply ?? 0n, this.standardPostApply ?? 0n);
   }
 

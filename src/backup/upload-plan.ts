@@ -61,7 +61,9 @@ export function leadsTo(
   return txid < database.position.txid || checksum === database.position.checksum;
 }
 
+/** Not from one of which the checksum is not known: it may be any history's. */
 function leadsOn(database: { readonly position: Position; readonly log: TransactionLog }, from: Position): boolean {
+  if (from.checksum === 0n) return false;
   return samePosition(database.position, from) || database.log.get(from.txid + 1)?.before.checksum === from.checksum;
 }
 
@@ -70,6 +72,7 @@ const IDLE: UploadPlan = { kind: 'idle' };
 /** The transactions that follow `after`, as many as one file takes; none if the log does not lead on from there. */
 function nextEntries(log: TransactionLog, after: Position, limits: UploadLimits): LogEntry[] {
   const entries: LogEntry[] = [];
+  if (after.checksum === 0n) return entries;
   let sizeBytes = 0;
   for (let txid = after.txid + 1; txid <= log.last && entries.length < limits.mergeTransactions; txid++) {
     const entry = log.get(txid);

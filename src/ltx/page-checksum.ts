@@ -27,9 +27,7 @@ export function pageCrc(data: Uint8Array, start: number, pageSize: number, out: 
 
 /** `pageChecksum` of a page whose `pageCrc` is known. May write to the same object. */
 export function pageChecksumFrom(pgno: number, pageSize: number, known: ChecksumHalves, out: ChecksumHalves): void {
-  crc.reset();
-  crc.updateU32(pgno);
-  crc.append(known.high, known.low, pageSize);
+  combine(pgno, pageSize, known);
   mix(out);
 }
 
@@ -40,9 +38,7 @@ export function standardPageChecksumFrom(
   known: ChecksumHalves,
   out: ChecksumHalves,
 ): void {
-  crc.reset();
-  crc.updateU32(pgno);
-  crc.append(known.high, known.low, pageSize);
+  combine(pgno, pageSize, known);
   out.high = (crc.high | 0x80000000) >>> 0;
   out.low = crc.low;
 }
@@ -65,6 +61,13 @@ export function pageChecksum(
   crc.updateU32(pgno);
   crc.update(data, start, start + pageSize);
   mix(out);
+}
+
+/** Brings `crc` to the CRC-64 of (u32 page number, page). */
+function combine(pgno: number, pageSize: number, known: ChecksumHalves): void {
+  crc.reset();
+  crc.updateU32(pgno);
+  crc.append(known.high, known.low, pageSize);
 }
 
 /** The state of `crc`, each bit of it in each bit of `out`: a Feistel network of four rounds. Bit 63 is the flag. */

@@ -6,7 +6,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { openStore, restore, type Store, verifyBackup } from '../../src/backup/index.js';
 import { encodeLtx, type LtxPage } from '../../src/ltx/index.js';
-import { asStandard, standardChecksumOf } from '../ltx/support.js';
+import { asStandard, checksumOf, standardChecksumOf } from '../ltx/support.js';
 import { failure } from './failure.js';
 
 /* Files with the LTX format's own database checksums, which neither Sluice nor Litestream writes, and `ltx` and LiteFS do. */
@@ -87,5 +87,46 @@ test('one that follows another history is found by both', () =>
       ['VERIFY_CHAIN'],
     );
   }));
+
+for (const kind of ['standard', 'no'] as const) {
+  test(`a file with our own behind a snapshot with ${kind} checksums must lead on from what that holds`, async () => {
+    for (const wrong of ['nothing', 'what it follows', 'what it leads to']) {
+      await withChain(async ({ store, folder, put, db, path }) => {
+        const pagesNow = (): LtxPage[] => {
+          const bytes = readFileSync(path);
+          const page = (i: number) => bytes.subarray(i * PAGE_SIZE, (i + 1) * PAGE_SIZE);
+          return Array.from({ length: bytes.length / PAGE_SIZE }, (_, i) => ({ pgno: i + 1, data: page(i) }));
+        };
+        const file = async (txid: number, pages: LtxPage[], preApply: bigint, postApply: bigint) => {
+          const range = { minTxid: txid, maxTxid: txid, timestampMs: 1e12 + txid };
+          const ltx = encodeLtx(
+            { pageSize: PAGE_SIZE, commit: pagesNow().length, ...range, preApply, postApply },
+            pages,
+          );
+          await store.put({ level: 0, ...range, sizeEstimateBytes: ltx.length }, ltx);
+        };
+        db.exec('CREATE TABLE t (x)');
+        db.exec('INSERT INTO t VALUES (1)');
+        const before = pagesNow();
+        if (kind === 'standard') await put();
+        else await file(1, before, 0n, 0n);
+        db.exec('UPDATE t SET x = 2');
+        const after = pagesNow();
+        const changed = after.filter(({ pgno, data }) => Buffer.compare(data, before[pgno - 1]!.data) !== 0);
+        const other = checksumOf(PAGE_SIZE, before.slice(1));
+        const [from, to] = [before, after].map((pages) => checksumOf(PAGE_SIZE, pages));
+        await file(2, changed, wrong === 'what it follows' ? other : from!, wrong === 'what it leads to' ? other : to!);
+        const output = join(folder, 'restored.db');
+        if (wrong === 'nothing') {
+          assert.is((await restore({ store, output })).checksum, to);
+          assert.equal(readFileSync(output), readFileSync(path));
+        } else {
+          const error = await failure(restore({ store, output }));
+          assert.is(error.code, 'RESTORE_CORRUPT', `${wrong}: ${error.message}`);
+        }
+      });
+    }
+  });
+}
 
 test.run();

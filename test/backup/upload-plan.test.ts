@@ -69,6 +69,16 @@ test('the log does not reach', () => assert.is(plan(database(5, 6), stored(3)), 
 test('an empty log', () => assert.is(plan(database(7, 6), stored(3)), 'snapshot'));
 test('another history in the store', () => assert.is(plan(database(1, 6), stored(3, 1, 99n)), 'snapshot'));
 test('a store without checksums', () => assert.is(plan(database(1, 6), stored(3, 1, 0n)), 'snapshot'));
+test('a store without checksums, and a log that does not know where it begins', () => {
+  const { position: at, log } = database(4, 6);
+  const get = (txid: number) => {
+    const entry = log.get(txid);
+    return entry === undefined ? undefined : { ...entry, before: { ...entry.before, checksum: 0n } };
+  };
+  const unknown = { position: at, log: { ...log, get } };
+  assert.is(plan(unknown, stored(3, 1, 0n)), 'snapshot');
+  assert.is(plan(unknown, { ...stored(3, 1, 0n), foreign: true }), 'diverged');
+});
 test('a store that is ahead', () => assert.is(plan(database(1, 6), stored(7)), 'ahead'));
 test('a gap', () => assert.is(plan(database(1, 6), stored(3, 1, 3n, 2)), 'snapshot'));
 test('a gap, and all is stored', () => assert.is(plan(database(1, 3), stored(3, 0, 3n, 0)), 'snapshot'));
