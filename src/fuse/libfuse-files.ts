@@ -5,7 +5,7 @@ import { ANSWERED_LATER, type Answer, type LibfuseParts } from './libfuse-parts.
 import type { NameOperations } from './names.js';
 import { callerOf, callerPid, wantedMtimeMs } from './native-binding.js';
 import { NativeStat } from './native-stat.js';
-import type { Node } from './nodes.js';
+import type { Node, VirtualFile } from './nodes.js';
 import { OpenHandles } from './open-handles.js';
 import type { PathNodes } from './path-nodes.js';
 import type { PoolSyncer } from './pool-syncer.js';
@@ -13,6 +13,7 @@ import * as p from './protocol.js';
 import { VirtualViews } from './virtual-views.js';
 
 const TWO_32 = 0x1_0000_0000;
+const EMPTY = Buffer.alloc(0);
 const O_RDWR = 2;
 /** An id that is to stay, in chown. */
 const UNCHANGED = 0xffff_ffff;
@@ -119,15 +120,22 @@ export class LibfuseFiles {
   }
 
   #tell(node: Node, found: FileOperations['found']): void {
-    const size = node.kind === 'virtual' ? this.#views.size(node.path, found.size) : found.size;
+    const size = node.kind === 'virtual' ? this.#views.size(node.path, this.#contentOf(node)) : found.size;
     this.#stat.fill(found, node.id, size, node.kind === 'file' && node.orphan ? 0 : found.nlink);
+  }
+
+  #contentOf(node: VirtualFile): Buffer {
+    return this.#files.content(node) ?? EMPTY;
   }
 
   #open(record: Buffer, path: string, flags: number): Result {
     const node = this.#paths.node(path);
     if (typeof node === 'number') return node;
-    if (node.kind === 'virtual' && this.#files.content(node) === undefined) return -ENOENT;
-    if (node.kind === 'virtual' && !this.#views.mayOpen(node.path, callerPid(record))) return -ESTALE;
+    if (node.kind === 'virtual') {
+      const content = this.#files.content(node);
+      if (content === undefined) return -ENOENT;
+      if (!this.#views.mayOpen(node.path, callerPid(record), content)) return -ESTALE;
+    }
     const { uid, pid } = callerOf(record);
     const result = this.#files.open(node, flags, uid, pid);
     return result < 0 ? result : this.#handles.add({ node, flags });
@@ -158,7 +166,7 @@ export class LibfuseFiles {
   #read(_path: string, handle: number, data: Buffer, size: number, low: number, high: number): Result {
     const node = this.#handles.get(handle)?.node;
     if (node === undefined) return -ESTALE;
-    if (node.kind === 'virtual') this.#views.read(node.path, this.#files.content(node)?.length ?? 0);
+    if (node.kind === 'virtual') this.#views.read(node.path, this.#contentOf(node));
     return this.#files.read(node, data, 0, size, whole(low, high));
   }
 

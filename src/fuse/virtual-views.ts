@@ -2,21 +2,26 @@
 const RETRY_MS = 1000;
 
 interface View {
-  /** The kernel was told the size since it last read the content: what it has of that is thrown away. */
+  /** What the kernel read last, and may still have; undefined before that. */
+  read: Buffer | undefined;
+  /** The content of which the kernel was told the size last. */
+  told: Buffer | undefined;
+  /** That size. */
+  size: number;
+  /** The kernel was told another size since it last read the content: what it had of that is thrown away. */
   fresh: boolean;
-  /** How long the content was that the kernel read last. */
-  bytes: number;
   /** Threads that were answered ESTALE, and when. */
   readonly retrying: Map<number, number>;
 }
 
 /**
- * Has the kernel ask for virtual files each time, though libfuse offers that (direct I/O, no time-outs) for all files of
- * a mount or for none.
+ * Has the kernel ask for virtual files that have changed, though libfuse offers that (direct I/O, no time-outs) for all
+ * files of a mount or for none.
  *
- * Their size is given as a byte too large. A read then comes back short, and the kernel takes the true size from that;
- * when it is told the size again it is another one, upon which it drops the pages that it has. And that it asks for
- * before each open, since the first try is answered ESTALE, upon which it looks the name up again by itself.
+ * The size of what has changed is given too large. A read then comes back short, and the kernel takes the true size from
+ * that, unless it was told a size meanwhile: then whoever reads has a zero at the end. When it is told another size than
+ * it knows it drops the pages that it has. And that it asks for before an open of what has changed, since the first try is
+ * answered ESTALE, upon which it looks the name up again by itself. Of what it has read already it is told the true size.
  */
 export class VirtualViews {
   readonly #views = new Map<string, View>();
@@ -26,28 +31,35 @@ export class VirtualViews {
     this.#nowMs = nowMs;
   }
 
-  /** The size to tell, other than what the kernel has found out. */
-  size(path: string, bytes: number): number {
+  /** The size to tell. */
+  size(path: string, content: Buffer): number {
     const view = this.#view(path);
-    view.fresh = true;
-    return bytes + 1 === view.bytes ? bytes + 2 : bytes + 1;
+    const { length } = content;
+    const known = [view.read?.length, view.size];
+    view.told = content;
+    if (view.read?.equals(content)) view.size = length;
+    else {
+      view.fresh = true;
+      view.size = [length + 1, length + 2, length + 3].find((size) => !known.includes(size))!;
+    }
+    return view.size;
   }
 
-  /** The content was read, which is so long now. */
-  read(path: string, bytes: number): void {
+  /** The kernel reads the content, which is this now. */
+  read(path: string, content: Buffer): void {
     const view = this.#view(path);
     view.fresh = false;
-    view.bytes = bytes;
+    view.read = content;
   }
 
   /** Whether an open by this thread may succeed; otherwise it is answered ESTALE, and tried again. */
-  mayOpen(path: string, pid: number): boolean {
-    const { fresh, retrying } = this.#view(path);
+  mayOpen(path: string, pid: number, content: Buffer): boolean {
+    const { told, size, fresh, retrying } = this.#view(path);
     const nowMs = this.#nowMs();
     for (const [other, sinceMs] of retrying) if (nowMs - sinceMs > RETRY_MS) retrying.delete(other);
     // Another may have read it since this one had the size told: nobody is answered ESTALE twice.
     const isRetry = retrying.delete(pid);
-    if (fresh || isRetry) return true;
+    if (isRetry || (told?.equals(content) && (fresh || size === content.length))) return true;
     retrying.set(pid, nowMs);
     return false;
   }
@@ -55,7 +67,7 @@ export class VirtualViews {
   #view(path: string): View {
     let view = this.#views.get(path);
     if (view === undefined) {
-      view = { fresh: false, bytes: 0, retrying: new Map() };
+      view = { read: undefined, told: undefined, size: 0, fresh: false, retrying: new Map() };
       this.#views.set(path, view);
     }
     return view;

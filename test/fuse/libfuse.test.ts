@@ -15,29 +15,36 @@ import { client, DRIVERS, TestFolders, TestServer, withMount } from './support/m
 
 const withLibfuse: typeof withMount = (options, run) => withMount({ driver: 'libfuse', ...options }, run);
 
-test('virtual files: the size is told anew, and so dropped, before each open, but nobody is answered ESTALE twice', () => {
+test('virtual files: what has changed is looked up again before an open, and dropped; nobody is answered ESTALE twice', () => {
   let nowMs = 0;
   const views = new VirtualViews(() => nowMs);
   const [one, other, third] = [11, 12, 13];
-  assert.is(views.mayOpen('a', one), false, 'the kernel may have an old one');
-  assert.is(views.size('a', 8), 9);
-  assert.ok(views.mayOpen('a', one));
-  assert.ok(views.mayOpen('a', one), 'nothing was read since');
-  views.read('a', 8);
-  assert.is(views.mayOpen('a', one), false, 'what it reads next may be another');
-  views.size('a', 8);
+  const [first, second, longer] = ['epoch 7\n', 'epoch 8\n', 'epoch 10\n'].map((text) => Buffer.from(text)) as Buffer[];
+  const [was, is, grown] = [first!, second!, longer!];
+  assert.is(views.mayOpen('a', one, was), false, 'the kernel may have an old one');
+  assert.is(views.size('a', was), 9);
+  assert.ok(views.mayOpen('a', one, was));
+  assert.ok(views.mayOpen('a', one, was), 'nothing was read since');
+  views.read('a', was);
+  assert.is(views.mayOpen('a', one, was), false, 'the kernel may believe the size that is too large');
+  assert.is(views.size('a', was), 8, 'the true one');
+  for (const pid of [one, other, third]) assert.ok(views.mayOpen('a', pid, was), 'nothing has changed');
+  views.read('a', was);
+  assert.ok(views.mayOpen('a', other, was), 'whoever read it');
+
+  assert.is(views.mayOpen('a', one, is), false, 'it has changed');
+  assert.is(views.size('a', is), 9, 'another than the 8 that the kernel has');
   // Another reads it before who was answered so comes back.
-  assert.ok(views.mayOpen('a', other));
-  views.read('a', 8);
-  assert.is(views.mayOpen('a', third), false);
-  assert.ok(views.mayOpen('a', one));
-  assert.is(views.mayOpen('a', one), false);
-  assert.is(views.mayOpen('b', one), false, 'each for itself');
-  views.read('c', 9);
-  assert.is(views.size('c', 8), 10, 'another than the 9 that the kernel has');
+  assert.ok(views.mayOpen('a', other, is));
+  views.read('a', is);
+  assert.is(views.mayOpen('a', third, is), false);
+  assert.ok(views.mayOpen('a', one, is));
+  assert.is(views.size('a', was), 10, 'neither the 8 that it read, nor the 9 that it was told');
+  assert.is(views.mayOpen('a', other, grown), false, 'changed again, since its size was told');
+  assert.is(views.mayOpen('b', one, is), false, 'each for itself');
   // It was killed, and its number is another's now.
   nowMs += 2000;
-  assert.is(views.mayOpen('a', third), false);
+  assert.is(views.mayOpen('a', third, grown), false);
 });
 
 test('numbers of open files are given again, the one of a closed file to no other until then', () => {
