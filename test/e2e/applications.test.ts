@@ -11,7 +11,7 @@ import {
   freshFolder,
   startPrimary,
   startReplica,
-  waitForReplica,
+  waitUntilSame,
 } from '../support/cluster.js';
 import { assertIntact, assertSameBytes, settle } from './equality.js';
 import { stopAll } from './nodes.js';
@@ -129,7 +129,7 @@ test('Django writes on the primary while Datasette serves the replica', async ()
   const replica = await startReplica(primary);
   const journals = ['wal', 'delete'] as const;
   const loads = await Promise.all(journals.map((journal) => startDjango(primary, journal, python)));
-  for (const journal of journals) await waitForReplica(primary, replica, `${journal}.db`);
+  for (const journal of journals) await waitUntilSame(primary, replica, `${journal}.db`);
   const paths = journals.map((journal) => replica.path(`${journal}.db`));
   const datasette = await Datasette.start(paths, python);
 
@@ -148,7 +148,7 @@ test('Django writes on the primary while Datasette serves the replica', async ()
   );
   for (const journal of journals) {
     assert.match(await datasette.browse(journal, 'auth_user'), `user${PEOPLE - 1}`);
-    await waitForReplica(primary, replica, `${journal}.db`);
+    await waitUntilSame(primary, replica, `${journal}.db`);
     assertIntact(primary.path(`${journal}.db`));
     assertIntact(replica.path(`${journal}.db`));
   }

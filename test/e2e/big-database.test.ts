@@ -5,7 +5,15 @@ import { fileURLToPath } from 'node:url';
 import Database from 'better-sqlite3';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { cleanUp, freshFolder, startPrimary, startReplica, waitFor, waitForReplica } from '../support/cluster.js';
+import {
+  cleanUp,
+  freshFolder,
+  startPrimary,
+  startReplica,
+  untilLogged,
+  waitFor,
+  waitForReplica,
+} from '../support/cluster.js';
 import { assertIntact, assertSameBytes, settle } from './equality.js';
 import { MemoryWatch, megabytes } from './memory.js';
 import { backedUp, stopAll } from './nodes.js';
@@ -48,6 +56,7 @@ test('a large database is replicated, backed up and restored in bounded memory',
     await run('cp', [seed, primary.path('import.db')], { limitMs: LIMIT_MS });
     lap(`copied in, ${megabytes(statSync(seed).size)}`);
     await waitFor(async () => (await primary.position('import.db')) !== undefined, LIMIT_MS, 'the import');
+    await untilLogged(primary);
     for (const name of NAMES) await waitForReplica(primary, replica, name, LIMIT_MS);
     lap('replicated');
     for (const name of NAMES) await backedUp(primary, name, LIMIT_MS);
@@ -56,6 +65,7 @@ test('a large database is replicated, backed up and restored in bounded memory',
     const db = new Database(primary.path('big.db'));
     db.exec('update rows set key = key + 1 where id % 1000 = 0');
     db.close();
+    await untilLogged(primary);
     await waitForReplica(primary, replica, 'big.db', LIMIT_MS);
     const txids = [await backedUp(primary, 'big.db', LIMIT_MS), await backedUp(primary, 'import.db', LIMIT_MS)];
     lap('an update');

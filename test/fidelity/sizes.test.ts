@@ -15,6 +15,7 @@ import {
   freshFolder,
   startPrimary,
   startReplica,
+  untilLogged,
   waitFor,
   waitForReplica,
 } from '../support/cluster.js';
@@ -59,6 +60,7 @@ async function withNodes(
   try {
     startMs = performance.now();
     await work(primary);
+    await untilLogged(primary);
     await waitForReplica(primary, replica, name, LIMIT_MS);
     lap('replicated');
     const txid = await backedUp(primary, name, LIMIT_MS);

@@ -24,6 +24,7 @@ const STOP_LIMIT_MS = 45_000;
 const READ_LIMIT_MS = 10_000;
 /** For a position to come to that of a file that is quiet. */
 const SAME_LIMIT_MS = 15_000;
+const REPLICA_LIMIT_MS = 20_000;
 const POLL_MS = 15;
 const MAX_LOG_CHARS = 400_000;
 /** Its database went away between the open and the read; Node.js has no name for it. */
@@ -340,12 +341,15 @@ export async function waitFor(
   }
 }
 
-/** Waits until `replica` shows the position that `primary` has now. Returns that position. */
+/**
+ * Waits until `replica` shows the position that `primary` has now. Returns that position. It may be one before the last
+ * commit: that of a WAL which the kernel writes is in the position a moment later. See `waitUntilSame`, `untilLogged`.
+ */
 export async function waitForReplica(
   primary: ClusterNode,
   replica: ClusterNode,
   db: string,
-  limitMs = 20_000,
+  limitMs = REPLICA_LIMIT_MS,
 ): Promise<string> {
   let wanted: string | undefined;
   let seen: string | undefined;
@@ -369,7 +373,7 @@ export async function waitUntilSame(
   primary: ClusterNode,
   replica: ClusterNode,
   db: string,
-  catchUpMs?: number,
+  limitMs = SAME_LIMIT_MS,
 ): Promise<string> {
   let first: string | undefined;
   let content = '';
@@ -383,10 +387,10 @@ export async function waitUntilSame(
       position = await primary.position(db);
       return position?.endsWith(`/${content}`) === true;
     },
-    SAME_LIMIT_MS,
+    limitMs,
     () => `${db}: ${position} to be the position of ${content}\n${primary.log.slice(-3000)}`,
   );
-  const reached = await waitForReplica(primary, replica, db, catchUpMs);
+  const reached = await waitForReplica(primary, replica, db, Math.max(limitMs, REPLICA_LIMIT_MS));
   const copied = contentChecksum(replica.backing(db));
   if (copied !== content || !reached.endsWith(`/${content}`)) {
     throw new Error(
@@ -394,6 +398,12 @@ export async function waitUntilSame(
     );
   }
   return reached;
+}
+
+/** Resolves when all that was committed on a primary with a backup is in its positions. */
+export async function untilLogged(primary: ClusterNode): Promise<void> {
+  const answer = await fetch(`${primary.httpUrl}/backup`, { method: 'POST' });
+  if (!answer.ok) throw new Error(`backup now: ${answer.status} ${await answer.text()}`);
 }
 
 /** The TXID of a position. */
