@@ -1,3 +1,5 @@
+import { setTimeout as pause } from 'node:timers/promises';
+import { DEATH_WINDOW_MS, MAX_DEATHS } from '../../../src/keeper/limits.js';
 import type { Random } from '../../database/support/random.js';
 import { type ClusterNode, waitFor } from '../../support/cluster.js';
 
@@ -41,13 +43,13 @@ const SECOND_KILL_MS = 600;
 export async function strike(fault: Fault, primary: ClusterNode, replica: ClusterNode, random: Random): Promise<void> {
   switch (fault) {
     case 'primary node':
-      return primary.killNode();
+      return killNode(primary);
     case 'primary node twice':
       return killTwice(primary, random);
     case 'primary upgrade':
       return upgrade(primary);
     case 'replica node':
-      return replica.killNode();
+      return killNode(replica);
     case 'replica node twice':
       return killTwice(replica, random);
     case 'replica upgrade':
@@ -56,13 +58,30 @@ export async function strike(fault: Fault, primary: ClusterNode, replica: Cluste
       return killApplier(replica);
     case 'whole primary':
       await primary.killAll();
+      deaths.delete(primary);
       return primary.start();
     case 'whole replica':
       await replica.killAll();
+      deaths.delete(replica);
       return replica.start();
     case 'application':
       throw new Error('the applications belong to the campaign');
   }
+}
+
+/** When nodes of a keeper were killed. */
+const deaths = new WeakMap<ClusterNode, number[]>();
+
+/** A keeper gives up on a node that dies too often: waits until it bears so many more deaths. */
+async function borne(node: ClusterNode, count: number): Promise<void> {
+  const recent = () => (deaths.get(node) ?? []).filter((atMs) => performance.now() - atMs < DEATH_WINDOW_MS + 10_000);
+  while (recent().length + count >= MAX_DEATHS) await pause(200);
+  deaths.set(node, [...recent(), ...Array(count).fill(performance.now())]);
+}
+
+async function killNode(node: ClusterNode): Promise<void> {
+  await borne(node, 1);
+  await node.killNode();
 }
 
 function killApplier(replica: ClusterNode): void {
@@ -78,6 +97,7 @@ async function upgrade(node: ClusterNode): Promise<void> {
 
 /** The second time in the middle of its start. */
 async function killTwice(node: ClusterNode, random: Random): Promise<void> {
+  await borne(node, 2);
   const first = node.nodePid();
   killIfThere(first);
   const pauseMs = random.below(SECOND_KILL_MS);
