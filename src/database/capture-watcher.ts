@@ -59,7 +59,7 @@ export class CaptureWatcher implements Watcher {
     );
     const { databases, main, files, wals, pins } = this;
     this.owners = new FileOwners({ databases, marks: options.marks, main, files, wals, pins });
-    this.positionWaits = new PositionWaits(options.shared, (database) => this.tell(database));
+    this.positionWaits = new PositionWaits(options.shared, main, (database) => this.tell(database));
     this.virtualFiles = new VirtualFiles(this.shared, (name) => this.databases.slotOf(name));
     for (const database of this.databases.all()) {
       this.databases.load(database);

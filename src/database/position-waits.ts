@@ -1,3 +1,4 @@
+import type { MainLink } from './main-link.js';
 import type { SharedState } from './shared.js';
 import type { TrackedDatabase } from './tracked-database.js';
 
@@ -23,6 +24,7 @@ export class PositionWaits {
 
   constructor(
     private readonly shared: SharedState,
+    private readonly main: Pick<MainLink, 'publishWal'>,
     /** Takes what is committed in a database now. */
     private readonly look: (database: TrackedDatabase) => void,
   ) {}
@@ -41,6 +43,8 @@ export class PositionWaits {
       if (!this.isLogged(database, wait)) {
         if (this.waits.size >= MAX_WAITS) this.waits.clear();
         this.waits.set(pid, wait);
+        // Whoever waits must not wait for what main was not told of.
+        this.main.publishWal(database);
         return false;
       }
     }
@@ -48,9 +52,11 @@ export class PositionWaits {
     return true;
   }
 
-  /** A WAL begins afresh only when all of it is in the log. */
+  /** A WAL begins afresh only when all of it is in the log; what was taken back will never be there. */
   private isLogged({ slot, wal }: TrackedDatabase, { generation, frames, sequence }: Wait): boolean {
     if (this.shared.settled(slot) < sequence) return false;
-    return wal.generation !== generation || this.shared.isLogged(slot, generation, frames);
+    return (
+      wal.generation !== generation || this.shared.isLogged(slot, generation, Math.min(frames, wal.committedFrames))
+    );
   }
 }
