@@ -39,6 +39,8 @@ async function run(options: Options): Promise<void> {
   }
   const failed = stores.find(({ complete }) => !complete);
   if (failed === undefined) return;
-  const why = failed.lastError ?? 'it takes longer than this command waits';
+  const why =
+    failed.lastError ??
+    'it takes longer than this command waits, or somebody is in the middle of a transaction without a journal';
   throw new SluiceError('BACKUP_INCOMPLETE', `${failed.url}: ${why}`, 'The node goes on trying: see sluice status');
 }

@@ -169,9 +169,11 @@ export class PrimaryRole implements NodeRole {
         'Add one under backup in sluice.yml',
       );
     }
+    // Those of now: a handover takes them out.
+    const stores = [...this.stores];
     const logged = await this.set.caughtUp();
     return Promise.all(
-      this.stores.map(async (backup) => {
+      stores.map(async (backup) => {
         const complete = (await backup.flush(BACKUP_NOW_LIMIT_MS)) && logged;
         if (snapshot && complete) await backup.takeSnapshots();
         return { ...backup.status(), complete };

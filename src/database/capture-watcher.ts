@@ -4,7 +4,6 @@ import { DatabaseGate } from './database-gate.js';
 import { FileOwners, type Owner } from './file-owners.js';
 import { MainLink } from './main-link.js';
 import { PinDesk } from './pin-desk.js';
-import { PositionWaits } from './position-waits.js';
 import type { SharedState } from './shared.js';
 import type { TrackedDatabase } from './tracked-database.js';
 import { TrackedDatabases } from './tracked-databases.js';
@@ -45,7 +44,6 @@ export class CaptureWatcher implements Watcher {
   private readonly wals: WalGate;
   private readonly pins: PinDesk;
   private readonly owners: FileOwners;
-  private readonly positionWaits: PositionWaits;
   private readonly syncList: number[] = [-1];
 
   constructor(private readonly options: CaptureOptions) {
@@ -59,7 +57,6 @@ export class CaptureWatcher implements Watcher {
     );
     const { databases, main, files, wals, pins } = this;
     this.owners = new FileOwners({ databases, marks: options.marks, main, files, wals, pins });
-    this.positionWaits = new PositionWaits(options.shared, main, (database) => this.tell(database));
     this.virtualFiles = new VirtualFiles(this.shared, (name) => this.databases.slotOf(name));
     for (const database of this.databases.all()) {
       this.databases.load(database);
@@ -279,12 +276,6 @@ export class CaptureWatcher implements Watcher {
     return this.virtualFiles.content(path);
   }
 
-  mayOpenVirtual(path: string, pid: number): Verdict {
-    const slot = this.virtualFiles.positionSlot(path);
-    const database = slot === undefined ? undefined : this.databases.at(slot);
-    return database === undefined || this.positionWaits.isOver(database, pid) ? PROCEED : DEFER;
-  }
-
   hidden(name: string): boolean {
     return this.virtualFiles.isHidden(name);
   }
@@ -366,22 +357,18 @@ export class CaptureWatcher implements Watcher {
     }
   }
 
-  /** Tells main of all that is committed. False if something could not be looked at. */
+  /** Tells main of all that is committed. False if something could not be looked at, or may be in the middle of a transaction. */
   private catchUp(): boolean {
     let complete = true;
-    for (const database of this.databases.all()) if (!this.tell(database)) complete = false;
-    return complete;
-  }
-
-  /** Tells main of all that is committed in one. False if it could not be looked at. */
-  private tell(database: TrackedDatabase): boolean {
-    try {
-      this.wals.look(database);
-      if (database.watched) this.files.settleUnlocked(database);
-      return true;
-    } catch {
-      return false;
+    for (const database of this.databases.all()) {
+      try {
+        this.wals.look(database);
+        if (database.watched && !this.files.settleUnlocked(database)) complete = false;
+      } catch {
+        complete = false;
+      }
     }
+    return complete;
   }
 
   // --- pins -----------------------------------------------------------------------------------------------------

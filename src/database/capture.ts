@@ -41,6 +41,8 @@ type Task = () => void | Promise<void>;
 export class Capture {
   private readonly tasks: Task[] = [];
   private running = false;
+  /** What runs was asked for, and is not the WAL's next commits. */
+  private runsTask = false;
   private attention = false;
   private closed = false;
   private doubtAgainMs = 0;
@@ -177,10 +179,39 @@ export class Capture {
     this.tryWhole();
   }
 
-  /** Resolves when all that is committed now is in the log. */
+  /**
+   * Resolves when all that is known to be committed now is in the log, whatever is committed meanwhile; false if that is not
+   * so by `deadlineMs`, of performance.now().
+   */
+  async logged(deadlineMs: number): Promise<boolean> {
+    this.attend();
+    const { slot } = this.database;
+    const { generation, frames } = this.shared.wal(slot);
+    let before = this.tasks.length > 0 || this.runsTask;
+    if (before) {
+      this.tasks.push(() => {
+        before = false;
+      });
+    }
+    const isLogged = () => {
+      if (this.closed) return true;
+      const now = this.shared.wal(slot);
+      // A WAL begins afresh only when all of it is in the log; what was taken back will never be there.
+      if (before || now.generation !== generation) return !before;
+      return this.shared.isLogged(slot, generation, Math.min(frames, now.frames));
+    };
+    while (!isLogged()) {
+      if (performance.now() > deadlineMs) return false;
+      await new Promise((resolve) => setTimeout(resolve, IDLE_POLL_MS));
+    }
+    return true;
+  }
+
+  /** Resolves when nothing is left to do: what is committed meanwhile is waited for too. */
   async idle(): Promise<void> {
     this.attend();
-    while (this.running || this.tasks.length > 0) await new Promise((resolve) => setTimeout(resolve, IDLE_POLL_MS));
+    while (!this.closed && (this.running || this.tasks.length > 0))
+      await new Promise((resolve) => setTimeout(resolve, IDLE_POLL_MS));
   }
 
   close(): void {
@@ -205,7 +236,8 @@ export class Capture {
 
   private pump(): void {
     while (!this.running && !this.closed) {
-      const task = this.tasks.shift() ?? (this.attention ? this.walTask : undefined);
+      const queued = this.tasks.shift();
+      const task = queued ?? (this.attention ? this.walTask : undefined);
       if (task === undefined) return;
       let result: void | Promise<void>;
       try {
@@ -216,10 +248,12 @@ export class Capture {
       }
       if (result === undefined) continue;
       this.running = true;
+      this.runsTask = queued !== undefined;
       result
         .catch((error: unknown) => this.failed(error))
         .finally(() => {
           this.running = false;
+          this.runsTask = false;
           this.pump();
         });
     }

@@ -21,6 +21,11 @@ import type { DatabaseListener, DatabaseSet, ReplicatedDatabase, Snapshot } from
 import { WalWatches } from './wal-watches.js';
 import type { FromWorker, ToWorker } from './worker-messages.js';
 
+/** Somebody may be in the middle of a transaction that does not tell when it ends. */
+const CATCH_UP_TRIES = 20;
+const CATCH_UP_PAUSE_MS = 100;
+const CAUGHT_UP_LIMIT_MS = 60_000;
+
 export interface PrimaryOptions {
   readonly folder: DataFolder;
   readonly shared: SharedState;
@@ -222,11 +227,19 @@ export class PrimaryDatabases implements DatabaseSet {
     this.catchUps.workerEnded();
   }
 
-  /** Resolves when what was committed before the call is in the logs; false if that cannot be said of all. */
+  /**
+   * Resolves when what was committed before the call is in the logs. False if that cannot be said of all: one is in the middle
+   * of a transaction without a journal, or it takes too long.
+   */
   async caughtUp(): Promise<boolean> {
-    const complete = await this.catchUps.ask();
-    await this.idle();
-    return complete;
+    const deadlineMs = performance.now() + CAUGHT_UP_LIMIT_MS;
+    let complete = await this.catchUps.ask();
+    for (let tries = 0; !complete && tries < CATCH_UP_TRIES; tries++) {
+      await new Promise((resolve) => setTimeout(resolve, CATCH_UP_PAUSE_MS));
+      complete = await this.catchUps.ask();
+    }
+    const logged = await Promise.all(this.captures.map((capture) => capture?.logged(deadlineMs) ?? true));
+    return complete && logged.every(Boolean);
   }
 
   /** Resolves when everything that this thread knows to be committed is in the logs. */

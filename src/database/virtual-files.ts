@@ -23,15 +23,11 @@ export class VirtualFiles {
       const lagMs = this.shared.lagMs();
       return Buffer.from(`${lagMs < 0 ? LAG_UNKNOWN_MS : lagMs}\n`);
     }
-    const slot = this.positionSlot(path);
+    if (!path.endsWith(POSITION_SUFFIX)) return undefined;
+    const slot = this.slotOf(path.slice(0, -POSITION_SUFFIX.length));
     if (slot === undefined) return undefined;
     const position = this.shared.position(slot);
     return position.txid === 0 || position.pageCount === 0 ? undefined : Buffer.from(`${formatPosition(position)}\n`);
-  }
-
-  /** The slot whose position the file tells; undefined if it is none of that kind. */
-  positionSlot(path: string): number | undefined {
-    return path.endsWith(POSITION_SUFFIX) ? this.slotOf(path.slice(0, -POSITION_SUFFIX.length)) : undefined;
   }
 
   /** Whether an application may not make a file of this path, because the name is ours. */

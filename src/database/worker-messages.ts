@@ -50,7 +50,7 @@ export type FromWorker =
   | { readonly kind: 'watch-wal'; readonly slot: number; readonly path: string | undefined }
   /** The answer to `look`. */
   | { readonly kind: 'looked'; readonly slot: number; readonly looked: Looked }
-  /** The answer to `catch-up`. `complete`: all could be looked at. */
+  /** The answer to `catch-up`. `complete`: all could be looked at, and nobody is in the middle of what does not tell when it ends. */
   | { readonly kind: 'caught-up'; readonly ticket: number; readonly complete: boolean }
   /** The database file was removed, or has another name now. */
   | { readonly kind: 'dropped'; readonly slot: number; readonly sequence: number }

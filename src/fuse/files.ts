@@ -27,7 +27,6 @@ import { type Node, type RegularFile, type VirtualFile, WAKE_NAME } from './node
 import { O_ACCMODE, O_TRUNC, S_IXGRP } from './protocol.js';
 import type { Attributes } from './reply.js';
 import { linkTarget } from './symbolic-link.js';
-import { PROCEED } from './watcher.js';
 
 /** What SETATTR asks for. Times in seconds with a fraction, `now` for the current time; undefined leaves a field. */
 export interface AttributeChange {
@@ -87,7 +86,7 @@ export class FileOperations {
   }
 
   open(node: Node, flags: number, uid: number, pid: number): Result {
-    if (node.kind === 'virtual') return this.#openVirtual(node, flags, pid);
+    if (node.kind === 'virtual') return (flags & O_ACCMODE) === 0 && (flags & O_TRUNC) === 0 ? 0 : -EACCES;
     if (node.kind === 'folder') return -EISDIR;
     if (node.kind === 'other') return -EINVAL;
     // ESTALE makes the kernel look the name up again.
@@ -104,12 +103,6 @@ export class FileOperations {
     }
     this.opened(node, flags);
     return 0;
-  }
-
-  #openVirtual(node: VirtualFile, flags: number, pid: number): Result {
-    if ((flags & O_ACCMODE) !== 0 || (flags & O_TRUNC) !== 0) return -EACCES;
-    const verdict = this.#backing.watcher.mayOpenVirtual?.(node.path, pid) ?? PROCEED;
-    return proceeds(verdict) ? 0 : refusal(verdict);
   }
 
   /** Counts a handle. */

@@ -131,13 +131,13 @@ export class LibfuseFiles {
   #open(record: Buffer, path: string, flags: number): Result {
     const node = this.#paths.node(path);
     if (typeof node === 'number') return node;
-    const { uid, pid } = callerOf(record);
-    const result = this.#files.open(node, flags, uid, pid);
-    if (node.kind === 'virtual' && result >= 0) {
+    if (node.kind === 'virtual') {
       const content = this.#files.content(node);
       if (content === undefined) return -ENOENT;
       if (!this.#views.mayOpen(node.path, callerPid(record), content)) return -ESTALE;
     }
+    const { uid, pid } = callerOf(record);
+    const result = this.#files.open(node, flags, uid, pid);
     return result < 0 ? result : this.#handles.add({ node, flags });
   }
 

@@ -93,8 +93,6 @@ export interface Watcher {
    * if there is none. They are read-only, never cached (direct I/O, zero timeouts), and not listed by readdir.
    */
   virtual(path: string): Buffer | undefined;
-  /** Before one of them is opened: whether what it says is what it has to say to this caller. */
-  mayOpenVirtual?(path: string, pid: number): Verdict;
   /** Names that readdir must not show (and lookups still find). */
   hidden(name: string): boolean;
   /**

@@ -1,11 +1,15 @@
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
 import { cpSync, existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import Sqlite from 'better-sqlite3';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { filesBelow } from '../backup/workbench.js';
 import { type Ran, runSluice } from '../cmd/run-sluice.js';
 import {
+  type ClusterNode,
   contentChecksum,
   freshFolder,
   startPrimary,
@@ -20,6 +24,8 @@ import {
 const test = suite('backup commands');
 test.after(stopAll);
 
+const WRITER = fileURLToPath(new URL('./busy-writer.js', import.meta.url));
+const BUSY_MS = 40_000;
 const LEVELS = ['200ms', '1s'];
 
 function backup(dir: string, ...args: string[]): Promise<Ran> {
@@ -109,9 +115,7 @@ test('now stores what was committed before it was asked, however large, and howe
     const insert = db.prepare('insert into t values (randomblob(?))');
     for (const bytes of [20_000_000, 100, 100]) {
       insert.run(bytes);
-      const answer = await fetch(`${primary.httpUrl}/backup`, { method: 'POST' });
-      const { stores } = (await answer.json()) as { stores: { complete: boolean }[] };
-      assert.is(stores[0]!.complete, true);
+      assert.is(await backUpNow(primary), true);
       const restored = join(freshFolder('restored'), name);
       const restore = await runSluice(['restore', '-o', restored, `file://${store}/${name}`], primary.dir);
       assert.is(restore.code, 0, restore.stderr);
@@ -119,6 +123,41 @@ test('now stores what was committed before it was asked, however large, and howe
     }
     db.close();
   }
+});
+
+async function backUpNow(node: ClusterNode): Promise<boolean> {
+  const answer = await fetch(`${node.httpUrl}/backup`, { method: 'POST' });
+  const { stores } = (await answer.json()) as { stores: { complete: boolean }[] };
+  return stores[0]!.complete;
+}
+
+test('now does not say that it has all while somebody is in the middle of what does not tell when it ends', async () => {
+  const primary = await startPrimary({ backup: { url: freshFolder('store'), interval: '1h' } });
+  const [db, other] = [1, 2].map(() => new Sqlite(primary.path('memory.db'), { timeout: 5000 }));
+  for (const each of [db!, other!]) {
+    each.unsafeMode().pragma('journal_mode = MEMORY');
+    each.pragma('synchronous = OFF');
+  }
+  db!.exec('create table t(x); insert into t values (1); BEGIN EXCLUSIVE; insert into t values (2)');
+  assert.is(await backUpNow(primary), false);
+  db!.exec('COMMIT');
+  assert.is(await backUpNow(primary), true);
+  for (const each of [db!, other!]) each.close();
+});
+
+test('now ends while another goes on committing more than can be logged', async () => {
+  const primary = await startPrimary({ backup: { url: freshFolder('store'), interval: '1h' } });
+  const writer = fork(WRITER, [primary.path('busy.db'), `${BUSY_MS}`]);
+  let isWriting = true;
+  const ended = once(writer, 'exit').then(() => {
+    isWriting = false;
+  });
+  await once(writer, 'message');
+  await backUpNow(primary);
+  assert.ok(isWriting, 'it has not waited for the end');
+  writer.kill();
+  await ended;
+  assert.is(await backUpNow(primary), true);
 });
 
 test('what is asked of nobody: no node, no store, a replica', async () => {
