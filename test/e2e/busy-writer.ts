@@ -2,7 +2,7 @@ import Sqlite from 'better-sqlite3';
 
 /** A program: `busy-writer.js DATABASE MS` commits some MB at a time to a WAL that is never checkpointed. Says when it has begun. */
 const TRANSACTION_BYTES = 6_000_000;
-const MAX_TRANSACTIONS = 400;
+const MAX_TRANSACTIONS = 1200;
 
 const [path, ms] = process.argv.slice(2);
 const db = new Sqlite(path!);
