@@ -5,6 +5,8 @@ import type { BackupRequest, BackupRun, BackupStatus, Problem, ReplicaStatus, Up
 /** What a node does that depends on its being primary or replica. In the order in which the node calls it. */
 export interface NodeRole {
   readonly role: 'primary' | 'replica';
+  /** On a replica: whether applications write. */
+  readonly writes: boolean;
   /** Before the mount answers. `live`: applications may have files open. */
   recover(live: boolean): Promise<readonly Recovered[]>;
   /** Names and slots for the fuse worker. */

@@ -58,7 +58,7 @@ export async function startNode(options: StartNodeOptions): Promise<RunningNode>
     log[level]({ database: name, outcome, journal: compare ? 'played back' : undefined }, 'recovered');
   }
 
-  const locks = config.mount.locks === 'sluice' ? 'sluice' : 'kernel';
+  const locks = config.mount.locks === 'sluice' || (config.mount.locks === 'auto' && role.writes) ? 'sluice' : 'kernel';
   const { driver, passthrough } = config.mount;
   const mayPass = passthrough === 'on' && role.role === 'primary' && driver !== 'libfuse';
   const passes = mayPass && (takeover || outlived.prepare());
@@ -88,6 +88,7 @@ export async function startNode(options: StartNodeOptions): Promise<RunningNode>
           connection,
           takeover,
           passthrough: passes,
+          writes: role.writes,
           state: shared.buffer,
         });
   const serving = await Promise.race([whenServing(fuseShared, SERVING_LIMIT_MS), worker.ended.then(() => false)]);

@@ -1,3 +1,4 @@
+import { type Applier, createApplier, type Halter } from './apply/index.js';
 import { Backup, CompactionThread, openConfiguredStore, ScheduledVerify, type VerifiedStore } from './backup/index.js';
 import type { BackupConfig } from './config/index.js';
 import {
@@ -10,6 +11,7 @@ import {
 } from './database/index.js';
 import type { FromWorker } from './database/worker-messages.js';
 import { SluiceError } from './errors.js';
+import { HALT_LIMITS, HaltDesk } from './forwarding/index.js';
 import { type Position, parseTxid } from './ltx/index.js';
 import type { NodeRole } from './node-role.js';
 import type { StartNodeOptions } from './node-types.js';
@@ -28,6 +30,10 @@ const ENDED_LIMIT_MS = 5_000;
 /** A primary: captures what applications write, streams it to replicas, backs it up. */
 export class PrimaryRole implements NodeRole {
   readonly role = 'primary';
+  readonly writes = false;
+  private applier: (Applier & Halter) | undefined;
+  private applierStarted: Promise<unknown> | undefined;
+  private desk: HaltDesk | undefined;
   private readonly set: PrimaryDatabases;
   private worker: MountServer | undefined;
   private awake: () => void = () => undefined;
@@ -97,6 +103,7 @@ export class PrimaryRole implements NodeRole {
   async ready(): Promise<void> {}
 
   async drain(): Promise<void> {
+    await this.endWrites();
     // Streams and backups go on until the mount is gone, for what applications still commit.
   }
 
@@ -118,6 +125,7 @@ export class PrimaryRole implements NodeRole {
 
   async leave(): Promise<void> {
     for (const timer of this.timers) clearInterval(timer);
+    await this.endWrites();
     // What is not stored or streamed yet, the next process sends from the log.
     const stores = this.stores.splice(0);
     await Promise.all([...stores.map((backup) => backup.stop()), this.verify?.stop(), this.server?.close()]);
@@ -192,10 +200,60 @@ export class PrimaryRole implements NodeRole {
     return [...refused, ...this.stores.flatMap((backup) => backup.problems()), ...(this.verify?.problems() ?? [])];
   }
 
+  /** Takes the writes of replicas, by a process that is started at the first of them. */
+  private haltDesk(): HaltDesk {
+    const { config, log } = this.options;
+    const { turnMs, holdMs, silenceMs } = config.writes;
+    return new HaltDesk(
+      {
+        limits: { ...HALT_LIMITS, turnMs, holdMs, silenceMs },
+        halter: () => this.halter(),
+        ground: (name) => {
+          const database = this.set.get(name);
+          if (database === undefined) return undefined;
+          const { position, pageSize, pageCount, sums } = database;
+          const after = (txid: number) => database.log.get(txid)?.after.checksum;
+          return { name, position, pageSize, pageCount, sums, after };
+        },
+        settled: (name) => this.set.settledPosition(name),
+        log,
+      },
+      this.folder.spool,
+    );
+  }
+
+  private async halter(): Promise<Halter> {
+    const { config, log } = this.options;
+    this.applier ??= createApplier({
+      mount: config.mount.path,
+      onPid: () => undefined,
+      onThread: () => undefined,
+      log,
+    });
+    this.applierStarted ??= this.applier.start();
+    try {
+      await this.applierStarted;
+    } catch (error) {
+      this.applier = undefined;
+      this.applierStarted = undefined;
+      throw error;
+    }
+    this.awake();
+    return this.applier;
+  }
+
+  /** Nothing of ours stays open on the mount. */
+  private async endWrites(): Promise<void> {
+    this.desk?.close();
+    await this.applier?.stop();
+  }
+
   private async listen(address: { host: string; port: number }): Promise<void> {
     const { config, log } = this.options;
     const url = (host: string, port: number) => `ws://${host.includes(':') ? `[${host}]` : host}:${port}`;
+    if (config.writes.forward) this.desk = this.haltDesk();
     this.server = new ReplicationServer({
+      ...(this.desk !== undefined && { writes: this.desk }),
       databases: this.set,
       nodeId: this.folder.nodeId,
       token: config.replication.token ?? undefined,

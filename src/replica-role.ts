@@ -1,4 +1,4 @@
-import { type Applier, createApplier } from './apply/index.js';
+import { type Applier, createApplier, type Halter } from './apply/index.js';
 import { openConfiguredStore } from './backup/index.js';
 import {
   type DataFolder,
@@ -7,8 +7,10 @@ import {
   ReplicaDatabases,
   type SharedState,
 } from './database/index.js';
+import type { FromWorker } from './database/worker-messages.js';
 import { SluiceError } from './errors.js';
 import { StoreFeed } from './feed/index.js';
+import { WriteDesk } from './forwarding/index.js';
 import type { NodeRole } from './node-role.js';
 import type { StartNodeOptions } from './node-types.js';
 import { ReplicationClient } from './replication/index.js';
@@ -19,6 +21,8 @@ const PRUNE_INTERVAL_MS = 10_000;
 const SYNC_INTERVAL_MS = 250;
 /** How often `.lag` is brought up to date. */
 const LAG_INTERVAL_MS = 250;
+/** How long a handover waits for commits that wait for the primary. */
+const WRITES_LIMIT_MS = 2000;
 
 /** What a replica follows: the primary's stream, or a store. */
 interface Upstream {
@@ -43,7 +47,9 @@ interface Upstream {
 /** A replica: follows the primary's stream or a store, and has the applier write what comes. */
 export class ReplicaRole implements NodeRole {
   readonly role = 'replica';
-  private readonly applier: Applier;
+  readonly writes: boolean;
+  private readonly applier: Applier & Halter;
+  private readonly desk: WriteDesk | undefined;
   private readonly sink: ReplicaDatabases;
   private readonly followed: Upstream;
   private worker: MountServer | undefined;
@@ -65,7 +71,10 @@ export class ReplicaRole implements NodeRole {
       onRestart: () => void this.reopen(),
       log,
     });
+    this.writes = config.writes.forward && config.replication.upstream !== 'store';
+    this.desk = this.writes ? this.writeDesk(folder) : undefined;
     this.sink = new ReplicaDatabases({
+      writes: this.desk,
       folder,
       mountPath: config.mount.path,
       shared,
@@ -80,6 +89,18 @@ export class ReplicaRole implements NodeRole {
     this.followed = config.replication.upstream === 'store' ? this.storeFeed() : this.client(folder.nodeId);
   }
 
+  private writeDesk(folder: DataFolder): WriteDesk {
+    const { config, log } = this.options;
+    return new WriteDesk({
+      limits: config.writes,
+      spool: folder.spool,
+      database: (name) => this.sink.get(name),
+      look: (name) => this.applier.look(name),
+      worker: (message) => this.worker?.send(message),
+      log,
+    });
+  }
+
   private client(nodeId: string): ReplicationClient {
     const { config, log, metrics } = this.options;
     const url = config.lease.primary;
@@ -91,6 +112,7 @@ export class ReplicaRole implements NodeRole {
       token: config.replication.token ?? undefined,
       heartbeatMs: config.replication.heartbeatMs,
       log,
+      ...(this.desk !== undefined && { writes: this.desk }),
       hooks: {
         received: () => this.awake(),
         applied: (_name, _position, lagMs) => metrics.visible(lagMs),
@@ -131,7 +153,10 @@ export class ReplicaRole implements NodeRole {
     return this.sink.slots();
   }
 
-  onMessage(): void {}
+  onMessage(message: FromWorker): void {
+    this.awake();
+    this.desk?.onWorker(message);
+  }
 
   async begin(worker: MountServer, awake: () => void): Promise<void> {
     this.worker = worker;
@@ -157,6 +182,7 @@ export class ReplicaRole implements NodeRole {
   async drain(): Promise<void> {
     this.draining = true;
     for (const timer of this.timers) clearInterval(timer);
+    this.desk?.close();
     await this.followed.stop();
     await this.applier.stop();
   }
@@ -165,8 +191,9 @@ export class ReplicaRole implements NodeRole {
     this.sink.saveClean();
   }
 
-  leave(): Promise<void> {
-    return this.drain();
+  async leave(): Promise<void> {
+    await this.desk?.drain(WRITES_LIMIT_MS);
+    await this.drain();
   }
 
   async handOver(): Promise<void> {

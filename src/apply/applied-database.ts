@@ -34,6 +34,11 @@ export class AppliedDatabase {
   }
 
   push(request: Request): void {
+    // Whoever asks may be whom what is under way waits for.
+    if (request.head.op === 'look' && this.operations.isOpen) {
+      void this.answer(request);
+      return;
+    }
     this.queue.push(request);
     this.start();
   }
@@ -60,9 +65,9 @@ export class AppliedDatabase {
   private async answer(request: Request): Promise<void> {
     const { head } = request;
     try {
-      await this.run(request);
+      if (head.op !== 'look' || !this.operations.isOpen) await this.run(request);
       if (head.op === 'checkpoint') this.answerLater(head);
-      else this.reply({ kind: 'done', id: head.id, value: 0 });
+      else this.reply({ kind: 'done', id: head.id, ...this.resultOf(head) });
     } catch (error) {
       if (head.op === 'apply' || head.op === 'replace') this.failedChain = head.chain;
       this.reply(this.failure(head, error));
@@ -77,14 +82,28 @@ export class AppliedDatabase {
     );
   }
 
+  private resultOf({ op }: RequestHead): Pick<Extract<ReplyHead, { kind: 'done' }>, 'value' | 'wal'> {
+    if (op === 'halt') return { value: this.operations.isHalted ? 1 : 0 };
+    if (op !== 'look') return { value: 0 };
+    const wal = this.operations.walIndex();
+    return wal === undefined ? { value: 0 } : { value: 0, wal };
+  }
+
   private async run({ head, ltx }: Request): Promise<void> {
     this.turn.check();
     switch (head.op) {
       case 'open':
+      case 'look':
       case 'checkpoint':
         return this.operations.open();
+      case 'halt':
+        return this.operations.halt(head.limitMs ?? 0);
+      case 'release':
+        return this.operations.release();
       case 'drop':
         return this.operations.drop();
+      case 'commit':
+        return this.runWith(head, new LtxFile(locate(head, ltx)));
       case 'apply':
       case 'replace':
         if (head.chain === this.failedChain) {
@@ -98,7 +117,8 @@ export class AppliedDatabase {
 
   private async runWith(head: RequestHead, ltx: LtxFile): Promise<void> {
     try {
-      await (head.op === 'apply' ? this.operations.apply(ltx) : this.operations.replace(ltx));
+      if (head.op === 'commit') await this.operations.commit(ltx);
+      else await (head.op === 'apply' ? this.operations.apply(ltx) : this.operations.replace(ltx));
     } finally {
       ltx.close();
     }

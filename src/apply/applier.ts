@@ -12,20 +12,20 @@ import {
   STOP_TIMEOUT_MS,
 } from './limits.js';
 import { encodeMessage, MessageReader, type ReplyHead, type RequestHead } from './message.js';
-import { Requests } from './requests.js';
-import type { Applier, ApplierOptions, LtxLocation } from './types.js';
+import { type CallDetails, type Done, Requests } from './requests.js';
+import type { Applier, ApplierOptions, Halter, Looked, LtxLocation } from './types.js';
 
 type Child = ChildProcessByStdio<Writable, Readable, Readable>;
 
 const SCRIPT = fileURLToPath(new URL('./applier-process.js', import.meta.url));
 
 /** The node's applier. Nothing runs before `start`. */
-export function createApplier(options: ApplierOptions): Applier {
+export function createApplier(options: ApplierOptions): Applier & Halter {
   return new ProcessApplier(options);
 }
 
 /** Starts the process, hands it the calls, and starts it again when it dies. */
-class ProcessApplier implements Applier {
+class ProcessApplier implements Applier, Halter {
   private readonly requests = new Requests(undefined);
   private child: Child | undefined;
   private stopped = false;
@@ -63,8 +63,24 @@ class ProcessApplier implements Applier {
     await this.call('drop', name);
   }
 
-  checkpoint(name: string, mode: 'passive' | 'truncate'): Promise<number> {
-    return this.call('checkpoint', name, { mode });
+  async checkpoint(name: string, mode: 'passive' | 'truncate'): Promise<number> {
+    return (await this.call('checkpoint', name, { mode })).value;
+  }
+
+  async halt(name: string, limitMs: number): Promise<boolean> {
+    return (await this.call('halt', name, { limitMs })).value === 1;
+  }
+
+  async commit(name: string, ltx: LtxLocation): Promise<void> {
+    await this.call('commit', name, { ltx });
+  }
+
+  async release(name: string): Promise<void> {
+    await this.call('release', name);
+  }
+
+  async look(name: string): Promise<Looked> {
+    return { wal: (await this.call('look', name)).wal };
   }
 
   async stop(): Promise<void> {
@@ -75,7 +91,7 @@ class ProcessApplier implements Applier {
     this.requests.disconnect(gone('the applier was stopped'));
   }
 
-  private call(op: RequestHead['op'], name: string, more: Parameters<Requests['call']>[2] = {}): Promise<number> {
+  private call(op: RequestHead['op'], name: string, more: CallDetails = {}): Promise<Done> {
     if (this.stopped) return Promise.reject(gone('the applier was stopped'));
     return this.requests.call(op, name, more);
   }
@@ -142,7 +158,7 @@ class ProcessApplier implements Applier {
   }
 
   private receive(reply: Exclude<ReplyHead, { kind: 'ready' }>): void {
-    if (reply.kind === 'done') this.requests.done(reply.id, reply.value);
+    if (reply.kind === 'done') this.requests.done(reply.id, reply);
     else if (reply.kind === 'log') this.options.log[reply.level]({ db: reply.name }, `applier: ${reply.text}`);
     else this.requests.failed(reply.id, new SluiceError(reply.code, reply.message, reply.hint));
   }

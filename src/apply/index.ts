@@ -1,2 +1,2 @@
 export { createApplier } from './applier.js';
-export type { Applier, ApplierOptions, LtxLocation } from './types.js';
+export type { Applier, ApplierOptions, Halter, Looked, LtxLocation } from './types.js';

@@ -25,6 +25,10 @@ export const KILL_TIMEOUT_MS = 5000;
 /** Pauses between tries for a lock, doubled each time. */
 export const FIRST_RETRY_MS = 1;
 export const LAST_RETRY_MS = 50;
+/** Between tries for the write lock that a replica waits for. */
+export const HALT_RETRY_MS = 1;
+/** How long a replica's transaction waits for the readers of a database in a rollback mode. */
+export const READERS_LIMIT_MS = 5000;
 /**
  * How long a try for EXCLUSIVE may keep new readers out while it waits for the present ones. The process stands still
  * meanwhile, so all databases together get one such hold in `HOLD_EVERY_MS`, and one database rarer and rarer.

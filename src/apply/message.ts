@@ -1,5 +1,6 @@
 import { Packr } from 'msgpackr';
 import { SluiceError } from '../errors.js';
+import type { WalIndexHeader } from '../sqlite/index.js';
 import { MAX_LTX_BYTES } from './limits.js';
 
 /**
@@ -12,7 +13,17 @@ import { MAX_LTX_BYTES } from './limits.js';
 const PREFIX_SIZE = 8;
 const MAX_HEAD_BYTES = 1 << 20;
 
-export type Operation = 'open' | 'apply' | 'replace' | 'drop' | 'checkpoint' | 'stop';
+export type Operation =
+  | 'open'
+  | 'apply'
+  | 'replace'
+  | 'drop'
+  | 'checkpoint'
+  | 'halt'
+  | 'commit'
+  | 'release'
+  | 'look'
+  | 'stop';
 
 /** Node to process. */
 export interface RequestHead {
@@ -23,12 +34,20 @@ export interface RequestHead {
   readonly chain: number;
   readonly file?: { readonly path: string; readonly offset: number; readonly size: number };
   readonly mode?: 'passive' | 'truncate';
+  /** How long a `halt` may wait for the lock. */
+  readonly limitMs?: number;
 }
 
 /** Process to node: that it is up, the end of a request, or a line for the log. */
 export type ReplyHead =
   | { readonly kind: 'ready'; readonly threads: readonly number[] }
-  | { readonly kind: 'done'; readonly id: number; readonly value: number }
+  | {
+      readonly kind: 'done';
+      readonly id: number;
+      readonly value: number;
+      /** Of a `look` at a database in WAL mode. */
+      readonly wal?: WalIndexHeader;
+    }
   | {
       readonly kind: 'failed';
       readonly id: number;

@@ -1,16 +1,20 @@
-import { statSync } from 'node:fs';
+import { fsync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { errorCode, SluiceError } from '../errors.js';
+import type { WalIndexHeader } from '../sqlite/index.js';
 import type { Checkpointer } from './checkpointer.js';
 import { DatabaseClient, isBusy, WAL_VERSION } from './client.js';
 import type { ExclusiveLock } from './exclusive-lock.js';
-import { FIRST_RETRY_MS, LAST_RETRY_MS, LEAVE_WAL_MS } from './limits.js';
+import { FIRST_RETRY_MS, HALT_RETRY_MS, LAST_RETRY_MS, LEAVE_WAL_MS } from './limits.js';
 import type { LtxFile } from './ltx-file.js';
 import { createDatabase, removeDatabase, removeLinks } from './new-file.js';
-import { applyToRollback } from './rollback-apply.js';
+import { applyToRollback, commitToRollback } from './rollback-apply.js';
 import type { Turn } from './turn.js';
 import { Upkeep } from './upkeep.js';
-import { applyToWal } from './wal-apply.js';
+import { appendToWal, applyToWal, readWalIndex } from './wal-apply.js';
+
+const sync = promisify(fsync);
 
 /** What all databases of the process share. */
 export interface Shared {
@@ -29,11 +33,13 @@ export class DatabaseOperations {
   private client: DatabaseClient | undefined;
   private readonly path: string;
   private readonly upkeep: Upkeep;
+  private halted = false;
+  private upkeepDue = false;
 
   constructor(
     readonly name: string,
     private readonly shared: Shared,
-    requestUpkeep: () => void,
+    private readonly requestUpkeep: () => void,
   ) {
     this.path = join(shared.mount, name);
     this.upkeep = new Upkeep(name, shared, requestUpkeep);
@@ -80,7 +86,67 @@ export class DatabaseOperations {
   }
 
   runUpkeep(): void {
-    if (this.client !== undefined) this.upkeep.run(this.client);
+    this.upkeepDue = this.halted;
+    if (this.client !== undefined && !this.halted) this.upkeep.run(this.client);
+  }
+
+  get isOpen(): boolean {
+    return this.client !== undefined;
+  }
+
+  /** Whether the write lock is kept. */
+  get isHalted(): boolean {
+    return this.halted;
+  }
+
+  /** Takes the write lock and keeps it, if it comes free in time. */
+  async halt(limitMs: number): Promise<void> {
+    if (this.halted) return;
+    const client = await this.opened(false);
+    const { turn, nowMs } = this.shared;
+    const deadlineMs = nowMs() + limitMs;
+    // Others ask again and again too, with growing pauses: who asks at short ones gets it in the gap between two of theirs.
+    while (!client.tryBegin()) {
+      if (nowMs() >= deadlineMs) return;
+      await turn.wait(HALT_RETRY_MS);
+    }
+    this.halted = true;
+  }
+
+  /** While the lock is kept: one more transaction, durable when this resolves. */
+  async commit(ltx: LtxFile): Promise<void> {
+    const { client } = this;
+    if (client === undefined || !this.halted) throw new SluiceError('APPLY_FAILED', `${this.name} is not halted`);
+    try {
+      if (client.mode === 'rollback') return await commitToRollback(client, ltx, this.shared);
+      const progress = await appendToWal(client, ltx, this.shared.turn, () => this.upkeep.idle());
+      await sync(client.walFd);
+      this.upkeep.applied(client, progress);
+    } catch (error) {
+      // What is half written is scratch, or undone by the next opener, once all locks are given back.
+      if (errorCode(error) !== 'APPLY_BUSY') await this.close();
+      throw error;
+    }
+  }
+
+  async release(): Promise<void> {
+    if (!this.halted) return;
+    this.halted = false;
+    try {
+      this.client?.end();
+    } finally {
+      // The lock could not be given back: only closing the connection does.
+      if (this.client?.inTransaction === true) await this.close();
+    }
+    if (this.upkeepDue) this.requestUpkeep();
+  }
+
+  /** After `open`. Of a database in WAL mode that nobody writes now. */
+  walIndex(): WalIndexHeader | undefined {
+    const { client } = this;
+    if (client === undefined) return undefined;
+    if (!client.inTransaction && client.isWal() !== (client.mode === 'wal')) client.refreshMode();
+    return client.mode === 'wal' ? readWalIndex(client) : undefined;
   }
 
   /**
@@ -95,6 +161,7 @@ export class DatabaseOperations {
   }
 
   private async close(): Promise<void> {
+    this.halted = false;
     await this.upkeep.rest();
     const { client } = this;
     this.client = undefined;

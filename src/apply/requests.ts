@@ -1,12 +1,22 @@
 import { SluiceError } from '../errors.js';
 import { MAX_IN_FLIGHT, MAX_IN_FLIGHT_BYTES, MAX_LTX_BYTES, MAX_WAITING, MAX_WAITING_BYTES } from './limits.js';
-import type { Operation, RequestHead } from './message.js';
+import type { Operation, ReplyHead, RequestHead } from './message.js';
 import type { LtxLocation } from './types.js';
+
+/** What the process says at the end of a call. */
+export type Done = Pick<Extract<ReplyHead, { kind: 'done' }>, 'value' | 'wal'>;
+
+/** What a call needs beside its operation and database. */
+export interface CallDetails {
+  readonly ltx?: LtxLocation;
+  readonly mode?: 'passive' | 'truncate';
+  readonly limitMs?: number;
+}
 
 interface Call {
   readonly head: RequestHead;
   readonly bytes: Uint8Array | undefined;
-  readonly resolve: (value: number) => void;
+  readonly resolve: (done: Done) => void;
   readonly reject: (error: SluiceError) => void;
 }
 
@@ -30,8 +40,8 @@ export class Requests {
   /** `send` writes a request to the process; undefined while there is none that is ready. */
   constructor(private send: ((head: RequestHead, bytes: Uint8Array | undefined) => void) | undefined) {}
 
-  call(op: Operation, name: string, more: { ltx?: LtxLocation; mode?: 'passive' | 'truncate' }): Promise<number> {
-    const { ltx, mode } = more;
+  call(op: Operation, name: string, more: CallDetails): Promise<Done> {
+    const { ltx, mode, limitMs } = more;
     const bytes = ltx?.kind === 'bytes' ? ltx.bytes : undefined;
     const lane = this.lane(name);
     const size = bytes?.length ?? 0;
@@ -46,6 +56,7 @@ export class Requests {
       chain: lane.chain,
       ...(ltx?.kind === 'file' ? { file: { path: ltx.path, offset: ltx.offset, size: ltx.size } } : {}),
       ...(mode === undefined ? {} : { mode }),
+      ...(limitMs === undefined ? {} : { limitMs }),
     };
     return new Promise((resolve, reject) => {
       lane.waiting.push({ head, bytes, resolve, reject });
@@ -69,8 +80,8 @@ export class Requests {
     for (const call of calls) call.reject(error);
   }
 
-  done(id: number, value: number): void {
-    this.take(id)?.resolve(value);
+  done(id: number, done: Done): void {
+    this.take(id)?.resolve(done);
   }
 
   failed(id: number, error: SluiceError): void {

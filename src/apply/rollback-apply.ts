@@ -3,7 +3,9 @@ import { promisify } from 'node:util';
 import { SluiceError } from '../errors.js';
 import { type DatabaseClient, WAL_VERSION } from './client.js';
 import type { ExclusiveLock } from './exclusive-lock.js';
+import { ExclusiveUpgrade } from './exclusive-upgrade.js';
 import { readOrZeros } from './files.js';
+import { READERS_LIMIT_MS } from './limits.js';
 import type { LtxFile } from './ltx-file.js';
 import { writePages } from './page-writer.js';
 import { RollbackJournal } from './rollback-journal.js';
@@ -44,10 +46,7 @@ export async function applyToRollback(
     }
     const journal = await saveOldPages(client, ltx, turn);
     touched = true;
-    await writePages(client.fd, ltx.pages(), turn);
-    const sizeBytes = ltx.header.commit * ltx.header.pageSize;
-    if (client.fileSize() !== sizeBytes) ftruncateSync(client.fd, sizeBytes);
-    await sync(client.fd);
+    await writeOver(client, ltx, turn);
     journal.remove();
     touched = false;
     if (client.header()?.writeVersion === WAL_VERSION) client.createWal();
@@ -57,6 +56,38 @@ export async function applyToRollback(
     // The journal is hot now: looking at the database makes SQLite play it back.
     if (touched) client.refreshMode();
   }
+}
+
+/**
+ * Writes a replica's transaction into a database whose RESERVED lock this process has: the same way, and no other writer
+ * can come in between. Throws `APPLY_BUSY` if readers do not make way, `APPLY_FAILED` for what cannot come like that.
+ */
+export async function commitToRollback(
+  client: DatabaseClient,
+  ltx: LtxFile,
+  { turn, nowMs }: { readonly turn: Turn; readonly nowMs: () => number },
+): Promise<void> {
+  client.noteSeen();
+  if (client.pageSize() !== ltx.header.pageSize) throw failed(`${client.path}: another page size must be made here`);
+  if (!client.isNewToReaders(ltx.pageOne())) throw failed(`${client.path}: page 1 has no new change counter`);
+  const lock = ExclusiveUpgrade.of(client.fd);
+  const journal = await saveOldPages(client, ltx, turn);
+  if (!(await lock.take(turn, nowMs, READERS_LIMIT_MS))) {
+    journal.remove();
+    throw new SluiceError('APPLY_BUSY', `${client.path}: readers hold it up`, 'Try again');
+  }
+  // From here on the journal is hot if this fails, and whoever has the lock next plays it back.
+  await writeOver(client, ltx, turn);
+  journal.remove();
+  lock.end();
+}
+
+/** The transaction's pages into the file, whose readers are kept out. */
+async function writeOver(client: DatabaseClient, ltx: LtxFile, turn: Turn): Promise<void> {
+  await writePages(client.fd, ltx.pages(), turn);
+  const sizeBytes = ltx.header.commit * ltx.header.pageSize;
+  if (client.fileSize() !== sizeBytes) ftruncateSync(client.fd, sizeBytes);
+  await sync(client.fd);
 }
 
 /** Whether the database is what the LTX makes of it: it was applied before, and the node did not hear of it. */

@@ -1,9 +1,16 @@
 import type { Position } from '../ltx/index.js';
+import type { WalIndexHeader } from '../sqlite/index.js';
 
 /** Where a transaction's LTX bytes are: in memory, or a range of a file outside the mount. */
 export type LtxLocation =
   | { readonly kind: 'bytes'; readonly bytes: Uint8Array }
   | { readonly kind: 'file'; readonly path: string; readonly offset: number; readonly size: number };
+
+/** What readers of a database see. */
+export interface Looked {
+  /** The WAL as its wal-index has it; undefined in a rollback mode. */
+  readonly wal: WalIndexHeader | undefined;
+}
 
 /** The node's hold on its applier process: a plain SQLite client of the mount that writes what replication brings. */
 export interface Applier {
@@ -33,6 +40,24 @@ export interface Applier {
   /** Closes all databases and ends the process. */
   stop(): Promise<void>;
   readonly pid: number | undefined;
+}
+
+/** The same process as who holds up a database's writers, and writes in their place. */
+export interface Halter {
+  /**
+   * Takes the database's write lock as a writer does, and keeps it until `release`; false if others have it for all of
+   * `limitMs`. Meanwhile only `commit` may write. The lock goes with the process: a restart has released it.
+   */
+  halt(name: string, limitMs: number): Promise<boolean>;
+  /**
+   * After `halt`: adds the LTX as one transaction, and makes it durable. The caller has seen to it that it follows what is
+   * there. Rejects with `APPLY_FAILED` also where there is no halt.
+   */
+  commit(name: string, ltx: LtxLocation): Promise<void>;
+  /** Gives the lock of `halt` back; nothing if there is none. */
+  release(name: string): Promise<void>;
+  /** How the database is now, for who opens it. */
+  look(name: string): Promise<Looked>;
 }
 
 export interface ApplierOptions {

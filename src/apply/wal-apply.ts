@@ -38,28 +38,35 @@ export async function applyToWal(
     await turn.wait(pauseMs);
   }
   try {
-    const before = readWalIndex(client);
-    const pageSize = before.frames > 0 ? before.pageSize : client.pageSize();
-    if (pageSize !== ltx.header.pageSize) {
-      throw new SluiceError(
-        'APPLY_FAILED',
-        `page size ${ltx.header.pageSize} in the LTX, ${pageSize} in ${client.path}`,
-      );
-    }
-    const appender = new WalAppender(client, before, pageSize);
-    try {
-      if (await appender.writeFrames(ltx.pages(), turn)) {
-        const { pageOne } = appender.progress;
-        // From this page 1 on the WAL must not be empty, and a checkpoint that has begun may be about to empty it.
-        if (pageOne !== undefined && pageOne.writeVersion !== WAL_VERSION) await checkpointed();
-        appender.publish(ltx.header.commit);
-      }
-      return appender.progress;
-    } finally {
-      appender.close();
-    }
+    return await appendToWal(client, ltx, turn, checkpointed);
   } finally {
     client.end();
+  }
+}
+
+/** The same for who has the write lock. */
+export async function appendToWal(
+  client: DatabaseClient,
+  ltx: LtxFile,
+  turn: Turn,
+  checkpointed: () => Promise<void>,
+): Promise<WalProgress> {
+  const before = readWalIndex(client);
+  const pageSize = before.frames > 0 ? before.pageSize : client.pageSize();
+  if (pageSize !== ltx.header.pageSize) {
+    throw new SluiceError('APPLY_FAILED', `page size ${ltx.header.pageSize} in the LTX, ${pageSize} in ${client.path}`);
+  }
+  const appender = new WalAppender(client, before, pageSize);
+  try {
+    if (await appender.writeFrames(ltx.pages(), turn)) {
+      const { pageOne } = appender.progress;
+      // From this page 1 on the WAL must not be empty, and a checkpoint that has begun may be about to empty it.
+      if (pageOne !== undefined && pageOne.writeVersion !== WAL_VERSION) await checkpointed();
+      appender.publish(ltx.header.commit);
+    }
+    return appender.progress;
+  } finally {
+    appender.close();
   }
 }
 
@@ -71,8 +78,8 @@ export function walFrames(client: DatabaseClient): { total: number; left: number
   return { total: header.frames, left: Math.max(0, header.frames - backfilledFrames(prefix)) };
 }
 
-/** Under the write lock. SQLite has just read it too, so it must be whole. */
-function readWalIndex(client: DatabaseClient): WalIndexHeader {
+/** Under the write lock, or while nobody writes: it must be whole then. */
+export function readWalIndex(client: DatabaseClient): WalIndexHeader {
   readOrZeros(client.shmFd, prefix, 0, WAL_INDEX_PREFIX_SIZE, 0);
   const header = parseWalIndexHeader(prefix);
   if (header === undefined) throw new SluiceError('APPLY_FAILED', `the wal-index of ${client.path} is damaged`);

@@ -8,7 +8,7 @@ import { ConfigError } from './problem.js';
 import { configSchema, KNOWN_KEYS, type ParsedConfig } from './schema.js';
 import { ConfigSource, type KeyPath } from './source.js';
 import { nearest } from './suggest.js';
-import type { BackupConfig, Config } from './types.js';
+import type { BackupConfig, Config, WritesConfig } from './types.js';
 
 const DEFAULT_FILE = 'sluice.yml';
 const MAX_FILE_BYTES = 2 ** 20;
@@ -123,10 +123,25 @@ function effective(parsed: ParsedConfig, file: string | null, folder: string): C
       heartbeatMs: parsed.replication.heartbeat,
       upstream: parsed.replication.upstream,
     },
+    writes: effectiveWrites(parsed),
     backup: parsed.backup.map((store) => effectiveBackup(store, folder)),
     restore: parsed.restore,
     log: parsed.log,
     exec: parsed.exec ?? null,
+  };
+}
+
+/** A primary takes writes if nothing else is said; a replica has them only where locks are ours, which makes reads slower. */
+function effectiveWrites({ writes, lease, mount }: ParsedConfig): WritesConfig {
+  const { forward, wait, keep, commit, turn, hold, silence } = writes;
+  return {
+    forward: forward ?? (lease.role === 'primary' || mount.locks === 'sluice'),
+    waitMs: wait,
+    keepMs: keep,
+    commitMs: commit,
+    turnMs: turn,
+    holdMs: hold,
+    silenceMs: silence,
   };
 }
 

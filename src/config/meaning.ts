@@ -8,6 +8,7 @@ export function checkMeaning(config: Config, source: ConfigSource): void {
   checkFolders(config, source);
   checkLease(config, source);
   checkDriver(config, source);
+  checkWrites(config, source);
   checkListen(config.http.listen, config.http.token, 'http', source);
   checkListen(config.replication.listen, config.replication.token, 'replication', source);
   const [http, replication] = [config.http.listen, config.replication.listen];
@@ -57,6 +58,18 @@ function checkDriver({ mount }: Config, source: ConfigSource): void {
     ['mount', 'locks'],
     'driver libfuse leaves locks to the kernel; want kernel or auto, or driver: raw',
   );
+}
+
+function checkWrites({ writes, lease, mount, replication }: Config, source: ConfigSource): void {
+  if (!writes.forward || lease.role !== 'replica') return;
+  if (mount.driver === 'libfuse' || mount.locks === 'kernel') {
+    source.reportValue(
+      ['writes', 'forward'],
+      'wants mount.locks: sluice (or auto), and driver: raw (or auto, as root)',
+    );
+  } else if (replication.upstream === 'store' && source.at(['writes', 'forward']) !== undefined) {
+    source.reportValue(['writes', 'forward'], 'a replica that follows a store has no primary to write to; remove it');
+  }
 }
 
 function checkListen(

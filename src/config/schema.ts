@@ -133,6 +133,16 @@ const replicationShape = {
   upstream: oneOf(['primary', 'store']).default('primary'),
 };
 
+const writesShape = {
+  forward: flag.optional(),
+  wait: duration('5s', 1, 600_000).default(5000),
+  keep: duration('10ms', 1, 60_000).default(10),
+  commit: duration('30s', 100, 600_000).default(30_000),
+  turn: duration('1s', 1, 600_000).default(1000),
+  hold: duration('30s', 100, 3_600_000).default(30_000),
+  silence: duration('5s', 100, 600_000).default(5000),
+};
+
 /** At most 8: 9 is the snapshots' own. */
 const MAX_LEVELS = 8;
 
@@ -189,6 +199,7 @@ const rootShape = {
   http: section(httpShape),
   lease: section(leaseShape),
   replication: section(replicationShape),
+  writes: section(writesShape),
   backup: z.preprocess(
     (value) => (value === undefined || value === null ? [] : Array.isArray(value) ? value : [value]),
     z
@@ -214,6 +225,7 @@ export const KNOWN_KEYS: Readonly<Record<string, readonly string[]>> = {
   lease: Object.keys(leaseShape),
   replication: Object.keys(replicationShape),
   'replication.retain': Object.keys(retainShape),
+  writes: Object.keys(writesShape),
   backup: Object.keys(backupShape),
   'backup.retain': Object.keys(storeRetainShape),
   'backup.encryption': Object.keys(encryptionShape),

@@ -8,6 +8,7 @@ export interface Config {
   readonly http: HttpConfig;
   readonly lease: LeaseConfig;
   readonly replication: ReplicationConfig;
+  readonly writes: WritesConfig;
   /** Empty: no backup. Written while the node is primary; a replica with `upstream: store` follows the first. */
   readonly backup: readonly BackupConfig[];
   /** Whether a node whose data folder has no database restores them all from the first store before it goes on. */
@@ -53,6 +54,25 @@ export interface ReplicationConfig {
   readonly heartbeatMs: number;
   /** What a replica follows: the primary's stream, or the first store, without a word to the primary. */
   readonly upstream: 'primary' | 'store';
+}
+
+export interface WritesConfig {
+  /**
+   * On a replica: whether applications may write, their transactions going to the primary. On a primary: whether it takes
+   * those of replicas.
+   */
+  readonly forward: boolean;
+  /** How long an application waits for the primary before it is told that the database is busy. */
+  readonly waitMs: number;
+  /** How long the write lock is kept for the next transaction of the same node. */
+  readonly keepMs: number;
+  /** How long a commit waits for the primary's answer; past it its outcome is unknown. */
+  readonly commitMs: number;
+  /** The primary's: how long one replica may keep the write lock for one transaction after another, and how long at all. */
+  readonly turnMs: number;
+  readonly holdMs: number;
+  /** The primary's: a replica that is not heard of for so long loses it. */
+  readonly silenceMs: number;
 }
 
 export interface BackupConfig {

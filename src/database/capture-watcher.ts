@@ -358,9 +358,10 @@ export class CaptureWatcher implements Watcher {
   }
 
   /** Tells main of all that is committed. False if something could not be looked at, or may be in the middle of a transaction. */
-  private catchUp(): boolean {
+  private catchUp(slot: number | undefined): boolean {
     let complete = true;
     for (const database of this.databases.all()) {
+      if (slot !== undefined && database.slot !== slot) continue;
       try {
         this.wals.look(database);
         if (database.watched && !this.files.settleUnlocked(database)) complete = false;
@@ -379,13 +380,14 @@ export class CaptureWatcher implements Watcher {
         this.virtualFiles.primary = message.address;
         continue;
       }
-      if (message.kind === 'slot') continue;
+      // A replica's.
+      if ('name' in message) continue;
       if (message.kind === 'look') {
         this.look(message.slot);
         continue;
       }
       if (message.kind === 'catch-up') {
-        this.options.send({ kind: 'caught-up', ticket: message.ticket, complete: this.catchUp() });
+        this.options.send({ kind: 'caught-up', ticket: message.ticket, complete: this.catchUp(message.slot) });
         continue;
       }
       const database = this.databases.at(message.slot);

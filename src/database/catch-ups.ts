@@ -15,8 +15,11 @@ export class CatchUps {
 
   constructor(private readonly send: (message: ToWorker) => void) {}
 
-  /** Resolves when main has been told of what was committed before the call; false if that cannot be said of all. */
-  async ask(): Promise<boolean> {
+  /**
+   * Resolves when main has been told of what was committed before the call, in one database or in all; false if that cannot
+   * be said.
+   */
+  async ask(slot?: number): Promise<boolean> {
     if (this.still) return true;
     const ticket = ++this.tickets;
     let timer: NodeJS.Timeout | undefined;
@@ -24,7 +27,7 @@ export class CatchUps {
       return await new Promise<boolean>((resolve) => {
         this.waiting.set(ticket, resolve);
         timer = setTimeout(() => resolve(false), ANSWER_LIMIT_MS);
-        this.send({ kind: 'catch-up', ticket });
+        this.send({ kind: 'catch-up', ticket, slot });
       });
     } finally {
       clearTimeout(timer);

@@ -19,6 +19,8 @@ export interface FuseWorkerData {
   readonly role: 'primary' | 'replica';
   /** Whether the kernel may read and write WALs by itself, if it can. */
   readonly passthrough: boolean;
+  /** Whether applications of a replica write. */
+  readonly writes: boolean;
   /** From src/fuse's `createShared`. */
   readonly fuseShared: SharedArrayBuffer;
   /** SharedState's. */
@@ -30,7 +32,7 @@ export interface FuseWorkerData {
 
 function run(data: FuseWorkerData, send: (message: FromWorker) => void): void {
   const receive = (): ToWorker | undefined => receiveMessageOnPort(data.port)?.message as ToWorker | undefined;
-  const { watcher, ended } = createWatcher({ ...data, shared: new SharedState(data.state), send, receive });
+  const { watcher, mayLock, ended } = createWatcher({ ...data, shared: new SharedState(data.state), send, receive });
   send({ kind: 'serving' });
   const end = serveMount({
     deviceFd: data.deviceFd,
@@ -41,6 +43,7 @@ function run(data: FuseWorkerData, send: (message: FromWorker) => void): void {
     takeover: data.takeover,
     passthrough: data.passthrough,
     watcher,
+    ...(mayLock !== undefined && { mayLock }),
     shared: data.fuseShared,
     log: (message) => send({ kind: 'log', message }),
   });

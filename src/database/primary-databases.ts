@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { describeError, SluiceError } from '../errors.js';
+import type { Position } from '../ltx/index.js';
 import type { WalIndexHeader } from '../sqlite/index.js';
 import { Attention } from './attention.js';
 import { Capture } from './capture.js';
@@ -25,6 +26,8 @@ import type { FromWorker, ToWorker } from './worker-messages.js';
 const CATCH_UP_TRIES = 20;
 const CATCH_UP_PAUSE_MS = 100;
 const CAUGHT_UP_LIMIT_MS = 60_000;
+/** While nobody may write. */
+const SETTLED_LIMIT_MS = 10_000;
 
 export interface PrimaryOptions {
   readonly folder: DataFolder;
@@ -240,6 +243,18 @@ export class PrimaryDatabases implements DatabaseSet {
     }
     const logged = await Promise.all(this.captures.map((capture) => capture?.logged(deadlineMs) ?? true));
     return complete && logged.every(Boolean);
+  }
+
+  /**
+   * Where the database stands once what was committed before the call is in the log; undefined if there is none, or that
+   * cannot be said now.
+   */
+  async settledPosition(name: string): Promise<Position | undefined> {
+    const database = this.byName.get(name);
+    if (database === undefined) return undefined;
+    const complete = await this.catchUps.ask(database.slot);
+    const logged = await this.captures[database.slot]?.logged(performance.now() + SETTLED_LIMIT_MS);
+    return complete && logged === true && database.live ? database.position : undefined;
   }
 
   /** Resolves when everything that this thread knows to be committed is in the logs. */

@@ -10,11 +10,13 @@ import {
   LtxReader,
   type Position,
   samePosition,
+  ZERO_POSITION,
 } from '../ltx/index.js';
 import type { Database } from './database.js';
 import { databaseFileFacts } from './page-images.js';
 import { checkImage, checkTransaction, gap } from './replica-check.js';
 import type { SetAsides } from './set-asides.js';
+import type { LocalWrites } from './types.js';
 
 /** The applier process comes back within this; longer and the stream is told to try later. */
 const APPLIER_PATIENCE_MS = 20_000;
@@ -47,6 +49,7 @@ export class ReplicaDatabase {
     private readonly asides: SetAsides,
     private readonly applier: Applier,
     private readonly onApplied: (db: Database, pages: number, bytes: number) => void,
+    private readonly writes?: LocalWrites,
   ) {}
 
   /** What its files are is not known: only a snapshot helps. */
@@ -89,15 +92,43 @@ export class ReplicaDatabase {
 
   /** A transaction in memory, from this run of the primary. */
   receive(ltx: Uint8Array, run: bigint): Promise<Position> {
-    return this.inOrder(() =>
-      this.takeNext({
-        source: bytesSource(ltx),
-        location: { kind: 'bytes', bytes: ltx },
-        append: () => this.append(ltx),
-        origin: run,
-        stored: false,
-      }),
-    );
+    return this.inOrder(() => this.takeNext(this.inputOf(ltx, run)));
+  }
+
+  private inputOf(ltx: Uint8Array, run: bigint): Input {
+    return {
+      source: bytesSource(ltx),
+      location: { kind: 'bytes', bytes: ltx },
+      append: () => this.append(ltx),
+      origin: run,
+      stored: false,
+    };
+  }
+
+  /** What an application here wrote, and the primary has taken. */
+  receiveForwarded(position: Position, run: bigint): Promise<Position> {
+    return this.inOrder(async () => {
+      const { database } = this;
+      const { last } = database.log;
+      if (last === position.txid && database.log.get(last)?.after.checksum === position.checksum) {
+        // It was logged, and perhaps not seen to be in the files.
+        await this.redo();
+        return database.position;
+      }
+      const location = this.writes?.pendingAt(database.name, position);
+      if (location === undefined)
+        throw gap(database.name, `forwarded transaction ${position.txid} is not here any more`);
+      if (location.kind === 'bytes') return this.takeNext(this.inputOf(location.bytes, run));
+      return withFile(location.path, (source) =>
+        this.takeNext({
+          source,
+          location: undefined,
+          append: (header) => this.appendFile(header, source),
+          origin: run,
+          stored: false,
+        }),
+      );
+    });
   }
 
   /** A transaction in a spool file; with `stored` a file of a store, that may hold several. */
@@ -122,6 +153,8 @@ export class ReplicaDatabase {
       const image = await withFile(path, (source, size) =>
         checkImage(this.database.name, source, stored).then((read) => ({ ...read, size })),
       );
+      // What waits for the primary's word has got it.
+      this.writes?.claim(database.name, ZERO_POSITION);
       await this.giveWay(reason !== 'diverged' && this.isFrom(run) ? undefined : reason);
       await this.patiently(() =>
         this.applier.replace(database.name, { kind: 'file', path, offset: 0, size: image.size }),
@@ -141,6 +174,7 @@ export class ReplicaDatabase {
       this.unknown = false;
       database.problem = undefined;
       this.onApplied(database, header.commit, image.size);
+      this.writes?.moved(database.name);
       return position;
     });
   }
@@ -150,6 +184,7 @@ export class ReplicaDatabase {
     return this.inOrder(async () => {
       const { database } = this;
       if (!this.isThere) return;
+      this.writes?.claim(database.name, ZERO_POSITION);
       const expected = position !== undefined && this.isSettled && samePosition(position, database.position);
       if (!expected) await this.giveWay(position === undefined ? 'unknown-to-primary' : 'dropped');
       await this.patiently(() => this.applier.drop(database.name));
@@ -238,10 +273,12 @@ export class ReplicaDatabase {
     const checked = await checkTransaction(database, this.isKnown, source, stored);
     const { header } = checked;
     const position = { txid: header.maxTxid, checksum: checked.checksum };
+    const claim = this.writes?.claim(database.name, position);
     if (database.position.txid === 0 && this.fileSize() > 0) await this.giveWay('unknown');
     try {
       const logged = append?.(header);
-      await this.patiently(() => this.applier.apply(database.name, logged ?? location!));
+      if (claim === undefined || !(await claim.through()))
+        await this.patiently(() => this.applier.apply(database.name, logged ?? location!));
     } catch (error) {
       checked.revert();
       if (append !== undefined) database.log.cut(database.position.txid);
@@ -263,6 +300,7 @@ export class ReplicaDatabase {
     if (header.minTxid !== header.maxTxid) database.forgetLog();
     database.problem = undefined;
     this.onApplied(database, checked.pages.length, source.size);
+    this.writes?.moved(database.name);
     return position;
   }
 

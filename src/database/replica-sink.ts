@@ -14,7 +14,7 @@ import { ReplicaDatabase } from './replica-database.js';
 import { SetAsides } from './set-asides.js';
 import { MAX_SLOTS, type SharedState } from './shared.js';
 import type { Retention } from './transaction-log.js';
-import type { LargeReceiver, ReplicaSink, ReplicatedDatabase, Standing, StoreSink } from './types.js';
+import type { LargeReceiver, LocalWrites, ReplicaSink, ReplicatedDatabase, Standing, StoreSink } from './types.js';
 import type { ToWorker } from './worker-messages.js';
 
 export interface ReplicaSinkOptions {
@@ -27,6 +27,8 @@ export interface ReplicaSinkOptions {
   readonly send: (message: ToWorker) => void;
   readonly onApplied: (db: ReplicatedDatabase, pages: number, bytes: number) => void;
   readonly warn: (name: string, message: string, error: unknown) => void;
+  /** Left out where applications do not write. */
+  readonly writes?: LocalWrites | undefined;
 }
 
 /** All databases of a replica, and what a stream does to them. Main thread. */
@@ -124,6 +126,14 @@ export class ReplicaDatabases implements ReplicaSink, StoreSink {
 
   async receive(name: string, ltx: Uint8Array): Promise<Position> {
     return this.ensure(name).receive(ltx, this.run);
+  }
+
+  async receiveForwarded(name: string, position: Position): Promise<Position> {
+    return this.ensure(name).receiveForwarded(position, this.run);
+  }
+
+  get(name: string): Database | undefined {
+    return this.byName.get(name)?.database;
   }
 
   receiveLarge(name: string): LargeReceiver {
@@ -245,7 +255,7 @@ export class ReplicaDatabases implements ReplicaSink, StoreSink {
       throw new SluiceError('DATABASE_LIMIT', text, 'It is not replicated here; the others are');
     }
     const database = this.open(name);
-    const replica = new ReplicaDatabase(database, this.asides, applier, onApplied);
+    const replica = new ReplicaDatabase(database, this.asides, applier, onApplied, this.options.writes);
     this.taken[database.slot] = name;
     this.byName.set(name, replica);
     return replica;

@@ -21,23 +21,23 @@ export interface ReplicaWatcherOptions {
  * The -shm stays writable, because readers keep their marks in it.
  */
 export class ReplicaWatcher implements Watcher {
-  private readonly shared: SharedState;
-  private readonly slots = new Map<string, number>();
-  private readonly virtualFiles: VirtualFiles;
+  protected readonly shared: SharedState;
+  protected readonly slots = new Map<string, number>();
+  protected readonly virtualFiles: VirtualFiles;
 
-  constructor(private readonly options: ReplicaWatcherOptions) {
+  constructor(protected readonly options: ReplicaWatcherOptions) {
     this.shared = options.shared;
     for (const { name, slot } of options.databases) this.slots.set(name, slot);
     this.virtualFiles = new VirtualFiles(this.shared, (name) => this.slots.get(name));
   }
 
-  added(node: FileNode): void {
+  added(node: FileNode, _created?: boolean): void {
     node.tag = companionOf(node.path)?.kind;
   }
 
-  removed(): void {}
+  removed(_node: FileNode): void {}
 
-  renamed(node: FileNode): void {
+  renamed(node: FileNode, _oldPath?: string): void {
     this.added(node);
   }
 
@@ -54,13 +54,13 @@ export class ReplicaWatcher implements Watcher {
     return node.tag === 'shm' || this.isApplier(pid) ? PROCEED : EROFS;
   }
 
-  wrote(): void {}
+  wrote(_node: FileNode, _position: number, _data: Buffer, _start: number, _length: number, _pid: number): void {}
 
   mayResize(node: FileNode, _size: number, pid: number): Verdict {
     return node.tag === 'shm' || this.isApplier(pid) ? PROCEED : EROFS;
   }
 
-  resized(): void {}
+  resized(_node: FileNode, _size: number, _pid: number): void {}
 
   mayUnlink(_node: FileNode, pid: number): Verdict {
     return this.isApplier(pid) ? PROCEED : EROFS;
@@ -97,16 +97,20 @@ export class ReplicaWatcher implements Watcher {
     this.takeMessages();
   }
 
-  private isApplier(pid: number): boolean {
+  protected isApplier(pid: number): boolean {
     return this.shared.isApplier(pid);
+  }
+
+  protected take(message: ToWorker): void {
+    if (message.kind === 'primary') this.virtualFiles.primary = message.address;
+    else if (message.kind !== 'slot') return;
+    else if (message.slot === undefined) this.slots.delete(message.name);
+    else this.slots.set(message.name, message.slot);
   }
 
   private takeMessages(): void {
     for (let message = this.options.receive(); message !== undefined; message = this.options.receive()) {
-      if (message.kind === 'primary') this.virtualFiles.primary = message.address;
-      else if (message.kind !== 'slot') continue;
-      else if (message.slot === undefined) this.slots.delete(message.name);
-      else this.slots.set(message.name, message.slot);
+      this.take(message);
     }
   }
 }

@@ -1,3 +1,4 @@
+import type { LtxLocation } from '../apply/index.js';
 import type { ByteSource, Position, Txid } from '../ltx/index.js';
 
 /**
@@ -111,6 +112,12 @@ export interface ReplicaSink {
   /** A transaction too large for one message: written piece by piece, applied at finish as by `receive`. */
   receiveLarge(name: string): LargeReceiver;
   /**
+   * The primary has the transaction that applications here wrote and that leads to `position`. Resolves when readers of the
+   * mount can see it. Rejects as `receive` does; `REPLICA_GAP` also if it is not known here (any more). Left out where
+   * nobody writes.
+   */
+  receiveForwarded?(name: string, position: Position): Promise<Position>;
+  /**
    * Takes a snapshot piece by piece and puts it in the place of the database at `finish`. What was there before is set
    * aside in a dated folder first, unless it came from this run of the primary, so that it has it too, and has not
    * diverged. Readers of the mount see the old state or the new one.
@@ -120,6 +127,25 @@ export interface ReplicaSink {
   drop(name: string, position: Position): Promise<void>;
   /** After each hello: databases that the primary does not have are set aside. */
   retain(names: ReadonlySet<string>): Promise<void>;
+}
+
+/** The primary has a transaction that an application of this node is about to commit. */
+export interface Claim {
+  /**
+   * Lets the application go on. Resolves when its transaction is over, with whether readers see it; if not, it is to be
+   * applied.
+   */
+  through(): Promise<boolean>;
+}
+
+/** What applications of a replica write. Calls do not throw. */
+export interface LocalWrites {
+  /** The transaction that leads there, if it is one that waits here for the primary. */
+  pendingAt(name: string, position: Position): LtxLocation | undefined;
+  /** The next thing that comes of the primary leads there: undefined if it is not what waits here, which is refused then. */
+  claim(name: string, position: Position): Claim | undefined;
+  /** The database is at another position. */
+  moved(name: string): void;
 }
 
 /** Where one database of a replica stands. */

@@ -12,6 +12,14 @@ import {
 /** Reads the WAL's backing file; returns the bytes read, fewer only at its end. */
 export type WalRead = (target: Buffer, length: number, position: number) => number;
 
+/** A write that may be made. */
+interface Overlay {
+  readonly position: number;
+  readonly data: Buffer;
+  readonly start: number;
+  readonly length: number;
+}
+
 /**
  * Recognises commits in the writes to one WAL file, as they come.
  *
@@ -35,8 +43,10 @@ export class WalTracker {
   private frame = Buffer.alloc(0);
   private frameBytes = 0;
   private readonly headerBytes = Buffer.alloc(WAL_HEADER_SIZE);
+  /** Bytes that are taken for the file's. */
+  private overlay: Overlay | undefined;
 
-  constructor(private readonly read: WalRead) {}
+  constructor(private readonly readFile: WalRead) {}
 
   get frameSize(): number {
     return this.header === undefined ? 0 : WAL_FRAME_HEADER_SIZE + this.header.pageSize;
@@ -91,7 +101,7 @@ export class WalTracker {
 
   /** Whether the checksum chain leads from the WAL's header to the last committed frame. Reads all of it. */
   verifiesAll(): boolean {
-    const whole = new WalTracker(this.read);
+    const whole = new WalTracker(this.readFile);
     whole.load();
     return whole.committedFrames >= this.committedFrames;
   }
@@ -109,6 +119,32 @@ export class WalTracker {
   /** Whether a write there changes frames that were recognised as committed. */
   overwritesCommitted(position: number): boolean {
     return this.header !== undefined && position >= WAL_HEADER_SIZE && position < this.committedEnd;
+  }
+
+  /**
+   * How many frames would be committed if these bytes reached the file: 0 if they do not complete a commit. What is known
+   * stays as it is.
+   */
+  tries(position: number, data: Buffer, start: number, length: number): number {
+    const { committedFrames, verifiedFrames, frameBytes } = this;
+    const { s0, s1 } = this.sum;
+    const { s0: c0, s1: c1 } = this.committedSum;
+    const partial = Buffer.from(this.frame.subarray(0, frameBytes));
+    this.overlay = { position, data, start, length };
+    let frames = 0;
+    try {
+      // A header begins a WAL that has no commit yet.
+      if (position >= WAL_HEADER_SIZE && this.wrote(position, data, start, length)) frames = this.committedFrames;
+    } finally {
+      this.overlay = undefined;
+      this.committedFrames = committedFrames;
+      this.verifiedFrames = verifiedFrames;
+      this.frameBytes = frameBytes;
+      partial.copy(this.frame);
+      Object.assign(this.sum, { s0, s1 });
+      Object.assign(this.committedSum, { s0: c0, s1: c1 });
+    }
+    return frames;
   }
 
   /** Bytes that reached the file. Returns whether a commit was recognised. */
@@ -187,6 +223,11 @@ export class WalTracker {
     this.rewind();
   }
 
+  private readonly read: WalRead = (target, length, position) => {
+    const read = this.readFile(target, length, position);
+    return this.overlay === undefined ? read : overlaid(this.overlay, target, length, position, read);
+  };
+
   private begin(): void {
     this.clear();
     if (this.read(this.headerBytes, WAL_HEADER_SIZE, 0) < WAL_HEADER_SIZE) return;
@@ -247,4 +288,20 @@ export class WalTracker {
     }
     return false;
   }
+}
+
+/** Lays a write over what was read of the file, `read` bytes of it. Returns the bytes that are there then. */
+function overlaid(overlay: Overlay, target: Buffer, length: number, position: number, read: number): number {
+  const from = Math.max(position, overlay.position);
+  const to = Math.min(position + length, overlay.position + overlay.length);
+  if (from >= to) return read;
+  // What lies between the file's end and the write is zeros.
+  if (from > position + read) target.fill(0, read, from - position);
+  overlay.data.copy(
+    target,
+    from - position,
+    overlay.start + from - overlay.position,
+    overlay.start + to - overlay.position,
+  );
+  return Math.max(read, to - position);
 }

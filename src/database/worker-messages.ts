@@ -1,3 +1,4 @@
+import type { WalIndexHeader } from '../sqlite/index.js';
 import type { Comparison } from './tracked-database.js';
 
 /** What the fuse worker and the main thread tell each other beside the shared memory: all of it is rare. */
@@ -67,12 +68,38 @@ export type FromWorker =
       readonly pageCount: number;
     }
   | { readonly kind: 'pin-failed'; readonly slot: number; readonly pin: number; readonly reason: string }
+  /**
+   * On a replica where applications write: one waits for the write lock of this database. `held`: it has the lock, and an
+   * earlier process granted it.
+   */
+  | { readonly kind: 'lock-wanted'; readonly name: string; readonly held: boolean }
+  /** It has given the lock back, by the grant `serial`. `committed`: a transaction that was taken is in the files. */
+  | { readonly kind: 'lock-released'; readonly name: string; readonly serial: number; readonly committed: boolean }
+  /** Its transaction is about to commit, and waits for `commit-answer`. */
+  | { readonly kind: 'commit'; readonly name: string; readonly serial: number; readonly commit: WorkerCommit }
+  /** The answer to `grant-return`. `ended`: there is no grant any more, and nobody has the lock by it. */
+  | { readonly kind: 'grant-returned'; readonly name: string; readonly serial: number; readonly ended: boolean }
   /** Rare, worth a line. */
   | { readonly kind: 'log'; readonly message: string }
   /** The worker has loaded its databases and begins to serve. */
   | { readonly kind: 'serving' }
   /** The loop ended: unmounted, or it failed. */
   | { readonly kind: 'ended'; readonly error: string | undefined };
+
+/** What an application is about to commit on a replica. */
+export type WorkerCommit =
+  /** Frames behind the first `from` of the WAL with these salts, up to `to`; `bytes` of them, at `position`, are not in the file yet. */
+  | {
+      readonly kind: 'wal';
+      readonly from: number;
+      readonly to: number;
+      readonly salt1: number;
+      readonly salt2: number;
+      readonly position: number;
+      readonly bytes: Uint8Array;
+    }
+  /** These pages of the database file, ascending; any if undefined. */
+  | { readonly kind: 'rollback'; readonly pages: Uint32Array | undefined };
 
 /** What the worker saw when it looked at a WAL that the kernel writes by itself. */
 export interface Looked {
@@ -90,10 +117,18 @@ export type ToWorker =
   | { readonly kind: 'settle'; readonly slot: number }
   /** The WAL, which the kernel writes by itself, was written. */
   | { readonly kind: 'look'; readonly slot: number }
-  /** Main is to be told of all that is committed now. */
-  | { readonly kind: 'catch-up'; readonly ticket: number }
+  /** Main is to be told of all that is committed now, in one database if it names one. */
+  | { readonly kind: 'catch-up'; readonly ticket: number; readonly slot: number | undefined }
   | { readonly kind: 'unpin'; readonly slot: number; readonly pin: number }
   /** On a replica main gives the slots; undefined: it has none any more. */
   | { readonly kind: 'slot'; readonly slot: number | undefined; readonly name: string }
+  /** On a replica: the lock may be had by the next who asks, without asking main. `wal`: as readers see it; undefined in a rollback mode. */
+  | { readonly kind: 'grant'; readonly name: string; readonly serial: number; readonly wal: WalIndexHeader | undefined }
+  /** Who waits for the lock is told that the database is busy. */
+  | { readonly kind: 'lock-refused'; readonly name: string }
+  /** The grant is to end, if nobody has the lock now. */
+  | { readonly kind: 'grant-return'; readonly name: string; readonly serial: number }
+  /** `taken`: the primary has it. */
+  | { readonly kind: 'commit-answer'; readonly name: string; readonly taken: boolean }
   /** What `.primary` says; undefined: the file does not exist. */
   | { readonly kind: 'primary'; readonly address: string | undefined };

@@ -66,6 +66,11 @@ export class DatabaseSums {
     return joinChecksum(this.high, this.low);
   }
 
+  /** The same without the flag, as two words. */
+  halves(): { readonly high: number; readonly low: number } {
+    return { high: this.high, low: this.low };
+  }
+
   copy(): DatabaseSums {
     const copy = new DatabaseSums(this.pageSize);
     copy.words = this.words.slice(0, Math.max(2 * this.pages, 2));
@@ -98,5 +103,39 @@ export class DatabaseSums {
       this.words = larger;
     }
     this.pages = pages;
+  }
+}
+
+/** What a transaction makes of a database's checksum, while the table stays as it is. Each page may be set once. */
+export class SumsChange {
+  private high = 0;
+  private low = 0;
+  private readonly lock: number;
+
+  constructor(private readonly sums: DatabaseSums) {
+    this.lock = lockPage(sums.pageSize);
+  }
+
+  /** Whether the page's checksum becomes another. */
+  set(pgno: number, high: number, low: number): boolean {
+    if (pgno === this.lock) return false;
+    const oldHigh = this.sums.getHigh(pgno);
+    const oldLow = this.sums.getLow(pgno);
+    this.high ^= oldHigh ^ high;
+    this.low ^= oldLow ^ low;
+    return oldHigh !== high || oldLow !== low || pgno > this.sums.pageCount;
+  }
+
+  /** The database's checksum with what was set, and without the pages above `commit`, none of which was. */
+  checksum(commit: number): Checksum {
+    const { sums } = this;
+    let { high, low } = sums.halves();
+    high ^= this.high;
+    low ^= this.low;
+    for (let pgno = commit + 1; pgno <= sums.pageCount; pgno++) {
+      high ^= sums.getHigh(pgno);
+      low ^= sums.getLow(pgno);
+    }
+    return joinChecksum(high, low);
   }
 }

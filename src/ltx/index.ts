@@ -1,6 +1,6 @@
 export { compactLtx } from './compactor.js';
 export { Crc64, joinChecksum } from './crc64.js';
-export { DatabaseSums, PAGE_SUM_SIZE } from './database-sums.js';
+export { DatabaseSums, PAGE_SUM_SIZE, SumsChange } from './database-sums.js';
 export { encodeLtx, LtxEncoder, type LtxPage } from './encoder.js';
 export { LtxError, type LtxErrorCode } from './errors.js';
 export {

@@ -1,8 +1,9 @@
 import type { DatabaseSet } from '../database/types.js';
+import type { Position } from '../ltx/index.js';
 import { DatabaseFlow } from './follower-state.js';
 import type { ServerLimits } from './limits.js';
 import type { Outgoing } from './outgoing.js';
-import type { ReplicationLog, ServerHooks } from './types.js';
+import type { ReplicationLog, ServerHooks, WriteServer } from './types.js';
 
 /** What a follower shares with the others of its server. */
 export interface FollowerContext {
@@ -10,6 +11,7 @@ export interface FollowerContext {
   readonly limits: ServerLimits;
   readonly log: ReplicationLog;
   readonly hooks: ServerHooks;
+  readonly writes: WriteServer | undefined;
   /** Snapshots being read now, of all followers. */
   readonly slots: { used: number };
   /** A slot is free again. */
@@ -29,6 +31,8 @@ export interface Stream {
   parked: boolean;
   failures: number;
   retry: NodeJS.Timeout | null;
+  /** Where a transaction leads that the replica made itself. */
+  expected: Position | null;
 }
 
 export function newStream(name: string): Stream {
@@ -40,6 +44,7 @@ export function newStream(name: string): Stream {
     parked: false,
     failures: 0,
     retry: null,
+    expected: null,
   };
 }
 

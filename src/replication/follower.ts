@@ -2,7 +2,7 @@ import type { Socket } from 'node:net';
 import type { WebSocket } from 'ws';
 import type { LogEntry, ReplicatedDatabase } from '../database/types.js';
 import { describeError, errorCode } from '../errors.js';
-import { formatTxid, type Position } from '../ltx/index.js';
+import { formatTxid, type Position, samePosition } from '../ltx/index.js';
 import type { ReplicaStatus } from '../status.js';
 import { backoffMs } from './backoff.js';
 import { giveEnvelope } from './chunk-pool.js';
@@ -14,6 +14,7 @@ import { encodeMessage, encodeTransaction, type Message } from './messages.js';
 import { type Outgoing, OutgoingEntry, OutgoingSnapshot } from './outgoing.js';
 import type { SnapshotReason } from './replica-state.js';
 import { type StepResult, Turns } from './turns.js';
+import type { WriteMessage, WritePeer } from './types.js';
 
 /** Sent by one run of the pump before other work of the process gets its turn. */
 const PUMP_BYTES = 2 * 1024 * 1024;
@@ -26,8 +27,9 @@ const RETRY_MAX_MS = 30_000;
  * One connected replica. Each of its databases has a flow; those with something to read from the log or from a
  * snapshot take turns, one message each, as far as the windows and the socket have room.
  */
-export class Follower {
+export class Follower implements WritePeer {
   readonly connectedAtMs: number;
+  heardMs = performance.now();
   private readonly streams = new Map<string, Stream>();
   private readonly window: Window;
   private readonly turns = new Turns<Stream>();
@@ -80,17 +82,36 @@ export class Follower {
     }
     const { flow } = stream;
     const now = this.context.now();
-    const cost = sizeBytes + MESSAGE_COST_BYTES;
+    const own = this.isOwn(stream, position)
+      ? () => encodeMessage({ type: 'forwarded', name: flow.name, position })
+      : undefined;
+    const message = own ?? envelope;
+    const cost = (own === undefined ? sizeBytes : 0) + MESSAGE_COST_BYTES;
     const room =
-      envelope !== undefined &&
+      message !== undefined &&
       stream.restart === null &&
       this.ws.bufferedAmount + cost <= this.context.limits.liveBufferBytes;
     if (flow.logged(position.txid, cost, this.window, room, now)) {
-      this.send(stream, envelope!(), cost, 'live');
+      this.sendCounted(stream, message!(), cost, 'live');
       flow.advanced(position);
     } else if (flow.mode === 'catching-up') {
       this.makeReady(stream);
     }
+  }
+
+  send(message: Message): void {
+    this.control(message);
+  }
+
+  expect(name: string, position: Position): void {
+    const stream = this.streams.get(name);
+    if (stream !== undefined) stream.expected = position;
+  }
+
+  private isOwn(stream: Stream, position: Position): boolean {
+    const { expected } = stream;
+    stream.expected = null;
+    return expected !== null && samePosition(expected, position);
   }
 
   /** The log was cut: whatever is being sent of it is void. */
@@ -117,6 +138,7 @@ export class Follower {
 
   /** Handles what the replica sent after its hello; false for what it may not send, or for what does not add up. */
   receive(message: Message): boolean {
+    this.heardMs = performance.now();
     switch (message.type) {
       case 'ack':
         return this.acknowledged(message.name, message.position, message.bytes);
@@ -133,9 +155,25 @@ export class Follower {
         this.context.log.warn(fields, `replica cannot follow: ${message.text}`);
         return true;
       }
+      case 'halt':
+      case 'release':
+      case 'forward-chunk':
+      case 'forward':
+        return this.writes(message);
       default:
         return false;
     }
+  }
+
+  /** Where no replica may write, it is told so. */
+  private writes(message: WriteMessage): boolean {
+    const { writes } = this.context;
+    if (writes !== undefined) return writes.receive(this, message);
+    const { name, serial } = message;
+    const refusal = { name, serial, code: 'WRITES_OFF', text: 'the primary takes no writes of replicas' };
+    if (message.type === 'halt') this.control({ type: 'halt-ended', ...refusal });
+    else if (message.type === 'forward') this.control({ type: 'forward-refused', ...refusal });
+    return true;
   }
 
   private acknowledged(name: string, position: Position | null, bytes: number): boolean {
@@ -236,7 +274,7 @@ export class Follower {
     }
     const cost = entry.size + MESSAGE_COST_BYTES;
     if (!this.window.mayTake(flow, cost)) return 'blocked';
-    this.send(stream, encodeTransaction(flow.name, entry.bytes()), cost, 'log');
+    this.sendCounted(stream, encodeTransaction(flow.name, entry.bytes()), cost, 'log');
     flow.advanced(entry.after);
     return cost;
   }
@@ -280,7 +318,7 @@ export class Follower {
     }
     const cost = piece.body.length + MESSAGE_COST_BYTES;
     const { envelope } = piece;
-    this.send(stream, envelope, cost, outgoing.kind === 'transaction' ? 'log' : 'snapshot', (error) => {
+    this.sendCounted(stream, envelope, cost, outgoing.kind === 'transaction' ? 'log' : 'snapshot', (error) => {
       if (error == null) giveEnvelope(envelope);
     });
     return cost;
@@ -321,7 +359,7 @@ export class Follower {
   }
 
   /** `onSent`: the socket does not need the envelope any more. */
-  private send(
+  private sendCounted(
     stream: Stream,
     envelope: Buffer,
     cost: number,
@@ -398,6 +436,7 @@ export class Follower {
   close(): void {
     if (this.closed) return;
     this.closed = true;
+    this.context.writes?.left(this);
     for (const stream of this.streams.values()) {
       this.forget(stream);
       this.endOutgoing(stream, false);

@@ -10,4 +10,9 @@ export type {
   ReplicationLog,
   ReplicationServerOptions,
   ServerHooks,
+  WriteAnswer,
+  WriteClient,
+  WriteMessage,
+  WritePeer,
+  WriteServer,
 } from './types.js';

@@ -17,7 +17,7 @@ import { badMessage, checkShape } from './shape.js';
  * Each message is one msgpack array, `[version, type, field, …]`, in one binary WebSocket message. LTX bytes stand
  * untouched as its last field. The forms of the first two fields, and of `refuse`, are the same in every version.
  */
-export const PROTOCOL_VERSION = 2;
+export const PROTOCOL_VERSION = 3;
 
 /** Where one database stands, and when its last transaction was logged (the primary's clock, Unix milliseconds). */
 export interface DatabasePosition {
@@ -73,7 +73,24 @@ export type Message =
   /** Primary: from here on it is what was asked for. */
   | { type: 'restart'; name: string; serial: number }
   /** Either: this database cannot go on here, and why. Others do. */
-  | { type: 'database-problem'; name: string; code: string; text: string };
+  | { type: 'database-problem'; name: string; code: string; text: string }
+  /** Replica: an application wants to write. `serial` tells this time from others. */
+  | { type: 'halt'; name: string; serial: number }
+  /** Primary: nobody else writes until `release`, or `halt-ended`; the database stands at `position`. */
+  | { type: 'halted'; name: string; serial: number; position: Position }
+  /** Primary: the halt is wanted back when the transaction under way is done. */
+  | { type: 'halt-wanted'; name: string; serial: number }
+  /** Primary: there is no halt (any more), and why. */
+  | { type: 'halt-ended'; name: string; serial: number; code: string; text: string }
+  /** Replica: it is done writing. */
+  | { type: 'release'; name: string; serial: number }
+  /** Replica: a piece of the LTX file of one transaction; the last is a `forward`. `serial` tells one from others. */
+  | { type: 'forward-chunk'; name: string; serial: number; bytes: Uint8Array }
+  | { type: 'forward'; name: string; serial: number; bytes: Uint8Array }
+  /** Primary, in the place of the transaction: it is the one that this replica forwarded, and in the primary's history. */
+  | { type: 'forwarded'; name: string; position: Position }
+  /** Primary: it was not taken, and will not be. */
+  | { type: 'forward-refused'; name: string; serial: number; code: string; text: string };
 
 export type MessageType = Message['type'];
 
@@ -95,6 +112,15 @@ const TYPES: readonly MessageType[] = [
   'resume',
   'restart',
   'database-problem',
+  'halt',
+  'halted',
+  'halt-wanted',
+  'halt-ended',
+  'release',
+  'forward-chunk',
+  'forward',
+  'forwarded',
+  'forward-refused',
 ];
 const TYPE_NUMBERS = new Map(TYPES.map((type, number) => [type, number]));
 
@@ -178,6 +204,22 @@ function fieldsOf(message: Exclude<Message, { type: 'transaction' | 'large-chunk
       return [message.name, message.serial];
     case 'database-problem':
       return [message.name, message.code.slice(0, MAX_ID_LENGTH), message.text.slice(0, MAX_TEXT_LENGTH)];
+    case 'halt':
+    case 'release':
+    case 'halt-wanted':
+      return [message.name, message.serial];
+    case 'halted':
+      return [message.name, message.serial, ...positionPair(message.position)];
+    case 'halt-ended':
+    case 'forward-refused': {
+      const { name, serial, code, text } = message;
+      return [name, serial, code.slice(0, MAX_ID_LENGTH), text.slice(0, MAX_TEXT_LENGTH)];
+    }
+    case 'forward-chunk':
+    case 'forward':
+      return [message.name, message.serial, message.bytes];
+    case 'forwarded':
+      return [message.name, ...positionPair(message.position)];
   }
 }
 
@@ -299,6 +341,36 @@ function readFields(type: MessageType, fields: Fields, count: number): Message {
         code: fields.text('code', MAX_ID_LENGTH),
         text: fields.text('text', MAX_TEXT_LENGTH),
       };
+    case 'halt':
+    case 'release':
+    case 'halt-wanted':
+      return { type, name: fields.database(), serial: fields.integer('serial', MAX_SERIAL) };
+    case 'halted':
+      return {
+        type,
+        name: fields.database(),
+        serial: fields.integer('serial', MAX_SERIAL),
+        position: fields.position(),
+      };
+    case 'halt-ended':
+    case 'forward-refused':
+      return {
+        type,
+        name: fields.database(),
+        serial: fields.integer('serial', MAX_SERIAL),
+        code: fields.text('code', MAX_ID_LENGTH),
+        text: fields.text('text', MAX_TEXT_LENGTH),
+      };
+    case 'forward-chunk':
+    case 'forward':
+      return {
+        type,
+        name: fields.database(),
+        serial: fields.integer('serial', MAX_SERIAL),
+        bytes: fields.bytes('LTX', CHUNK_BYTES),
+      };
+    case 'forwarded':
+      return { type, name: fields.database(), position: fields.position() };
   }
 }
 

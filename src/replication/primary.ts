@@ -54,6 +54,7 @@ export class ReplicationServer {
       limits: this.limits,
       log: options.log,
       hooks: options.hooks ?? {},
+      writes: options.writes,
       slots: { used: 0 },
       slotFreed: () => {
         for (const follower of this.following) follower.slotFreed();

@@ -200,6 +200,8 @@ export class ReplicaDatabase {
         return false;
       case 'drop':
         return this.takeDrop(item);
+      case 'forwarded':
+        return this.takeForwarded(item);
     }
   }
 
@@ -209,6 +211,17 @@ export class ReplicaDatabase {
     const position = await this.persist(() => this.context.sink.receive(this.name, item.ltx));
     if (position === undefined) return false;
     this.moveTo(position, item.header?.timestampMs);
+    return true;
+  }
+
+  /** What applications here wrote, and the primary has now. */
+  private async takeForwarded({ position }: Extract<Item, { kind: 'forwarded' }>): Promise<boolean> {
+    if (this.has(position)) return true;
+    const { sink } = this.context;
+    if (sink.receiveForwarded === undefined) throw badMessage('a forwarded transaction, where nothing was forwarded');
+    const reached = await this.persist(() => sink.receiveForwarded!(this.name, position));
+    if (reached === undefined) return false;
+    this.moveTo(reached, this.context.now());
     return true;
   }
 

@@ -9,7 +9,8 @@ export type Item =
   | { readonly kind: 'chunk'; readonly bytes: Uint8Array }
   | { readonly kind: 'end' }
   | { readonly kind: 'abort' }
-  | { readonly kind: 'drop'; readonly position: Position };
+  | { readonly kind: 'drop'; readonly position: Position }
+  | { readonly kind: 'forwarded'; readonly position: Position };
 
 /** The item of a message; undefined for one that is not about a database's content. */
 export function itemOf(message: Message): Item | undefined {
@@ -26,6 +27,8 @@ export function itemOf(message: Message): Item | undefined {
       return { kind: 'abort' };
     case 'drop':
       return { kind: 'drop', position: message.position };
+    case 'forwarded':
+      return { kind: 'forwarded', position: message.position };
     default:
       return undefined;
   }
@@ -39,6 +42,7 @@ export function costOf(item: Item): number {
     case 'chunk':
       return item.bytes.length + MESSAGE_COST_BYTES;
     case 'drop':
+    case 'forwarded':
       return MESSAGE_COST_BYTES;
     default:
       return 0;

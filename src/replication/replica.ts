@@ -134,6 +134,7 @@ export class ReplicationClient {
         if (database.idle && database.position.txid === 0) this.databases.delete(name);
       }
       this.options.hooks?.connected?.(false);
+      this.options.writes?.disconnected();
     }
     this.targets = undefined;
     if (this.stopped) return;
@@ -154,6 +155,15 @@ export class ReplicationClient {
     if (message.type === 'heartbeat') {
       this.onHeartbeat(message);
       return;
+    }
+    switch (message.type) {
+      case 'halted':
+      case 'halt-wanted':
+      case 'halt-ended':
+      case 'forward-refused':
+        this.options.writes?.receive(message);
+        return;
+      default:
     }
     if (!('name' in message)) throw badMessage(`${message.type} is not for a replica`);
     if (message.type === 'transaction' || message.type === 'large-chunk') this.options.hooks?.received?.(sizeBytes);
@@ -191,6 +201,7 @@ export class ReplicationClient {
     }
     this.options.log.info({ url: this.upstream?.url, primary: hello.nodeId, databases: told.size }, 'following');
     this.options.hooks?.connected?.(true);
+    this.options.writes?.connected((message) => this.upstream?.send(message));
     this.checkCaughtUp();
   }
 

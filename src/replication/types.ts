@@ -1,6 +1,7 @@
 import type { DatabaseSet, ReplicaSink } from '../database/types.js';
 import type { Position } from '../ltx/index.js';
 import type { ClientLimits, ServerLimits } from './limits.js';
+import type { Message } from './messages.js';
 
 /** The part of a pino logger that replication uses. Nothing is logged per transaction. */
 export interface ReplicationLog {
@@ -20,6 +21,27 @@ export interface ServerHooks {
   followers?(count: number): void;
 }
 
+/** What a replica sends because its applications write. */
+export type WriteMessage = Extract<Message, { type: 'halt' | 'release' | 'forward-chunk' | 'forward' }>;
+
+/** A replica that is connected, for who takes its writes. */
+export interface WritePeer {
+  readonly nodeId: string;
+  /** `performance.now()` of its last word. */
+  readonly heardMs: number;
+  send(message: Message): void;
+  /** The transaction that leads to this position is its own: where it is told of it, it is not sent the pages. */
+  expect(name: string, position: Position): void;
+}
+
+/** Takes what applications write on replicas. Calls must not throw. */
+export interface WriteServer {
+  /** False for what the replica may not send. */
+  receive(peer: WritePeer, message: WriteMessage): boolean;
+  /** It is gone, and whatever it held. */
+  left(peer: WritePeer): void;
+}
+
 export interface ReplicationServerOptions {
   readonly databases: DatabaseSet;
   /** This node's id, at most 128 characters. */
@@ -33,6 +55,8 @@ export interface ReplicationServerOptions {
   readonly limits?: Partial<ServerLimits>;
   readonly log: ReplicationLog;
   readonly hooks?: ServerHooks;
+  /** Left out: no replica may write. */
+  readonly writes?: WriteServer;
 }
 
 /** What the replica's side counts. Called on the hot path: take note and return. */
@@ -49,6 +73,17 @@ export interface ClientHooks {
   failed?(name: string, code: string): void;
 }
 
+/** What a primary answers to a replica's writes; what it took comes by the stream. */
+export type WriteAnswer = Extract<Message, { type: 'halted' | 'halt-wanted' | 'halt-ended' | 'forward-refused' }>;
+
+/** What a replica's applications write, on its way to the primary. Calls must not throw. */
+export interface WriteClient {
+  /** Hellos were exchanged. */
+  connected(send: (message: WriteMessage) => void): void;
+  disconnected(): void;
+  receive(message: WriteAnswer): void;
+}
+
 export interface ReplicationClientOptions {
   /** `ws://host:port` or `wss://…`, IPv6 as `ws://[::1]:port`; several are tried in turn. */
   readonly url: string | readonly string[];
@@ -62,6 +97,8 @@ export interface ReplicationClientOptions {
   readonly limits?: Partial<ClientLimits>;
   readonly log: ReplicationLog;
   readonly hooks?: ClientHooks;
+  /** Left out: applications do not write here. */
+  readonly writes?: WriteClient;
   /** 0 <= x < 1, for the jitter; default Math.random. */
   readonly random?: () => number;
 }

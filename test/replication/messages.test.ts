@@ -71,6 +71,15 @@ const arbitraries: { [T in Message['type']]: fc.Arbitrary<Extract<Message, { typ
   resume: record({ type: fc.constant('resume' as const), name, serial, position }),
   restart: record({ type: fc.constant('restart' as const), name, serial }),
   'database-problem': record({ type: fc.constant('database-problem' as const), name, code: text, text }),
+  halt: record({ type: fc.constant('halt' as const), name, serial }),
+  halted: record({ type: fc.constant('halted' as const), name, serial, position }),
+  'halt-wanted': record({ type: fc.constant('halt-wanted' as const), name, serial }),
+  'halt-ended': record({ type: fc.constant('halt-ended' as const), name, serial, code: text, text }),
+  release: record({ type: fc.constant('release' as const), name, serial }),
+  'forward-chunk': record({ type: fc.constant('forward-chunk' as const), name, serial, bytes }),
+  forward: record({ type: fc.constant('forward' as const), name, serial, bytes }),
+  forwarded: record({ type: fc.constant('forwarded' as const), name, position }),
+  'forward-refused': record({ type: fc.constant('forward-refused' as const), name, serial, code: text, text }),
 };
 const message: fc.Arbitrary<Message> = fc.oneof(...Object.values(arbitraries));
 

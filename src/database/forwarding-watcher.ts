@@ -1,0 +1,328 @@
+import {
+  DEFER,
+  F_RDLCK,
+  F_UNLCK,
+  type FileNode,
+  type HeldLocks,
+  type MayLock,
+  PROCEED,
+  type Verdict,
+} from '../fuse/index.js';
+import {
+  companionOf,
+  hasJournalMagic,
+  JOURNAL_HEADER_SIZE,
+  RESERVED_BYTE,
+  WAL_CHECKPOINT_BYTE,
+  WAL_WRITE_BYTE,
+} from '../sqlite/index.js';
+import { nameProblem } from './names.js';
+import { ReplicaWatcher, type ReplicaWatcherOptions } from './replica-watcher.js';
+import type { FromWorker, ToWorker, WorkerCommit } from './worker-messages.js';
+import { isOwner, WrittenDatabase } from './written-database.js';
+
+const EIO = 5;
+const EAGAIN = 11;
+const EACCES = 13;
+const EROFS = 30;
+const O_TRUNC = 0x200;
+const MAGIC_SIZE = 8;
+/** What SQLite calls the journal of a transaction over several databases. */
+const SUPER_JOURNAL = /-mj[0-9A-F]{6,}$/;
+
+type Kind = 'main' | 'wal' | 'shm' | 'journal' | 'super';
+
+interface Owner {
+  readonly kind: Kind;
+  readonly database: WrittenDatabase | undefined;
+}
+
+export interface ForwardingOptions extends ReplicaWatcherOptions {
+  readonly send: (message: FromWorker) => void;
+}
+
+/**
+ * The watcher of a replica where applications write. SQLite's write lock is had when the primary's is; what a transaction
+ * writes stays scratch, which readers do not look at, until the write that commits it, which waits for the primary's word.
+ */
+export class ForwardingWatcher extends ReplicaWatcher {
+  private readonly written = new Map<string, WrittenDatabase>();
+  private locks: HeldLocks | undefined;
+
+  constructor(private readonly forwarding: ForwardingOptions) {
+    super(forwarding);
+  }
+
+  serving(locks: HeldLocks): void {
+    this.locks = locks;
+  }
+
+  // --- names ----------------------------------------------------------------------------------------------------
+
+  override added(node: FileNode): void {
+    const companion = companionOf(node.path);
+    const kind = companion?.kind ?? (SUPER_JOURNAL.test(node.path) ? 'super' : 'main');
+    const name = companion?.database ?? node.path;
+    const database = kind === 'super' || nameProblem(name) !== undefined ? undefined : this.databaseOf(name);
+    node.tag = { kind, database } satisfies Owner;
+    if (database === undefined) return;
+    if (kind === 'main') database.main = node;
+    else if (kind === 'wal') database.walNode = node;
+    else if (kind === 'shm') database.shmNode = node;
+  }
+
+  override removed(node: FileNode): void {
+    const { kind, database } = node.tag as Owner;
+    if (database === undefined) return;
+    if (kind === 'journal') this.journalEnded(database);
+    else if (kind === 'wal' && database.walNode === node) database.walNode = undefined;
+    else if (kind === 'shm' && database.shmNode === node) database.shmNode = undefined;
+    else if (kind === 'main' && database.main === node) database.main = undefined;
+    const { main, walNode, shmNode, journalOpen, holder, waiting } = database;
+    const isUsed = main !== undefined || walNode !== undefined || shmNode !== undefined || journalOpen;
+    if (!isUsed && holder === undefined && waiting.length === 0) this.written.delete(database.name);
+  }
+
+  override renamed(node: FileNode): void {
+    this.removed(node);
+    this.added(node);
+  }
+
+  // --- locks ----------------------------------------------------------------------------------------------------
+
+  readonly mayLock: MayLock = (node, low, high, type, start, end, pid) => {
+    const { kind, database } = node.tag as Owner;
+    if (database === undefined || (kind !== 'shm' && kind !== 'main')) return PROCEED;
+    const byte = kind === 'shm' ? WAL_WRITE_BYTE : RESERVED_BYTE;
+    if (start > byte || end < byte) return PROCEED;
+    if (type === F_UNLCK) {
+      this.unlocked(database, low, high);
+      return PROCEED;
+    }
+    if (type === F_RDLCK || this.isApplier(pid) || isOwner(database.holder, low, high)) return PROCEED;
+    // Somebody here has it: the table says so.
+    if (this.locks?.isWriteLocked(node, byte, byte) === true) return PROCEED;
+    const refused = takeOwner(database.refused, low, high);
+    if (database.grant !== undefined) {
+      database.serial = database.grant.serial;
+      database.holder = { low, high };
+      takeOwner(database.waiting, low, high);
+      return PROCEED;
+    }
+    if (refused) return EAGAIN;
+    if (!database.waiting.some((owner) => isOwner(owner, low, high))) database.waiting.push({ low, high });
+    this.ask(database, false);
+    return DEFER;
+  };
+
+  private unlocked(database: WrittenDatabase, low: number, high: number): void {
+    takeOwner(database.waiting, low, high);
+    takeOwner(database.refused, low, high);
+    if (!isOwner(database.holder, low, high)) return;
+    database.holder = undefined;
+    const committed = database.commit === 'made';
+    const { name, serial } = database;
+    // What was written is not known to be what readers see before main has looked.
+    if (database.commit !== 'none') database.grant = undefined;
+    database.commit = 'none';
+    this.forwarding.send({ kind: 'lock-released', name, serial, committed });
+  }
+
+  private ask(database: WrittenDatabase, held: boolean): void {
+    if (database.asked) return;
+    database.asked = true;
+    this.forwarding.send({ kind: 'lock-wanted', name: database.name, held });
+  }
+
+  // --- may it happen? -------------------------------------------------------------------------------------------
+
+  override mayOpen(node: FileNode, flags: number, pid: number): Verdict {
+    const { kind, database } = node.tag as Owner;
+    if ((flags & O_TRUNC) === 0 || this.isApplier(pid)) return PROCEED;
+    // A copy over a database is no transaction.
+    return kind === 'main' && database !== undefined ? EROFS : PROCEED;
+  }
+
+  override mayCreate(path: string, pid: number): Verdict {
+    if (this.isApplier(pid)) return PROCEED;
+    if (this.virtualFiles.isReserved(path)) return EACCES;
+    return PROCEED;
+  }
+
+  override mayWrite(
+    node: FileNode,
+    position: number,
+    data: Buffer,
+    start: number,
+    length: number,
+    pid: number,
+  ): Verdict {
+    const { kind, database } = node.tag as Owner;
+    if (kind === 'shm' || kind === 'super') return PROCEED;
+    if (this.isApplier(pid)) {
+      // What it writes is not what the grant says.
+      if (database !== undefined && kind === 'wal') database.grant = undefined;
+      return PROCEED;
+    }
+    if (database === undefined) return EROFS;
+    if (kind === 'wal') return this.mayWriteWal(database, position, data, start, length);
+    if (kind === 'journal')
+      return isJournalCommit(position, data, start, length) ? this.mayEndJournal(database) : PROCEED;
+    if (database.journalOpen || this.isCheckpointing(database)) return PROCEED;
+    return EROFS;
+  }
+
+  override mayResize(node: FileNode, size: number, pid: number): Verdict {
+    const { kind, database } = node.tag as Owner;
+    if (kind === 'shm' || kind === 'super') return PROCEED;
+    if (this.isApplier(pid)) {
+      if (database !== undefined && kind === 'wal') database.grant = undefined;
+      return PROCEED;
+    }
+    if (database === undefined) return EROFS;
+    if (kind === 'journal') return size === 0 ? this.mayEndJournal(database) : PROCEED;
+    if (kind === 'main' && database.journalOpen) return PROCEED;
+    return this.isCheckpointing(database) ? PROCEED : EROFS;
+  }
+
+  override mayUnlink(node: FileNode, pid: number): Verdict {
+    const { kind, database } = node.tag as Owner;
+    if (this.isApplier(pid) || kind === 'super') return PROCEED;
+    if (kind === 'journal' && database !== undefined) return this.mayEndJournal(database);
+    return EROFS;
+  }
+
+  private mayWriteWal(
+    database: WrittenDatabase,
+    position: number,
+    data: Buffer,
+    start: number,
+    length: number,
+  ): Verdict {
+    const { shmNode } = database;
+    const isLocked = shmNode !== undefined && this.locks?.isWriteLocked(shmNode, WAL_WRITE_BYTE, WAL_WRITE_BYTE);
+    if (isLocked !== true) return EIO;
+    if (database.holder === undefined && database.grant === undefined) {
+      // An earlier process granted the lock: where the transaction began is to be found out.
+      this.ask(database, true);
+      return DEFER;
+    }
+    if (database.commit === 'asked') return DEFER;
+    if (database.commit === 'taken') return PROCEED;
+    if (database.commit === 'refused') return EIO;
+    const { wal } = database;
+    const from = wal.committedFrames;
+    const to = wal.tries(position, data, start, length);
+    if (to === 0 || wal.header === undefined) return PROCEED;
+    const { salt1, salt2 } = wal.header;
+    const bytes = Uint8Array.prototype.slice.call(data, start, start + length);
+    return this.askToCommit(database, { kind: 'wal', from, to, salt1, salt2, position, bytes });
+  }
+
+  private mayEndJournal(database: WrittenDatabase): Verdict {
+    if (database.commit === 'asked') return DEFER;
+    if (database.commit === 'taken') return PROCEED;
+    if (database.commit === 'refused') return EIO;
+    if (!database.changed) return PROCEED;
+    const pages = database.dirtyUnknown ? undefined : database.dirty.toArray();
+    return this.askToCommit(database, { kind: 'rollback', pages });
+  }
+
+  private askToCommit(database: WrittenDatabase, commit: WorkerCommit): Verdict {
+    database.commit = 'asked';
+    const { name, serial } = database;
+    this.forwarding.send({ kind: 'commit', name, serial, commit });
+    return DEFER;
+  }
+
+  private isCheckpointing({ shmNode }: WrittenDatabase): boolean {
+    return shmNode !== undefined && this.locks?.isWriteLocked(shmNode, WAL_WRITE_BYTE, WAL_CHECKPOINT_BYTE) === true;
+  }
+
+  // --- it happened ----------------------------------------------------------------------------------------------
+
+  override wrote(node: FileNode, position: number, data: Buffer, start: number, length: number, pid: number): void {
+    const { kind, database } = node.tag as Owner;
+    if (database === undefined) return;
+    if (kind === 'journal') {
+      if (isJournalCommit(position, data, start, length)) this.journalEnded(database);
+      else if (position === 0 && length >= MAGIC_SIZE && hasJournalMagic(data, start)) database.journalOpen = true;
+      return;
+    }
+    if (this.isApplier(pid)) return;
+    if (kind === 'wal') {
+      if (database.wal.wrote(position, data, start, length)) this.made(database);
+    } else if (kind === 'main' && database.journalOpen) database.noteWrite(position, length);
+  }
+
+  override resized(node: FileNode, size: number): void {
+    const { kind, database } = node.tag as Owner;
+    if (database === undefined) return;
+    if (kind === 'journal' && size === 0) this.journalEnded(database);
+    else if (kind === 'main' && database.journalOpen) database.resized = true;
+  }
+
+  private journalEnded(database: WrittenDatabase): void {
+    database.journalEnded();
+    this.made(database);
+  }
+
+  private made(database: WrittenDatabase): void {
+    if (database.commit === 'taken') database.commit = 'made';
+  }
+
+  // --- main's answers -------------------------------------------------------------------------------------------
+
+  protected override take(message: ToWorker): void {
+    switch (message.kind) {
+      case 'grant':
+        this.databaseOf(message.name).begin(message.serial, message.wal);
+        return;
+      case 'lock-refused': {
+        const database = this.databaseOf(message.name);
+        database.asked = false;
+        database.refused.push(...database.waiting.splice(0));
+        return;
+      }
+      case 'grant-return':
+        this.returnGrant(message.name, message.serial);
+        return;
+      case 'commit-answer': {
+        const database = this.databaseOf(message.name);
+        if (database.commit === 'asked') database.commit = message.taken ? 'taken' : 'refused';
+        return;
+      }
+      default:
+        super.take(message);
+    }
+  }
+
+  private returnGrant(name: string, serial: number): void {
+    const database = this.databaseOf(name);
+    const ended = database.holder === undefined;
+    if (ended && database.grant?.serial === serial) database.grant = undefined;
+    this.forwarding.send({ kind: 'grant-returned', name, serial, ended });
+  }
+
+  private databaseOf(name: string): WrittenDatabase {
+    let database = this.written.get(name);
+    if (database === undefined) {
+      database = new WrittenDatabase(name);
+      this.written.set(name, database);
+    }
+    return database;
+  }
+}
+
+function takeOwner(owners: { low: number; high: number }[], low: number, high: number): boolean {
+  const index = owners.findIndex((owner) => isOwner(owner, low, high));
+  if (index >= 0) owners.splice(index, 1);
+  return index >= 0;
+}
+
+/** A journal's header is overwritten with zeros. */
+function isJournalCommit(position: number, data: Buffer, start: number, length: number): boolean {
+  if (position !== 0 || length !== JOURNAL_HEADER_SIZE) return false;
+  for (let i = start; i < start + length; i++) if (data[i] !== 0) return false;
+  return true;
+}

@@ -1,0 +1,104 @@
+import { readSync } from '../disk/index.js';
+import type { FileNode } from '../fuse/index.js';
+import {
+  HEADER_SIZE,
+  parseDatabaseHeader,
+  parseWalHeader,
+  WAL_HEADER_SIZE,
+  type WalIndexHeader,
+} from '../sqlite/index.js';
+import { PageSet } from './page-set.js';
+import { WalTracker } from './wal-tracker.js';
+
+/** Whose lock it is. */
+export interface LockOwner {
+  readonly low: number;
+  readonly high: number;
+}
+
+/**
+ * What the worker of a replica knows of a database that applications may write: whether main has granted its write lock,
+ * who has it, and what its transaction did so far.
+ */
+export class WrittenDatabase {
+  main: FileNode | undefined;
+  walNode: FileNode | undefined;
+  shmNode: FileNode | undefined;
+  readonly wal: WalTracker;
+  /** The lock may be had without asking main. */
+  grant: { readonly serial: number } | undefined;
+  /** The grant by which the lock is held, or was last. */
+  serial = 0;
+  holder: LockOwner | undefined;
+  /** Who waits for the grant. */
+  readonly waiting: LockOwner[] = [];
+  /** Who of them is to be told that the database is busy. */
+  readonly refused: LockOwner[] = [];
+  /** Main knows that somebody waits. */
+  asked = false;
+  /** What main said of the transaction that is about to commit; `made`: the commit is in the files. */
+  commit: 'none' | 'asked' | 'taken' | 'refused' | 'made' = 'none';
+  /** A rollback journal is in use. */
+  journalOpen = false;
+  readonly dirty = new PageSet();
+  /** Which pages of the file changed is not known. */
+  dirtyUnknown = false;
+  resized = false;
+
+  constructor(readonly name: string) {
+    this.wal = new WalTracker((target, length, position) =>
+      this.walNode === undefined ? 0 : readSync(this.walNode.fd(), target, 0, length, position),
+    );
+  }
+
+  get changed(): boolean {
+    return this.dirtyUnknown || this.resized || this.dirty.size > 0;
+  }
+
+  /** Main granted the lock; with the WAL as its readers see it. */
+  begin(serial: number, index: WalIndexHeader | undefined): void {
+    this.grant = { serial };
+    this.asked = false;
+    this.commit = 'none';
+    if (index === undefined) return;
+    const head = Buffer.alloc(WAL_HEADER_SIZE);
+    const read = this.walNode === undefined ? 0 : readSync(this.walNode.fd(), head, 0, WAL_HEADER_SIZE, 0);
+    const header = read < WAL_HEADER_SIZE ? undefined : parseWalHeader(head);
+    if (header === undefined || index.frames === 0) {
+      // The next writer begins it with a header of its own.
+      this.wal.clear();
+      return;
+    }
+    this.wal.beginAnew(header);
+    this.wal.publish(index.frames, index.s0, index.s1);
+  }
+
+  /** A rollback transaction, or what is left of one, has ended. */
+  journalEnded(): void {
+    this.journalOpen = false;
+    if (this.dirty.size > 0) this.dirty.clear();
+    this.dirtyUnknown = false;
+    this.resized = false;
+  }
+
+  /** Notes a write to the database file. */
+  noteWrite(position: number, length: number): void {
+    const pageSize = this.pageSize();
+    if (pageSize === 0) {
+      this.dirtyUnknown = true;
+      return;
+    }
+    const last = Math.floor((position + length - 1) / pageSize) + 1;
+    for (let page = Math.floor(position / pageSize) + 1; page <= last; page++) this.dirty.add(page);
+  }
+
+  private pageSize(): number {
+    const head = Buffer.alloc(HEADER_SIZE);
+    if (this.main === undefined || readSync(this.main.fd(), head, 0, HEADER_SIZE, 0) < HEADER_SIZE) return 0;
+    return parseDatabaseHeader(head)?.pageSize ?? 0;
+  }
+}
+
+export function isOwner(owner: LockOwner | undefined, low: number, high: number): boolean {
+  return owner !== undefined && owner.low === low && owner.high === high;
+}

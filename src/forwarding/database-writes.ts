@@ -1,0 +1,387 @@
+import type { Looked, LtxLocation } from '../apply/index.js';
+import type { Claim, Database, FromWorker, ToWorker, WorkerCommit } from '../database/index.js';
+import { describeError, SluiceError } from '../errors.js';
+import { type Position, samePosition } from '../ltx/index.js';
+import type { WriteAnswer, WriteMessage } from '../replication/index.js';
+import { sendForward } from './forward-pieces.js';
+import { RETRY_KEEP_MS, type WriteLimits } from './limits.js';
+import { type OutgoingTransaction, outgoingTransaction } from './outgoing-transaction.js';
+
+/** What the databases of a replica share for what applications write to them. */
+export interface WriteParts {
+  readonly limits: WriteLimits;
+  /** Folder for transactions that are large. */
+  readonly spool: string;
+  database(name: string): Database | undefined;
+  /** The database as its readers see it. */
+  look(name: string): Promise<Looked>;
+  /** On the present connection; undefined while there is none. */
+  sender(): ((message: WriteMessage) => void) | undefined;
+  worker(message: ToWorker): void;
+  /** Another number each time. */
+  serial(): number;
+  readonly log: { warn(fields: object, message: string): void; debug(fields: object, message: string): void };
+}
+
+/** A transaction that waits for the primary's word. */
+interface Pending {
+  readonly serial: number;
+  readonly outgoing: OutgoingTransaction;
+  /** The primary has it: the application is told, and is about to make its commit visible. */
+  isTaken: boolean;
+  readonly timer: NodeJS.Timeout;
+  /** The application has given the lock back. */
+  readonly released: Promise<boolean>;
+  release(committed: boolean): void;
+}
+
+/**
+ * What applications write to one database of a replica. `halt`: what is had of the primary, who else writes meanwhile:
+ * nobody. `grant`: what the worker has of that, by which one application after the other gets SQLite's write lock.
+ */
+export class DatabaseWrites {
+  private halt: 'none' | 'asked' | 'had' = 'none';
+  private haltSerial = 0;
+  /** Where the primary stands while it is halted. */
+  private haltPosition: Position | undefined;
+  private grant: { readonly serial: number; readonly position: Position } | undefined;
+  private granting = false;
+  /** An application waits for the lock; `held`: it has it from an earlier process. */
+  private wanted: 'no' | 'yes' | 'held' = 'no';
+  private waitTimer: NodeJS.Timeout | undefined;
+  private keepTimer: NodeJS.Timeout | undefined;
+  /** The primary wants the halt back. */
+  private isDue = false;
+  private pending: Pending | undefined;
+
+  constructor(
+    private readonly name: string,
+    private readonly parts: WriteParts,
+  ) {}
+
+  get isIdle(): boolean {
+    return this.halt === 'none' && this.grant === undefined && this.wanted === 'no' && this.pending === undefined;
+  }
+
+  /** Commits that wait for the primary. */
+  get isCommitting(): boolean {
+    return this.pending !== undefined;
+  }
+
+  // --- the worker -----------------------------------------------------------------------------------------------
+
+  onWorker(
+    message: Extract<FromWorker, { kind: 'lock-wanted' | 'lock-released' | 'commit' | 'grant-returned' }>,
+  ): void {
+    switch (message.kind) {
+      case 'lock-wanted':
+        this.onWanted(message.held);
+        return;
+      case 'lock-released':
+        this.onReleased(message.serial, message.committed);
+        return;
+      case 'commit':
+        void this.onCommit(message.commit);
+        return;
+      case 'grant-returned':
+        this.onReturned(message.serial, message.ended);
+    }
+  }
+
+  private onWanted(held: boolean): void {
+    this.wanted = held ? 'held' : 'yes';
+    clearTimeout(this.waitTimer);
+    this.waitTimer = setTimeout(() => this.refuseLock('the primary did not answer in time'), this.parts.limits.waitMs);
+    this.ask();
+    this.tryGrant();
+  }
+
+  private onReleased(serial: number, committed: boolean): void {
+    const { pending } = this;
+    if (pending !== undefined) {
+      pending.release(committed);
+      // It is not waited for any more: whatever the primary says is learnt by the stream.
+      if (!pending.isTaken) this.endPending(pending);
+    }
+    if (this.grant?.serial !== serial) return;
+    // Nothing is written by it any more.
+    if (pending?.isTaken === true || committed) this.grant = undefined;
+    this.keepFor(this.parts.limits.keepMs);
+    this.tryGrant();
+  }
+
+  private onReturned(serial: number, ended: boolean): void {
+    if (ended && this.grant?.serial === serial) this.grant = undefined;
+    if (ended) this.giveBack();
+  }
+
+  // --- the lock -------------------------------------------------------------------------------------------------
+
+  /** Asks the primary for a halt, if somebody waits for it. */
+  private ask(): void {
+    const send = this.parts.sender();
+    if (this.halt !== 'none' || this.wanted !== 'yes' || send === undefined) return;
+    this.halt = 'asked';
+    this.haltSerial = this.parts.serial();
+    this.haltPosition = undefined;
+    this.isDue = false;
+    send({ type: 'halt', name: this.name, serial: this.haltSerial });
+  }
+
+  /** The database is at another position, or something else may have changed what was in the way. */
+  tryGrant(): void {
+    if (this.wanted === 'no' || this.granting || this.grant !== undefined || this.pending !== undefined) return;
+    const database = this.parts.database(this.name);
+    if (this.wanted === 'yes') {
+      if (this.halt !== 'had' || this.haltPosition === undefined || this.isDue) return;
+      const isThere = database !== undefined && samePosition(database.position, this.haltPosition);
+      if (!isThere || database.log.last !== database.position.txid) {
+        if (database !== undefined && !database.isWal()) this.makeWay();
+        return;
+      }
+    }
+    if (database === undefined) return;
+    this.granting = true;
+    void this.giveGrant(database).finally(() => {
+      this.granting = false;
+    });
+  }
+
+  private async giveGrant(database: Database): Promise<void> {
+    const { position } = database;
+    try {
+      const { wal } = await this.parts.look(this.name);
+      if (this.wanted === 'no' || !samePosition(position, database.position)) return;
+      if (this.wanted === 'yes' && (this.halt !== 'had' || this.isDue)) return;
+      const serial = this.parts.serial();
+      this.grant = { serial, position };
+      this.wanted = 'no';
+      clearTimeout(this.waitTimer);
+      this.parts.worker({ kind: 'grant', name: this.name, serial, wal });
+      // Who waits takes it at once.
+      this.keepFor(RETRY_KEEP_MS);
+    } catch (error) {
+      this.refuseLock(describeError(error));
+    }
+  }
+
+  /**
+   * Whoever waits for RESERVED is a reader, and readers are in the way of what the primary has more: it is told that the
+   * database is busy, and finds the lock when it comes back.
+   */
+  private makeWay(): void {
+    if (this.wanted !== 'yes') return;
+    this.wanted = 'no';
+    clearTimeout(this.waitTimer);
+    this.parts.worker({ kind: 'lock-refused', name: this.name });
+    this.keepFor(RETRY_KEEP_MS);
+  }
+
+  private refuseLock(reason: string): void {
+    if (this.wanted === 'no') return;
+    this.parts.log.debug({ database: this.name }, `an application finds the database busy: ${reason}`);
+    this.wanted = 'no';
+    clearTimeout(this.waitTimer);
+    this.parts.worker({ kind: 'lock-refused', name: this.name });
+    this.keepFor(0);
+  }
+
+  /** The halt is given back if nobody has used it by then. */
+  private keepFor(ms: number): void {
+    clearTimeout(this.keepTimer);
+    this.keepTimer = setTimeout(() => this.returnAll(), this.isDue ? 0 : ms);
+  }
+
+  private returnAll(): void {
+    if (this.grant !== undefined)
+      this.parts.worker({ kind: 'grant-return', name: this.name, serial: this.grant.serial });
+    else this.giveBack();
+  }
+
+  /** To the primary. */
+  private giveBack(): void {
+    if (this.grant !== undefined || this.granting || this.pending !== undefined) return;
+    if (this.halt === 'had' && (this.wanted === 'no' || this.isDue)) {
+      this.parts.sender()?.({ type: 'release', name: this.name, serial: this.haltSerial });
+      this.halt = 'none';
+      this.haltPosition = undefined;
+    }
+    this.ask();
+  }
+
+  // --- commits --------------------------------------------------------------------------------------------------
+
+  private async onCommit(commit: WorkerCommit): Promise<void> {
+    const { name, parts, grant } = this;
+    const database = parts.database(name);
+    let outgoing: OutgoingTransaction | undefined;
+    try {
+      if (database === undefined) throw new SluiceError('FORWARD_FAILED', `${name}: the node does not know it`);
+      // Without a grant it is what a dead application left, or an earlier process let begin.
+      if (grant !== undefined && !samePosition(grant.position, database.position)) {
+        throw new SluiceError('FORWARD_STALE', `${name}: something else was committed meanwhile`);
+      }
+      outgoing = await outgoingTransaction(database, commit, parts.spool);
+    } catch (error) {
+      parts.log.warn({ database: name, err: error }, 'a transaction cannot be forwarded');
+      parts.worker({ kind: 'commit-answer', name, taken: false });
+      return;
+    }
+    if (outgoing === undefined) {
+      parts.worker({ kind: 'commit-answer', name, taken: true });
+      return;
+    }
+    this.forward(outgoing);
+  }
+
+  private forward(outgoing: OutgoingTransaction): void {
+    let release: (committed: boolean) => void = () => undefined;
+    const released = new Promise<boolean>((resolve) => {
+      release = resolve;
+    });
+    const pending: Pending = {
+      serial: this.parts.serial(),
+      outgoing,
+      isTaken: false,
+      released,
+      release,
+      timer: setTimeout(() => {
+        this.parts.log.warn(
+          { database: this.name, txid: outgoing.position.txid },
+          'the primary did not answer a commit in time: its outcome is unknown, and what the primary has will be here',
+        );
+        this.refuse(pending);
+      }, this.parts.limits.commitMs),
+    };
+    this.pending = pending;
+    this.sendPending();
+  }
+
+  private sendPending(): void {
+    const { pending } = this;
+    const send = this.parts.sender();
+    if (pending === undefined || pending.isTaken || send === undefined) return;
+    try {
+      sendForward(this.name, pending.serial, pending.outgoing.location, send);
+    } catch (error) {
+      this.parts.log.warn({ database: this.name, err: error }, 'a transaction cannot be forwarded');
+      this.refuse(pending);
+    }
+  }
+
+  /** What is known here of the transaction that leads to `position`. */
+  pendingAt(position: Position): LtxLocation | undefined {
+    const { pending } = this;
+    return pending !== undefined && samePosition(pending.outgoing.position, position)
+      ? pending.outgoing.location
+      : undefined;
+  }
+
+  /** The primary's next transaction leads there. If it is not the one that waits, that one was not taken. */
+  claim(position: Position): Claim | undefined {
+    const { pending } = this;
+    if (pending === undefined) return undefined;
+    if (!samePosition(pending.outgoing.position, position)) {
+      if (!pending.isTaken) this.refuse(pending);
+      return undefined;
+    }
+    return { through: () => this.through(pending) };
+  }
+
+  /** Lets the application make its commit visible. Resolves with whether it did, when it has given the lock back. */
+  private async through(pending: Pending): Promise<boolean> {
+    pending.isTaken = true;
+    clearTimeout(pending.timer);
+    this.parts.worker({ kind: 'commit-answer', name: this.name, taken: true });
+    const committed = await pending.released;
+    try {
+      const { walEnd } = pending.outgoing;
+      if (!committed || walEnd === undefined) return committed;
+      const { wal } = await this.parts.look(this.name);
+      return (
+        wal !== undefined &&
+        wal.frames === walEnd.frames &&
+        wal.salt1 === walEnd.salt1 &&
+        wal.salt2 === walEnd.salt2 &&
+        wal.s0 === walEnd.s0 &&
+        wal.s1 === walEnd.s1
+      );
+    } catch {
+      // Writing it once more does no harm.
+      return false;
+    } finally {
+      this.haltPosition = this.halt === 'had' ? pending.outgoing.position : undefined;
+      this.endPending(pending);
+    }
+  }
+
+  private refuse(pending: Pending): void {
+    if (this.pending !== pending || pending.isTaken) return;
+    this.parts.worker({ kind: 'commit-answer', name: this.name, taken: false });
+    this.endPending(pending);
+  }
+
+  private endPending(pending: Pending): void {
+    clearTimeout(pending.timer);
+    if (this.pending !== pending) return;
+    this.pending = undefined;
+    try {
+      pending.outgoing.remove();
+    } catch (error) {
+      this.parts.log.warn({ database: this.name, err: error }, 'a spool file could not be removed');
+    }
+  }
+
+  // --- the primary ----------------------------------------------------------------------------------------------
+
+  connected(): void {
+    this.halt = 'none';
+    this.sendPending();
+    this.ask();
+  }
+
+  disconnected(): void {
+    this.halt = 'none';
+    this.haltPosition = undefined;
+    this.returnAll();
+  }
+
+  onAnswer(message: WriteAnswer): void {
+    switch (message.type) {
+      case 'halted':
+        if (message.serial !== this.haltSerial || this.halt !== 'asked') return;
+        this.halt = 'had';
+        this.haltPosition = message.position;
+        if (this.wanted === 'no') this.keepFor(0);
+        this.tryGrant();
+        return;
+      case 'halt-wanted':
+        if (message.serial !== this.haltSerial || this.halt !== 'had') return;
+        this.isDue = true;
+        this.returnAll();
+        return;
+      case 'halt-ended':
+        if (message.serial !== this.haltSerial || this.halt === 'none') return;
+        this.halt = 'none';
+        this.haltPosition = undefined;
+        this.refuseLock(message.text);
+        this.returnAll();
+        return;
+      case 'forward-refused': {
+        const { pending } = this;
+        if (pending?.serial !== message.serial) return;
+        this.parts.log.warn(
+          { database: this.name, code: message.code },
+          `the primary did not take a transaction: ${message.text}`,
+        );
+        this.refuse(pending);
+      }
+    }
+  }
+
+  close(): void {
+    clearTimeout(this.waitTimer);
+    clearTimeout(this.keepTimer);
+    if (this.pending !== undefined) clearTimeout(this.pending.timer);
+  }
+}

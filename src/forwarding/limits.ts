@@ -1,0 +1,48 @@
+/** Limits of forwarded writes, in one place. Milliseconds, unless the name says otherwise. */
+
+/** The primary's, for the halts of one database. */
+export interface HaltLimits {
+  /** How long a replica may keep the write lock for one transaction after another. */
+  readonly turnMs: number;
+  /** How long it may keep it at all; then it is taken back, in the middle of a transaction too. */
+  readonly holdMs: number;
+  /** Without a word from the replica, it is taken back. */
+  readonly silenceMs: number;
+  /** Between two turns, for the primary's own writers. */
+  readonly restMs: number;
+  /** How long a replica waits for the primary's writers before it is told that the database is busy. */
+  readonly lockMs: number;
+}
+
+export const HALT_LIMITS: HaltLimits = Object.freeze({
+  turnMs: 1000,
+  holdMs: 30_000,
+  silenceMs: 5000,
+  restMs: 5,
+  lockMs: 5000,
+});
+
+/** The replica's. */
+export interface WriteLimits {
+  /** How long an application waits for the primary before it is told that the database is busy. */
+  readonly waitMs: number;
+  /** How long the write lock is kept for the next transaction, if nobody else wants it. */
+  readonly keepMs: number;
+  /** How long a commit waits for the primary's answer; past it, its outcome is unknown. */
+  readonly commitMs: number;
+}
+
+export const WRITE_LIMITS: WriteLimits = Object.freeze({ waitMs: 5000, keepMs: 10, commitMs: 30_000 });
+
+/** Who was told to try again gets the lock that it came for, if it comes back in so long. */
+export const RETRY_KEEP_MS = 100;
+
+/** Replicas that wait for one database, and databases that are waited for. */
+export const MAX_TURNS = 256;
+export const MAX_DATABASES = 1024;
+
+/** A transaction that is forwarded, as an LTX file; and of it what is gathered in memory. */
+export const MAX_FORWARD_BYTES = 2 ** 30;
+export const MEMORY_FORWARD_BYTES = 8 * 2 ** 20;
+/** One message's part of it. */
+export const FORWARD_PIECE_BYTES = 256 * 1024;

@@ -1,0 +1,81 @@
+import type { LtxLocation } from '../apply/index.js';
+import type { Claim, FromWorker, LocalWrites } from '../database/index.js';
+import type { Position } from '../ltx/index.js';
+import type { WriteAnswer, WriteClient, WriteMessage } from '../replication/index.js';
+import { DatabaseWrites, type WriteParts } from './database-writes.js';
+
+const DRAIN_POLL_MS = 5;
+
+/** The replica's side of forwarded writes: between what applications do, the primary, and the databases. */
+export class WriteDesk implements WriteClient, LocalWrites {
+  private readonly databases = new Map<string, DatabaseWrites>();
+  private readonly parts: WriteParts;
+  private send: ((message: WriteMessage) => void) | undefined;
+  private serials = 0;
+
+  constructor(parts: Omit<WriteParts, 'sender' | 'serial'>) {
+    this.parts = { ...parts, sender: () => this.send, serial: () => ++this.serials };
+  }
+
+  /** False for what is not about writes. */
+  onWorker(message: FromWorker): boolean {
+    switch (message.kind) {
+      case 'lock-wanted':
+      case 'lock-released':
+      case 'commit':
+      case 'grant-returned':
+        this.of(message.name).onWorker(message);
+        return true;
+      default:
+        return false;
+    }
+  }
+
+  connected(send: (message: WriteMessage) => void): void {
+    this.send = send;
+    for (const database of this.databases.values()) database.connected();
+  }
+
+  disconnected(): void {
+    this.send = undefined;
+    for (const database of this.databases.values()) database.disconnected();
+  }
+
+  receive(message: WriteAnswer): void {
+    this.of(message.name).onAnswer(message);
+  }
+
+  pendingAt(name: string, position: Position): LtxLocation | undefined {
+    return this.databases.get(name)?.pendingAt(position);
+  }
+
+  claim(name: string, position: Position): Claim | undefined {
+    return this.databases.get(name)?.claim(position);
+  }
+
+  moved(name: string): void {
+    this.databases.get(name)?.tryGrant();
+  }
+
+  /** Resolves when no commit waits for the primary, or the time is over. */
+  async drain(limitMs: number): Promise<void> {
+    const untilMs = performance.now() + limitMs;
+    const isCommitting = () => [...this.databases.values()].some((database) => database.isCommitting);
+    while (isCommitting() && performance.now() < untilMs)
+      await new Promise((resolve) => setTimeout(resolve, DRAIN_POLL_MS));
+  }
+
+  close(): void {
+    for (const database of this.databases.values()) database.close();
+  }
+
+  private of(name: string): DatabaseWrites {
+    let database = this.databases.get(name);
+    if (database === undefined) {
+      for (const [other, idle] of this.databases) if (idle.isIdle) this.databases.delete(other);
+      database = new DatabaseWrites(name, this.parts);
+      this.databases.set(name, database);
+    }
+    return database;
+  }
+}
