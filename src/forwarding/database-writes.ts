@@ -50,7 +50,13 @@ export class DatabaseWrites {
   private wanted: 'no' | 'yes' | 'held' = 'no';
   private waitTimer: NodeJS.Timeout | undefined;
   private keepTimer: NodeJS.Timeout | undefined;
-  /** The primary wants the halt back. */
+  /** Where the database stood when somebody began to wait. */
+  private wantedAt: Position | undefined;
+  /** Who got the lock has read an older state: SQLite finds the database busy, and comes back. */
+  private isStale = false;
+  /** Somebody has had a transaction by this halt. */
+  private wasUsed = false;
+  /** The primary wants the halt back, when it was used. */
   private isDue = false;
   private pending: Pending | undefined;
 
@@ -89,6 +95,7 @@ export class DatabaseWrites {
   }
 
   private onWanted(held: boolean): void {
+    if (this.wanted === 'no') this.wantedAt = this.parts.database(this.name)?.position;
     this.wanted = held ? 'held' : 'yes';
     clearTimeout(this.waitTimer);
     this.waitTimer = setTimeout(() => this.refuseLock('the primary did not answer in time'), this.parts.limits.waitMs);
@@ -106,7 +113,12 @@ export class DatabaseWrites {
     if (this.grant?.serial !== serial) return;
     // Nothing is written by it any more.
     if (pending?.isTaken === true || committed) this.grant = undefined;
-    this.keepFor(this.parts.limits.keepMs);
+    if (this.isStale) this.keepFor(RETRY_KEEP_MS);
+    else {
+      this.wasUsed = true;
+      this.keepFor(this.parts.limits.keepMs);
+    }
+    this.isStale = false;
     this.tryGrant();
   }
 
@@ -125,6 +137,7 @@ export class DatabaseWrites {
     this.haltSerial = this.parts.serial();
     this.haltPosition = undefined;
     this.isDue = false;
+    this.wasUsed = false;
     send({ type: 'halt', name: this.name, serial: this.haltSerial });
   }
 
@@ -133,7 +146,7 @@ export class DatabaseWrites {
     if (this.wanted === 'no' || this.granting || this.grant !== undefined || this.pending !== undefined) return;
     const database = this.parts.database(this.name);
     if (this.wanted === 'yes') {
-      if (this.halt !== 'had' || this.haltPosition === undefined || this.isDue) return;
+      if (this.halt !== 'had' || this.haltPosition === undefined || this.isOver) return;
       const isThere = database !== undefined && samePosition(database.position, this.haltPosition);
       if (!isThere || database.log.last !== database.position.txid) {
         if (database !== undefined && !database.isWal()) this.makeWay();
@@ -152,9 +165,10 @@ export class DatabaseWrites {
     try {
       const { wal } = await this.parts.look(this.name);
       if (this.wanted === 'no' || !samePosition(position, database.position)) return;
-      if (this.wanted === 'yes' && (this.halt !== 'had' || this.isDue)) return;
+      if (this.wanted === 'yes' && (this.halt !== 'had' || this.isOver)) return;
       const serial = this.parts.serial();
       this.grant = { serial, position };
+      this.isStale = this.wantedAt !== undefined && !samePosition(this.wantedAt, position);
       this.wanted = 'no';
       clearTimeout(this.waitTimer);
       this.parts.worker({ kind: 'grant', name: this.name, serial, wal });
@@ -189,7 +203,12 @@ export class DatabaseWrites {
   /** The halt is given back if nobody has used it by then. */
   private keepFor(ms: number): void {
     clearTimeout(this.keepTimer);
-    this.keepTimer = setTimeout(() => this.returnAll(), this.isDue ? 0 : ms);
+    this.keepTimer = setTimeout(() => this.returnAll(), this.isOver ? 0 : ms);
+  }
+
+  /** Others have waited for one transaction, and not for two. */
+  private get isOver(): boolean {
+    return this.isDue && this.wasUsed;
   }
 
   private returnAll(): void {
@@ -201,7 +220,7 @@ export class DatabaseWrites {
   /** To the primary. */
   private giveBack(): void {
     if (this.grant !== undefined || this.granting || this.pending !== undefined) return;
-    if (this.halt === 'had' && (this.wanted === 'no' || this.isDue)) {
+    if (this.halt === 'had' && (this.wanted === 'no' || this.isOver)) {
       this.parts.sender()?.({ type: 'release', name: this.name, serial: this.haltSerial });
       this.halt = 'none';
       this.haltPosition = undefined;
@@ -312,6 +331,7 @@ export class DatabaseWrites {
     } finally {
       this.haltPosition = this.halt === 'had' ? pending.outgoing.position : undefined;
       this.endPending(pending);
+      this.keepFor(this.parts.limits.keepMs);
     }
   }
 
@@ -358,7 +378,7 @@ export class DatabaseWrites {
       case 'halt-wanted':
         if (message.serial !== this.haltSerial || this.halt !== 'had') return;
         this.isDue = true;
-        this.returnAll();
+        if (this.wasUsed) this.returnAll();
         return;
       case 'halt-ended':
         if (message.serial !== this.haltSerial || this.halt === 'none') return;

@@ -35,7 +35,7 @@ export interface WriteLimits {
 export const WRITE_LIMITS: WriteLimits = Object.freeze({ waitMs: 5000, keepMs: 10, commitMs: 30_000 });
 
 /** Who was told to try again gets the lock that it came for, if it comes back in so long. */
-export const RETRY_KEEP_MS = 100;
+export const RETRY_KEEP_MS = 150;
 
 /** Replicas that wait for one database, and databases that are waited for. */
 export const MAX_TURNS = 256;
