@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { type Applier, createApplier, type Halter } from './apply/index.js';
 import { openConfiguredStore } from './backup/index.js';
 import {
@@ -11,6 +12,7 @@ import type { FromWorker } from './database/worker-messages.js';
 import { SluiceError } from './errors.js';
 import { StoreFeed } from './feed/index.js';
 import { WriteDesk } from './forwarding/index.js';
+import { DatabaseSums, ZERO_POSITION } from './ltx/index.js';
 import type { NodeRole } from './node-role.js';
 import type { StartNodeOptions } from './node-types.js';
 import { ReplicationClient } from './replication/index.js';
@@ -95,6 +97,12 @@ export class ReplicaRole implements NodeRole {
       limits: config.writes,
       spool: folder.spool,
       database: (name) => this.sink.get(name),
+      blank: (name) => {
+        const path = join(folder.files, name);
+        const walPath = `${path}-wal`;
+        const position = ZERO_POSITION;
+        return { name, path, walPath, position, sums: new DatabaseSums(4096), pageSize: 0, pageCount: 0, live: false };
+      },
       look: (name) => this.applier.look(name),
       worker: (message) => this.worker?.send(message),
       log,

@@ -103,6 +103,7 @@ export class AppliedDatabase {
       case 'drop':
         return this.operations.drop();
       case 'commit':
+      case 'create':
         return this.runWith(head, new LtxFile(locate(head, ltx)));
       case 'apply':
       case 'replace':
@@ -118,6 +119,7 @@ export class AppliedDatabase {
   private async runWith(head: RequestHead, ltx: LtxFile): Promise<void> {
     try {
       if (head.op === 'commit') await this.operations.commit(ltx);
+      else if (head.op === 'create') await this.operations.create(ltx);
       else await (head.op === 'apply' ? this.operations.apply(ltx) : this.operations.replace(ltx));
     } finally {
       ltx.close();

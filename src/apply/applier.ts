@@ -75,6 +75,10 @@ class ProcessApplier implements Applier, Halter {
     await this.call('commit', name, { ltx });
   }
 
+  async create(name: string, ltx: LtxLocation): Promise<void> {
+    await this.call('create', name, { ltx });
+  }
+
   async release(name: string): Promise<void> {
     await this.call('release', name);
   }

@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module';
 import { SluiceError } from '../errors.js';
-import { PENDING_BYTE, SHARED_FIRST, SHARED_SIZE } from '../sqlite/index.js';
+import { PENDING_BYTE, RESERVED_BYTE, SHARED_FIRST, SHARED_SIZE } from '../sqlite/index.js';
 import { HALT_RETRY_MS } from './limits.js';
 import type { Turn } from './turn.js';
 
@@ -49,6 +49,15 @@ export class ExclusiveUpgrade {
       await turn.wait(HALT_RETRY_MS);
     }
     return true;
+  }
+
+  /** All of it at once, where no connection of this process has the file open; false if somebody holds any. Ends when the descriptor is closed. */
+  takeAll(): boolean {
+    return (
+      this.set(F_WRLCK, PENDING_BYTE, 1) &&
+      this.set(F_WRLCK, RESERVED_BYTE, 1) &&
+      this.set(F_WRLCK, SHARED_FIRST, SHARED_SIZE)
+    );
   }
 
   /** Back to RESERVED. */

@@ -22,6 +22,7 @@ export type Operation =
   | 'halt'
   | 'commit'
   | 'release'
+  | 'create'
   | 'look'
   | 'stop';
 

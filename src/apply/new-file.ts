@@ -1,8 +1,21 @@
 import { createHash } from 'node:crypto';
-import { closeSync, fsync, ftruncateSync, lstatSync, mkdirSync, openSync, renameSync, rmdirSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  fsync,
+  ftruncateSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmdirSync,
+} from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import { errorCode } from '../errors.js';
+import { errorCode, SluiceError } from '../errors.js';
+import { syncPath } from '../sync-path.js';
+import { ExclusiveUpgrade } from './exclusive-upgrade.js';
 import { unlinkIfThere } from './files.js';
 import type { LtxFile } from './ltx-file.js';
 import { writePages } from './page-writer.js';
@@ -41,6 +54,25 @@ export async function createDatabase(path: string, ltx: LtxFile, turn: Turn): Pr
   closeSync(fd);
   removeCompanions(path);
   renameSync(incoming, path);
+}
+
+/**
+ * The same where applications may make one of that name at any moment: the file gets its name first, empty, and its content
+ * under all of SQLite's locks. Throws `APPLY_EXISTS` if there is something.
+ */
+export async function createBesideOthers(path: string, ltx: LtxFile, turn: Turn): Promise<void> {
+  mkdirSync(dirname(path), { recursive: true });
+  const fd = openSync(path, constants.O_RDWR | constants.O_CREAT);
+  try {
+    const isFree = ExclusiveUpgrade.of(fd).takeAll() && fstatSync(fd).size === 0;
+    if (!isFree) throw new SluiceError('APPLY_EXISTS', `${path} is there already`);
+    await writePages(fd, ltx.pages(), turn, true);
+    ftruncateSync(fd, ltx.header.commit * ltx.header.pageSize);
+    await sync(fd);
+    syncPath(dirname(path));
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /**

@@ -8,7 +8,7 @@ import { DatabaseClient, isBusy, WAL_VERSION } from './client.js';
 import type { ExclusiveLock } from './exclusive-lock.js';
 import { FIRST_RETRY_MS, HALT_RETRY_MS, LAST_RETRY_MS, LEAVE_WAL_MS } from './limits.js';
 import type { LtxFile } from './ltx-file.js';
-import { createDatabase, removeDatabase, removeLinks } from './new-file.js';
+import { createBesideOthers, createDatabase, removeDatabase, removeLinks } from './new-file.js';
 import { applyToRollback, commitToRollback } from './rollback-apply.js';
 import type { Turn } from './turn.js';
 import { Upkeep } from './upkeep.js';
@@ -110,7 +110,14 @@ export class DatabaseOperations {
       if (nowMs() >= deadlineMs) return;
       await turn.wait(HALT_RETRY_MS);
     }
-    this.halted = true;
+    if (client.isWal() === (client.mode === 'wal')) this.halted = true;
+    else {
+      // Somebody has brought it into WAL mode, or out of it.
+      client.end();
+      await this.waitFor(() => client.refreshMode());
+      this.upkeep.begin(client);
+      if (nowMs() < deadlineMs) return this.halt(deadlineMs - nowMs());
+    }
   }
 
   /** While the lock is kept: one more transaction, durable when this resolves. */
@@ -118,7 +125,13 @@ export class DatabaseOperations {
     const { client } = this;
     if (client === undefined || !this.halted) throw new SluiceError('APPLY_FAILED', `${this.name} is not halted`);
     try {
-      if (client.mode === 'rollback') return await commitToRollback(client, ltx, this.shared);
+      if (client.mode === 'rollback') {
+        await commitToRollback(client, ltx, this.shared);
+        if (client.header()?.writeVersion !== WAL_VERSION) return;
+        // The next one comes by a WAL. Who comes in between is found by the position.
+        await this.release();
+        return await this.halt(LEAVE_WAL_MS);
+      }
       const progress = await appendToWal(client, ltx, this.shared.turn, () => this.upkeep.idle());
       await sync(client.walFd);
       this.upkeep.applied(client, progress);
@@ -127,6 +140,13 @@ export class DatabaseOperations {
       if (errorCode(error) !== 'APPLY_BUSY') await this.close();
       throw error;
     }
+  }
+
+  /** A new database, of whose name there is nothing yet. */
+  async create(ltx: LtxFile): Promise<void> {
+    await this.close();
+    removeLinks(this.shared.mount, this.name);
+    await createBesideOthers(this.path, ltx, this.shared.turn);
   }
 
   async release(): Promise<void> {

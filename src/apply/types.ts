@@ -54,6 +54,11 @@ export interface Halter {
    * there. Rejects with `APPLY_FAILED` also where there is no halt.
    */
   commit(name: string, ltx: LtxLocation): Promise<void>;
+  /**
+   * Makes a database of the LTX, a whole image, where there is none; durable when it resolves. Rejects with `APPLY_EXISTS` if
+   * there is something of that name, also if it came this moment.
+   */
+  create(name: string, ltx: LtxLocation): Promise<void>;
   /** Gives the lock of `halt` back; nothing if there is none. */
   release(name: string): Promise<void>;
   /** How the database is now, for who opens it. */

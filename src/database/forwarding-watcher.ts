@@ -1,3 +1,4 @@
+import { readSync } from '../disk/index.js';
 import {
   DEFER,
   F_RDLCK,
@@ -27,6 +28,8 @@ const EACCES = 13;
 const EROFS = 30;
 const O_TRUNC = 0x200;
 const MAGIC_SIZE = 8;
+/** SQLite attaches 125 databases at most. */
+const MAX_SUPER_BYTES = 256 * 1024;
 /** What SQLite calls the journal of a transaction over several databases. */
 const SUPER_JOURNAL = /-mj[0-9A-F]{6,}$/;
 
@@ -187,7 +190,8 @@ export class ForwardingWatcher extends ReplicaWatcher {
 
   override mayUnlink(node: FileNode, pid: number): Verdict {
     const { kind, database } = node.tag as Owner;
-    if (this.isApplier(pid) || kind === 'super') return PROCEED;
+    if (this.isApplier(pid)) return PROCEED;
+    if (kind === 'super') return this.mayEndSuper(node);
     if (kind === 'journal' && database !== undefined) return this.mayEndJournal(database);
     return EROFS;
   }
@@ -207,9 +211,8 @@ export class ForwardingWatcher extends ReplicaWatcher {
       this.ask(database, true);
       return DEFER;
     }
-    if (database.commit === 'asked') return DEFER;
-    if (database.commit === 'taken') return PROCEED;
-    if (database.commit === 'refused') return EIO;
+    const answer = this.answerOf(database);
+    if (answer !== undefined) return answer;
     const { wal } = database;
     const from = wal.committedFrames;
     const to = wal.tries(position, data, start, length);
@@ -220,12 +223,52 @@ export class ForwardingWatcher extends ReplicaWatcher {
   }
 
   private mayEndJournal(database: WrittenDatabase): Verdict {
-    if (database.commit === 'asked') return DEFER;
-    if (database.commit === 'taken') return PROCEED;
-    if (database.commit === 'refused') return EIO;
+    const answer = this.answerOf(database);
+    if (answer !== undefined) return answer;
     if (!database.changed) return PROCEED;
     const pages = database.dirtyUnknown ? undefined : database.dirty.toArray();
     return this.askToCommit(database, { kind: 'rollback', pages });
+  }
+
+  /** What main said of the transaction; undefined if it was not asked. */
+  private answerOf(database: WrittenDatabase): Verdict | undefined {
+    switch (database.commit) {
+      case 'asked':
+        return DEFER;
+      case 'taken':
+      case 'undone':
+        return PROCEED;
+      case 'refused':
+        // Once: what SQLite does next is to take its changes back, which ends in the same way.
+        database.commit = 'none';
+        return EIO;
+      default:
+        return undefined;
+    }
+  }
+
+  /**
+   * A transaction over several databases commits when its super-journal goes: after that SQLite asks nobody. So all of them are
+   * asked for here. If one is not taken none is made, and those that were taken come back as what the primary has.
+   */
+  private mayEndSuper(node: FileNode): Verdict {
+    const databases = this.journalsIn(node).filter(({ journalOpen, changed }) => journalOpen && changed);
+    for (const database of databases) if (database.commit === 'none') this.mayEndJournal(database);
+    if (databases.some(({ commit }) => commit === 'asked')) return DEFER;
+    if (databases.every(({ commit }) => commit !== 'refused')) return PROCEED;
+    for (const database of databases) {
+      if (database.commit === 'taken') database.commit = 'undone';
+      else if (database.commit === 'refused') database.commit = 'none';
+    }
+    return EIO;
+  }
+
+  /** The databases whose journals a super-journal names, by the paths that the application has for them. */
+  private journalsIn(node: FileNode): WrittenDatabase[] {
+    const bytes = Buffer.alloc(MAX_SUPER_BYTES);
+    const length = readSync(node.fd(), bytes, 0, bytes.length, 0);
+    const paths = bytes.toString('utf8', 0, length).split('\0');
+    return [...this.written.values()].filter(({ name }) => paths.some((path) => path.endsWith(`/${name}-journal`)));
   }
 
   private askToCommit(database: WrittenDatabase, commit: WorkerCommit): Verdict {
@@ -268,7 +311,9 @@ export class ForwardingWatcher extends ReplicaWatcher {
   }
 
   private made(database: WrittenDatabase): void {
-    if (database.commit === 'taken') database.commit = 'made';
+    if (database.commit !== 'taken') return;
+    database.commit = 'made';
+    this.forwarding.send({ kind: 'commit-made', name: database.name });
   }
 
   // --- main's answers -------------------------------------------------------------------------------------------

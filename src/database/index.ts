@@ -8,7 +8,7 @@ export { MountWorker } from './mount-worker.js';
 export { checkName } from './names.js';
 export { cutOffMessage, Outlived } from './outlived.js';
 export { databaseFileFacts, PageImages } from './page-images.js';
-export { grownPages } from './page-numbers.js';
+export { allPages, grownPages } from './page-numbers.js';
 export { PrimaryDatabases } from './primary-databases.js';
 export { type Recovered, readDatabaseFile } from './recovery.js';
 export { type CheckedDatabase, checkImage, checkTransaction } from './replica-check.js';

@@ -33,7 +33,11 @@ export function allPages(count: number, lock: number): Uint32Array {
  * The page numbers up to `commit`, with those that the database grew by, ascending, without the lock page. Throws
  * `DATABASE_SIZE`.
  */
-export function grownPages(database: Database, numbers: Iterable<number>, commit: number): Uint32Array {
+export function grownPages(
+  database: Pick<Database, 'sums' | 'pageCount'>,
+  numbers: Iterable<number>,
+  commit: number,
+): Uint32Array {
   checkPageCount(commit, commit);
   const lock = lockPage(database.sums.pageSize);
   const before = Math.min(database.pageCount, commit);

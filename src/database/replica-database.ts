@@ -153,9 +153,10 @@ export class ReplicaDatabase {
       const image = await withFile(path, (source, size) =>
         checkImage(this.database.name, source, stored).then((read) => ({ ...read, size })),
       );
-      // What waits for the primary's word has got it.
-      this.writes?.claim(database.name, ZERO_POSITION);
-      await this.giveWay(reason !== 'diverged' && this.isFrom(run) ? undefined : reason);
+      // Of what waits for the primary's word; a database that was made here is what it brings.
+      const claim = this.writes?.claim(database.name, { txid: image.header.maxTxid, checksum: image.checksum });
+      await claim?.through();
+      if (claim === undefined) await this.giveWay(reason !== 'diverged' && this.isFrom(run) ? undefined : reason);
       await this.patiently(() =>
         this.applier.replace(database.name, { kind: 'file', path, offset: 0, size: image.size }),
       );
@@ -274,7 +275,8 @@ export class ReplicaDatabase {
     const { header } = checked;
     const position = { txid: header.maxTxid, checksum: checked.checksum };
     const claim = this.writes?.claim(database.name, position);
-    if (database.position.txid === 0 && this.fileSize() > 0) await this.giveWay('unknown');
+    const isNew = database.position.txid === 0;
+    if (isNew && claim === undefined && this.fileSize() > 0) await this.giveWay('unknown');
     try {
       const logged = append?.(header);
       if (claim === undefined || !(await claim.through()))
@@ -300,6 +302,8 @@ export class ReplicaDatabase {
     if (header.minTxid !== header.maxTxid) database.forgetLog();
     database.problem = undefined;
     this.onApplied(database, checked.pages.length, source.size);
+    // So that no application has to recover it.
+    if (isNew && claim !== undefined) await this.applier.open(database.name).catch(() => undefined);
     this.writes?.moved(database.name);
     return position;
   }

@@ -77,6 +77,8 @@ export type FromWorker =
   | { readonly kind: 'lock-released'; readonly name: string; readonly serial: number; readonly committed: boolean }
   /** Its transaction is about to commit, and waits for `commit-answer`. */
   | { readonly kind: 'commit'; readonly name: string; readonly serial: number; readonly commit: WorkerCommit }
+  /** A transaction that was taken is in the files; in WAL mode its readers may not know of it yet. */
+  | { readonly kind: 'commit-made'; readonly name: string }
   /** The answer to `grant-return`. `ended`: there is no grant any more, and nobody has the lock by it. */
   | { readonly kind: 'grant-returned'; readonly name: string; readonly serial: number; readonly ended: boolean }
   /** Rare, worth a line. */

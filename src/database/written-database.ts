@@ -36,8 +36,11 @@ export class WrittenDatabase {
   readonly refused: LockOwner[] = [];
   /** Main knows that somebody waits. */
   asked = false;
-  /** What main said of the transaction that is about to commit; `made`: the commit is in the files. */
-  commit: 'none' | 'asked' | 'taken' | 'refused' | 'made' = 'none';
+  /**
+   * What main said of the transaction that is about to commit. `made`: the commit is in the files; `undone`: it was taken, and
+   * SQLite takes it back here, because another database's was not.
+   */
+  commit: 'none' | 'asked' | 'taken' | 'refused' | 'made' | 'undone' = 'none';
   /** A rollback journal is in use. */
   journalOpen = false;
   readonly dirty = new PageSet();

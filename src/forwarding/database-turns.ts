@@ -1,8 +1,15 @@
 import { statSync } from 'node:fs';
 import type { Halter } from '../apply/index.js';
 import { describeError, errorCode, SluiceError } from '../errors.js';
-import type { Checksum, LtxHeader, Position, Txid } from '../ltx/index.js';
-import { samePosition } from '../ltx/index.js';
+import {
+  type Checksum,
+  DatabaseSums,
+  type LtxHeader,
+  type Position,
+  samePosition,
+  type Txid,
+  ZERO_POSITION,
+} from '../ltx/index.js';
 import type { WritePeer } from '../replication/index.js';
 import {
   checkForwarded,
@@ -14,6 +21,10 @@ import {
 import type { Incoming } from './incoming.js';
 import { type HaltLimits, MAX_TURNS } from './limits.js';
 import { turnStep } from './turn-rule.js';
+
+/** Until the capture has found a file that was just made. */
+const CREATED_TRIES = 100;
+const CREATED_PAUSE_MS = 20;
 
 /** What takes part in a primary's halts. */
 export interface HaltParts {
@@ -187,9 +198,8 @@ export class DatabaseTurns {
 
   private async lock(): Promise<Position> {
     const { parts, name } = this;
-    if (parts.ground(name) === undefined) {
-      throw new SluiceError('HALT_UNKNOWN', `the primary has no database ${name}`);
-    }
+    // Whoever makes one is the only one of the replicas; the primary's own applications are found when it is made.
+    if (parts.ground(name) === undefined) return ZERO_POSITION;
     const halter = await parts.halter();
     if (!(await halter.halt(name, parts.limits.lockMs))) {
       throw new SluiceError('HALT_BUSY', `${name}: writers on the primary have it`);
@@ -214,9 +224,14 @@ export class DatabaseTurns {
     const { parts, name } = this;
     try {
       if (this.isTaken(commit)) return;
-      const ground = parts.ground(name);
-      if (ground === undefined) throw new SluiceError('FORWARD_STALE', `the primary has no database ${name} any more`);
       const file = commit.incoming.finish();
+      const ground = parts.ground(name);
+      if (ground === undefined) {
+        await this.create(file);
+        // There is something to lock now.
+        if (this.current?.peer === commit.peer) await this.lock();
+        return;
+      }
       const { maxTxid, postApply } = await checkForwarded(file, ground);
       const expected = { txid: maxTxid, checksum: postApply };
       commit.peer.expect(name, expected);
@@ -229,6 +244,22 @@ export class DatabaseTurns {
     } finally {
       commit.incoming.remove();
     }
+  }
+
+  /** A new database. Replicas get it as they get any other that is new. */
+  private async create(file: ForwardedFile): Promise<void> {
+    const { parts, name } = this;
+    const { pageSize } = forwardedHeader(file);
+    const nothing = { name, position: ZERO_POSITION, pageSize, pageCount: 0, sums: new DatabaseSums(pageSize) };
+    const { postApply } = await checkForwarded(file, nothing);
+    await (await parts.halter()).create(name, locationOf(file));
+    for (let n = 0; n < CREATED_TRIES; n++) {
+      const position = await parts.settled(name);
+      if (position?.checksum === postApply) return;
+      if (position !== undefined) break;
+      await pause(CREATED_PAUSE_MS);
+    }
+    throw new SluiceError('FORWARD_DIFFERS', `${name}: the primary did not come to have what was sent`);
   }
 
   /** Whether the primary has it already: then the stream says so. */

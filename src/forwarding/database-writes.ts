@@ -1,11 +1,11 @@
 import type { Looked, LtxLocation } from '../apply/index.js';
 import type { Claim, Database, FromWorker, ToWorker, WorkerCommit } from '../database/index.js';
 import { describeError, SluiceError } from '../errors.js';
-import { type Position, samePosition } from '../ltx/index.js';
+import { type Position, samePosition, ZERO_POSITION } from '../ltx/index.js';
 import type { WriteAnswer, WriteMessage } from '../replication/index.js';
 import { sendForward } from './forward-pieces.js';
-import { RETRY_KEEP_MS, type WriteLimits } from './limits.js';
-import { type OutgoingTransaction, outgoingTransaction } from './outgoing-transaction.js';
+import { FIRST_LOOK_MS, LAST_LOOK_MS, RETRY_KEEP_MS, type WriteLimits } from './limits.js';
+import { type Origin, type OutgoingTransaction, outgoingTransaction } from './outgoing-transaction.js';
 
 /** What the databases of a replica share for what applications write to them. */
 export interface WriteParts {
@@ -13,6 +13,8 @@ export interface WriteParts {
   /** Folder for transactions that are large. */
   readonly spool: string;
   database(name: string): Database | undefined;
+  /** What is not a database yet, and may become one. */
+  blank(name: string): Origin;
   /** The database as its readers see it. */
   look(name: string): Promise<Looked>;
   /** On the present connection; undefined while there is none. */
@@ -23,6 +25,12 @@ export interface WriteParts {
   readonly log: { warn(fields: object, message: string): void; debug(fields: object, message: string): void };
 }
 
+/** What the worker says of what applications write. */
+export type WriteEvent = Extract<
+  FromWorker,
+  { kind: 'lock-wanted' | 'lock-released' | 'commit' | 'commit-made' | 'grant-returned' }
+>;
+
 /** A transaction that waits for the primary's word. */
 interface Pending {
   readonly serial: number;
@@ -30,9 +38,10 @@ interface Pending {
   /** The primary has it: the application is told, and is about to make its commit visible. */
   isTaken: boolean;
   readonly timer: NodeJS.Timeout;
+  /** The commit is in the files. */
+  isMade: boolean;
   /** The application has given the lock back. */
-  readonly released: Promise<boolean>;
-  release(committed: boolean): void;
+  isReleased: boolean;
 }
 
 /**
@@ -59,6 +68,9 @@ export class DatabaseWrites {
   /** The primary wants the halt back, when it was used. */
   private isDue = false;
   private pending: Pending | undefined;
+  /** What was taken is not the database's position yet. */
+  private isSettling = false;
+  private wakes: (() => void)[] = [];
 
   constructor(
     private readonly name: string,
@@ -76,9 +88,7 @@ export class DatabaseWrites {
 
   // --- the worker -----------------------------------------------------------------------------------------------
 
-  onWorker(
-    message: Extract<FromWorker, { kind: 'lock-wanted' | 'lock-released' | 'commit' | 'grant-returned' }>,
-  ): void {
+  onWorker(message: WriteEvent): void {
     switch (message.kind) {
       case 'lock-wanted':
         this.onWanted(message.held);
@@ -88,6 +98,10 @@ export class DatabaseWrites {
         return;
       case 'commit':
         void this.onCommit(message.commit);
+        return;
+      case 'commit-made':
+        if (this.pending?.isTaken === true) this.pending.isMade = true;
+        this.wake();
         return;
       case 'grant-returned':
         this.onReturned(message.serial, message.ended);
@@ -106,7 +120,9 @@ export class DatabaseWrites {
   private onReleased(serial: number, committed: boolean): void {
     const { pending } = this;
     if (pending !== undefined) {
-      pending.release(committed);
+      pending.isReleased = true;
+      pending.isMade ||= committed;
+      this.wake();
       // It is not waited for any more: whatever the primary says is learnt by the stream.
       if (!pending.isTaken) this.endPending(pending);
     }
@@ -141,30 +157,55 @@ export class DatabaseWrites {
     send({ type: 'halt', name: this.name, serial: this.haltSerial });
   }
 
-  /** The database is at another position, or something else may have changed what was in the way. */
+  /** The database is at another position. */
+  moved(): void {
+    this.isSettling = false;
+    this.wake();
+    this.tryGrant();
+  }
+
+  private wake(): void {
+    for (const wake of this.wakes.splice(0)) wake();
+  }
+
+  /** Something was said of what is under way, or the time is over. */
+  private async change(limitMs: number): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    await new Promise<void>((resolve) => {
+      this.wakes.push(resolve);
+      timer = setTimeout(resolve, limitMs);
+    });
+    clearTimeout(timer);
+  }
+
+  /** Something may have changed what was in the way. */
   tryGrant(): void {
-    if (this.wanted === 'no' || this.granting || this.grant !== undefined || this.pending !== undefined) return;
-    const database = this.parts.database(this.name);
+    const isBusy = this.granting || this.grant !== undefined || this.pending !== undefined || this.isSettling;
+    if (this.wanted === 'no' || isBusy) return;
+    const database = this.live;
     if (this.wanted === 'yes') {
       if (this.halt !== 'had' || this.haltPosition === undefined || this.isOver) return;
-      const isThere = database !== undefined && samePosition(database.position, this.haltPosition);
-      if (!isThere || database.log.last !== database.position.txid) {
-        if (database !== undefined && !database.isWal()) this.makeWay();
+      const isThere = samePosition(database?.position ?? ZERO_POSITION, this.haltPosition);
+      if (!isThere || (database !== undefined && database.log.last !== database.position.txid)) {
+        if (database?.isWal() !== true) this.makeWay();
         return;
       }
     }
-    if (database === undefined) return;
     this.granting = true;
-    void this.giveGrant(database).finally(() => {
+    void this.giveGrant(database?.position ?? ZERO_POSITION).finally(() => {
       this.granting = false;
     });
   }
 
-  private async giveGrant(database: Database): Promise<void> {
-    const { position } = database;
+  private get live(): Database | undefined {
+    const database = this.parts.database(this.name);
+    return database?.live === true ? database : undefined;
+  }
+
+  private async giveGrant(position: Position): Promise<void> {
     try {
-      const { wal } = await this.parts.look(this.name);
-      if (this.wanted === 'no' || !samePosition(position, database.position)) return;
+      const { wal } = position.txid === 0 ? { wal: undefined } : await this.parts.look(this.name);
+      if (this.wanted === 'no' || !samePosition(position, this.live?.position ?? ZERO_POSITION)) return;
       if (this.wanted === 'yes' && (this.halt !== 'had' || this.isOver)) return;
       const serial = this.parts.serial();
       this.grant = { serial, position };
@@ -231,11 +272,13 @@ export class DatabaseWrites {
   // --- commits --------------------------------------------------------------------------------------------------
 
   private async onCommit(commit: WorkerCommit): Promise<void> {
-    const { name, parts, grant } = this;
-    const database = parts.database(name);
+    const { name, parts } = this;
+    // With locking_mode=EXCLUSIVE one transaction follows another by one lock.
+    while (this.pending !== undefined || this.isSettling) await this.change(parts.limits.commitMs);
+    const { grant } = this;
+    const database = this.live ?? parts.blank(name);
     let outgoing: OutgoingTransaction | undefined;
     try {
-      if (database === undefined) throw new SluiceError('FORWARD_FAILED', `${name}: the node does not know it`);
       // Without a grant it is what a dead application left, or an earlier process let begin.
       if (grant !== undefined && !samePosition(grant.position, database.position)) {
         throw new SluiceError('FORWARD_STALE', `${name}: something else was committed meanwhile`);
@@ -254,16 +297,12 @@ export class DatabaseWrites {
   }
 
   private forward(outgoing: OutgoingTransaction): void {
-    let release: (committed: boolean) => void = () => undefined;
-    const released = new Promise<boolean>((resolve) => {
-      release = resolve;
-    });
     const pending: Pending = {
       serial: this.parts.serial(),
       outgoing,
       isTaken: false,
-      released,
-      release,
+      isMade: false,
+      isReleased: false,
       timer: setTimeout(() => {
         this.parts.log.warn(
           { database: this.name, txid: outgoing.position.txid },
@@ -299,8 +338,11 @@ export class DatabaseWrites {
   /** The primary's next transaction leads there. If it is not the one that waits, that one was not taken. */
   claim(position: Position): Claim | undefined {
     const { pending } = this;
+    this.isSettling = false;
     if (pending === undefined) return undefined;
-    if (!samePosition(pending.outgoing.position, position)) {
+    // The name may have had another database before, on the primary.
+    const { txid, checksum } = pending.outgoing.position;
+    if (checksum !== position.checksum || (txid !== 1 && txid !== position.txid)) {
       if (!pending.isTaken) this.refuse(pending);
       return undefined;
     }
@@ -310,28 +352,38 @@ export class DatabaseWrites {
   /** Lets the application make its commit visible. Resolves with whether it did, when it has given the lock back. */
   private async through(pending: Pending): Promise<boolean> {
     pending.isTaken = true;
+    this.isSettling = true;
     clearTimeout(pending.timer);
     this.parts.worker({ kind: 'commit-answer', name: this.name, taken: true });
-    const committed = await pending.released;
     try {
-      const { walEnd } = pending.outgoing;
-      if (!committed || walEnd === undefined) return committed;
+      for (let pauseMs = FIRST_LOOK_MS; ; pauseMs = Math.min(2 * pauseMs, LAST_LOOK_MS)) {
+        const { isReleased, isMade } = pending;
+        if (isMade && (await this.isVisible(pending))) return true;
+        // Nobody is at it any more, so it will not be.
+        if (isReleased) return false;
+        await this.change(isMade ? pauseMs : LAST_LOOK_MS);
+      }
+    } finally {
+      // With locking_mode=EXCLUSIVE the lock is kept.
+      const { position } = pending.outgoing;
+      if (this.grant !== undefined) this.grant = { ...this.grant, position };
+      this.haltPosition = this.halt === 'had' ? position : undefined;
+      this.endPending(pending);
+      this.keepFor(this.parts.limits.keepMs);
+    }
+  }
+
+  /** Whether readers see it. */
+  private async isVisible({ outgoing: { walEnd } }: Pending): Promise<boolean> {
+    if (walEnd === undefined) return true;
+    try {
       const { wal } = await this.parts.look(this.name);
-      return (
-        wal !== undefined &&
-        wal.frames === walEnd.frames &&
-        wal.salt1 === walEnd.salt1 &&
-        wal.salt2 === walEnd.salt2 &&
-        wal.s0 === walEnd.s0 &&
-        wal.s1 === walEnd.s1
-      );
+      if (wal === undefined || wal.frames !== walEnd.frames) return false;
+      const { salt1, salt2, s0, s1 } = walEnd;
+      return wal.salt1 === salt1 && wal.salt2 === salt2 && wal.s0 === s0 && wal.s1 === s1;
     } catch {
       // Writing it once more does no harm.
       return false;
-    } finally {
-      this.haltPosition = this.halt === 'had' ? pending.outgoing.position : undefined;
-      this.endPending(pending);
-      this.keepFor(this.parts.limits.keepMs);
     }
   }
 
@@ -345,6 +397,7 @@ export class DatabaseWrites {
     clearTimeout(pending.timer);
     if (this.pending !== pending) return;
     this.pending = undefined;
+    this.wake();
     try {
       pending.outgoing.remove();
     } catch (error) {

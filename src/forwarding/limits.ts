@@ -37,6 +37,10 @@ export const WRITE_LIMITS: WriteLimits = Object.freeze({ waitMs: 5000, keepMs: 1
 /** Who was told to try again gets the lock that it came for, if it comes back in so long. */
 export const RETRY_KEEP_MS = 150;
 
+/** Between looks at whether readers see a commit that is in the WAL. */
+export const FIRST_LOOK_MS = 1;
+export const LAST_LOOK_MS = 100;
+
 /** Replicas that wait for one database, and databases that are waited for. */
 export const MAX_TURNS = 256;
 export const MAX_DATABASES = 1024;

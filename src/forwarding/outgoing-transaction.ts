@@ -2,10 +2,11 @@ import { readSync } from 'node:fs';
 import { join } from 'node:path';
 import type { LtxLocation } from '../apply/index.js';
 import type { Database, WorkerCommit } from '../database/index.js';
-import { databaseFileFacts, grownPages, PageImages, WalFile } from '../database/index.js';
+import { allPages, databaseFileFacts, grownPages, PageImages, WalFile } from '../database/index.js';
 import { closeSync, openSync, rmSync, writeSync } from '../disk/index.js';
 import { SluiceError } from '../errors.js';
 import {
+  DatabaseSums,
   encodeLtx,
   LtxEncoder,
   type LtxHeader,
@@ -43,6 +44,12 @@ export interface OutgoingTransaction {
   remove(): void;
 }
 
+/** What a transaction leads on from. */
+export type Origin = Pick<
+  Database,
+  'name' | 'path' | 'walPath' | 'position' | 'sums' | 'pageSize' | 'pageCount' | 'live'
+>;
+
 /** Reads a page's new image. */
 interface Pages {
   /** Ascending, without the lock page. */
@@ -59,7 +66,7 @@ interface Pages {
  * Undefined if it changes nothing. `spool`: a folder for one that is large. Throws `FORWARD_*` for what cannot be forwarded.
  */
 export async function outgoingTransaction(
-  database: Database,
+  database: Origin,
   commit: WorkerCommit,
   spool: string,
 ): Promise<OutgoingTransaction | undefined> {
@@ -71,13 +78,11 @@ export async function outgoingTransaction(
   }
 }
 
-async function transactionOf(
-  database: Database,
-  pages: Pages,
-  spool: string,
-): Promise<OutgoingTransaction | undefined> {
+async function transactionOf(database: Origin, pages: Pages, spool: string): Promise<OutgoingTransaction | undefined> {
   const { commit, pageSize, numbers, walEnd } = pages;
-  const { position, sums, pageCount } = database;
+  const { position, pageCount } = database;
+  // One that is new has a page size of its own.
+  const sums = database.live ? database.sums : new DatabaseSums(pageSize);
   const change = new SumsChange(sums);
   const page = Buffer.allocUnsafe(pageSize);
   const sum = { high: 0, low: 0 };
@@ -146,7 +151,7 @@ async function spooled(
 }
 
 /** Frames behind the last commit, the last bytes of which are not in the file yet. */
-function walPages(database: Database, commit: Extract<WorkerCommit, { kind: 'wal' }>): Pages {
+function walPages(database: Origin, commit: Extract<WorkerCommit, { kind: 'wal' }>): Pages {
   const { from, to, salt1, salt2 } = commit;
   const wal = WalFile.open(database.walPath);
   if (wal === undefined || wal.header.salt1 !== salt1 || wal.header.salt2 !== salt2) {
@@ -197,7 +202,7 @@ class OlderPages {
   private wal: Map<number, number> | undefined;
 
   constructor(
-    private readonly database: Database,
+    private readonly database: Origin,
     private readonly file: WalFile,
     private readonly frames: number,
   ) {}
@@ -239,7 +244,7 @@ function readOver(
 }
 
 /** A rollback transaction's pages, in the database file. */
-function filePages(database: Database, pages: Uint32Array | undefined): Pages {
+function filePages(database: Origin, pages: Uint32Array | undefined): Pages {
   const facts = databaseFileFacts(database.path);
   if (facts === undefined) throw new SluiceError('FORWARD_FAILED', `${database.name}: it is no database`);
   const { pageSize } = facts.header;
@@ -247,7 +252,9 @@ function filePages(database: Database, pages: Uint32Array | undefined): Pages {
     throw new SluiceError('FORWARD_PAGE_SIZE', `${database.name}: another page size cannot be made on a replica`);
   }
   const { pageCount } = facts;
-  const numbers = grownPages(database, pages ?? every(pageCount), pageCount);
+  const numbers = database.live
+    ? grownPages(database, pages ?? every(pageCount), pageCount)
+    : allPages(pageCount, lockPage(pageSize));
   const images = new PageImages(database.path, pageSize);
   return {
     numbers,

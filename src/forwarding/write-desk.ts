@@ -23,6 +23,7 @@ export class WriteDesk implements WriteClient, LocalWrites {
       case 'lock-wanted':
       case 'lock-released':
       case 'commit':
+      case 'commit-made':
       case 'grant-returned':
         this.of(message.name).onWorker(message);
         return true;
@@ -54,7 +55,7 @@ export class WriteDesk implements WriteClient, LocalWrites {
   }
 
   moved(name: string): void {
-    this.databases.get(name)?.tryGrant();
+    this.databases.get(name)?.moved();
   }
 
   /** Resolves when no commit waits for the primary, or the time is over. */
