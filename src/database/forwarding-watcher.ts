@@ -72,6 +72,11 @@ export class ForwardingWatcher extends ReplicaWatcher {
     if (kind === 'main') database.main = node;
     else if (kind === 'wal') database.walNode = node;
     else if (kind === 'shm') database.shmNode = node;
+    else if (startsJournal(node)) {
+      // Its transaction began under an earlier process: what it has written is not known.
+      database.journalOpen = true;
+      database.dirtyUnknown = true;
+    }
   }
 
   override removed(node: FileNode): void {
@@ -109,6 +114,7 @@ export class ForwardingWatcher extends ReplicaWatcher {
     if (database.grant !== undefined) {
       database.serial = database.grant.serial;
       database.holder = { low, high };
+      database.isBegun = true;
       takeOwner(database.waiting, low, high);
       return PROCEED;
     }
@@ -123,6 +129,7 @@ export class ForwardingWatcher extends ReplicaWatcher {
     takeOwner(database.refused, low, high);
     if (!isOwner(database.holder, low, high)) return;
     database.holder = undefined;
+    database.isBegun = false;
     const committed = database.commit === 'made';
     const { name, serial } = database;
     // What was written is not known to be what readers see before main has looked.
@@ -206,7 +213,8 @@ export class ForwardingWatcher extends ReplicaWatcher {
     const { shmNode } = database;
     const isLocked = shmNode !== undefined && this.locks?.isWriteLocked(shmNode, WAL_WRITE_BYTE, WAL_WRITE_BYTE);
     if (isLocked !== true) return EIO;
-    if (database.holder === undefined && database.grant === undefined) {
+    database.holder ??= this.locks?.writerOf?.(shmNode!, WAL_WRITE_BYTE, WAL_WRITE_BYTE);
+    if (!database.isBegun) {
       // An earlier process granted the lock: where the transaction began is to be found out.
       this.ask(database, true);
       return DEFER;
@@ -226,6 +234,8 @@ export class ForwardingWatcher extends ReplicaWatcher {
     const answer = this.answerOf(database);
     if (answer !== undefined) return answer;
     if (!database.changed) return PROCEED;
+    const { main } = database;
+    if (main !== undefined) database.holder ??= this.locks?.writerOf?.(main, RESERVED_BYTE, RESERVED_BYTE);
     const pages = database.dirtyUnknown ? undefined : database.dirty.toArray();
     return this.askToCommit(database, { kind: 'rollback', pages });
   }
@@ -320,9 +330,16 @@ export class ForwardingWatcher extends ReplicaWatcher {
 
   protected override take(message: ToWorker): void {
     switch (message.kind) {
-      case 'grant':
-        this.databaseOf(message.name).begin(message.serial, message.wal);
+      case 'grant': {
+        const database = this.databaseOf(message.name);
+        database.begin(message.serial, message.wal);
+        // Somebody has had the lock since before this process.
+        if (database.holder !== undefined) {
+          database.isBegun = true;
+          database.serial = message.serial;
+        }
         return;
+      }
       case 'lock-refused': {
         const database = this.databaseOf(message.name);
         database.asked = false;
@@ -363,6 +380,11 @@ function takeOwner(owners: { low: number; high: number }[], low: number, high: n
   const index = owners.findIndex((owner) => isOwner(owner, low, high));
   if (index >= 0) owners.splice(index, 1);
   return index >= 0;
+}
+
+function startsJournal(node: FileNode): boolean {
+  const head = Buffer.alloc(MAGIC_SIZE);
+  return readSync(node.fd(), head, 0, MAGIC_SIZE, 0) === MAGIC_SIZE && hasJournalMagic(head);
 }
 
 /** A journal's header is overwritten with zeros. */

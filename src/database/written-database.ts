@@ -1,5 +1,5 @@
 import { readSync } from '../disk/index.js';
-import type { FileNode } from '../fuse/index.js';
+import type { FileNode, LockOwner } from '../fuse/index.js';
 import {
   HEADER_SIZE,
   parseDatabaseHeader,
@@ -9,12 +9,6 @@ import {
 } from '../sqlite/index.js';
 import { PageSet } from './page-set.js';
 import { WalTracker } from './wal-tracker.js';
-
-/** Whose lock it is. */
-export interface LockOwner {
-  readonly low: number;
-  readonly high: number;
-}
 
 /**
  * What the worker of a replica knows of a database that applications may write: whether main has granted its write lock,
@@ -30,6 +24,8 @@ export class WrittenDatabase {
   /** The grant by which the lock is held, or was last. */
   serial = 0;
   holder: LockOwner | undefined;
+  /** Where the holder's transaction begins in the WAL is known: it got the lock by a grant. */
+  isBegun = false;
   /** Who waits for the grant. */
   readonly waiting: LockOwner[] = [];
   /** Who of them is to be told that the database is busy. */
@@ -62,7 +58,6 @@ export class WrittenDatabase {
   begin(serial: number, index: WalIndexHeader | undefined): void {
     this.grant = { serial };
     this.asked = false;
-    this.commit = 'none';
     if (index === undefined) return;
     const head = Buffer.alloc(WAL_HEADER_SIZE);
     const read = this.walNode === undefined ? 0 : readSync(this.walNode.fd(), head, 0, WAL_HEADER_SIZE, 0);

@@ -33,4 +33,12 @@ export { UNWATCHED } from './unwatched.js';
 export { Waker } from './waker.js';
 export { measureWakeup, WakeupsTimer, type WakeupTimes } from './wakeups.js';
 export { Warmer } from './warmer.js';
-export { DEFER, type FileNode, type HeldLocks, PROCEED, type Verdict, type Watcher } from './watcher.js';
+export {
+  DEFER,
+  type FileNode,
+  type HeldLocks,
+  type LockOwner,
+  PROCEED,
+  type Verdict,
+  type Watcher,
+} from './watcher.js';

@@ -1,5 +1,5 @@
 import { EAGAIN } from './errno.js';
-import type { FileNode, Verdict } from './watcher.js';
+import type { FileNode, LockOwner, Verdict } from './watcher.js';
 
 /** fcntl(2) lock types as Linux numbers them. */
 export const F_RDLCK = 0;
@@ -171,6 +171,12 @@ export class LockTable {
   /** Whether anybody holds a write lock on a byte of `first..last`. */
   isWriteLocked(id: number, first: number, last: number): boolean {
     return this.conflict(id, NOBODY, NOBODY, F_RDLCK, first, last) !== undefined;
+  }
+
+  /** Who holds a write lock on a byte of `first..last`. */
+  writerOf(id: number, first: number, last: number): LockOwner | undefined {
+    const lock = this.conflict(id, NOBODY, NOBODY, F_RDLCK, first, last);
+    return lock === undefined ? undefined : { low: lock.ownerLow, high: lock.ownerHigh };
   }
 
   /** All locks of a file, for tests. */

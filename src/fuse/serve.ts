@@ -118,6 +118,8 @@ export function serveMount(options: ServeOptions): ServingEnd {
       session.locks === 'sluice'
         ? lockTable.isWriteLocked(node.id, first, last)
         : (kernelLocks?.isWriteLocked(node.id, first, last) ?? true),
+    writerOf: (node, first, last) =>
+      session.locks === 'sluice' ? lockTable.writerOf(node.id, first, last) : undefined,
   });
   const log =
     saved === undefined

@@ -44,6 +44,14 @@ export interface HeldLocks {
    * In the kernel's keeping, locks of processes with pid 0 (see Watcher) are not seen.
    */
   isWriteLocked(node: FileNode, first: number, last: number): boolean;
+  /** Whose write lock it is; undefined if nobody has one. Left out where the kernel keeps the locks. */
+  writerOf?(node: FileNode, first: number, last: number): LockOwner | undefined;
+}
+
+/** The halves of the kernel's lock owner. */
+export interface LockOwner {
+  readonly low: number;
+  readonly high: number;
 }
 
 /** `pid` is the caller's thread id as the kernel gives it: 0 if it is in a PID namespace that cannot be seen from here. */
