@@ -191,7 +191,8 @@ export class ForwardingWatcher extends ReplicaWatcher {
     }
     if (database === undefined) return EROFS;
     if (kind === 'journal') return size === 0 ? this.mayEndJournal(database) : PROCEED;
-    if (kind === 'main' && database.journalOpen) return PROCEED;
+    // After the journal is gone SQLite cuts what the transaction has no use for.
+    if (kind === 'main' && (database.journalOpen || database.size() === size)) return PROCEED;
     return this.isCheckpointing(database) ? PROCEED : EROFS;
   }
 

@@ -1,6 +1,8 @@
 import { readSync } from '../disk/index.js';
 import type { FileNode, LockOwner } from '../fuse/index.js';
 import {
+  type DatabaseHeader,
+  databasePageCount,
   HEADER_SIZE,
   parseDatabaseHeader,
   parseWalHeader,
@@ -90,10 +92,20 @@ export class WrittenDatabase {
     for (let page = Math.floor(position / pageSize) + 1; page <= last; page++) this.dirty.add(page);
   }
 
+  /** Bytes that the file is to have, by what stands in it; 0 if that cannot be said. */
+  size(): number {
+    const header = this.header();
+    return header === undefined ? 0 : databasePageCount(header, 0) * header.pageSize;
+  }
+
   private pageSize(): number {
+    return this.header()?.pageSize ?? 0;
+  }
+
+  private header(): DatabaseHeader | undefined {
     const head = Buffer.alloc(HEADER_SIZE);
-    if (this.main === undefined || readSync(this.main.fd(), head, 0, HEADER_SIZE, 0) < HEADER_SIZE) return 0;
-    return parseDatabaseHeader(head)?.pageSize ?? 0;
+    if (this.main === undefined || readSync(this.main.fd(), head, 0, HEADER_SIZE, 0) < HEADER_SIZE) return undefined;
+    return parseDatabaseHeader(head);
   }
 }
 
