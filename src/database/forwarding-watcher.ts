@@ -234,9 +234,12 @@ export class ForwardingWatcher extends ReplicaWatcher {
   private mayEndJournal(database: WrittenDatabase): Verdict {
     const answer = this.answerOf(database);
     if (answer !== undefined) return answer;
-    if (!database.changed) return PROCEED;
     const { main } = database;
-    if (main !== undefined) database.holder ??= this.locks?.writerOf?.(main, RESERVED_BYTE, RESERVED_BYTE);
+    if (!database.changed || main === undefined) return PROCEED;
+    // Whoever plays back what a dead application left has EXCLUSIVE, and not RESERVED.
+    const writer = this.locks?.writerOf?.(main, RESERVED_BYTE, RESERVED_BYTE);
+    if (writer === undefined) return PROCEED;
+    database.holder ??= writer;
     const pages = database.dirtyUnknown ? undefined : database.dirty.toArray();
     return this.askToCommit(database, { kind: 'rollback', pages });
   }
@@ -362,8 +365,9 @@ export class ForwardingWatcher extends ReplicaWatcher {
 
   private returnGrant(name: string, serial: number): void {
     const database = this.databaseOf(name);
+    // Whoever has the lock by it keeps that.
     const ended = database.holder === undefined;
-    if (ended && database.grant?.serial === serial) database.grant = undefined;
+    if (database.grant?.serial === serial) database.grant = undefined;
     this.forwarding.send({ kind: 'grant-returned', name, serial, ended });
   }
 

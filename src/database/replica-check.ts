@@ -7,6 +7,7 @@ import {
   type LtxHeader,
   LtxReader,
   pageChecksum,
+  SumsChange,
 } from '../ltx/index.js';
 import type { Database } from './database.js';
 import { nextTurn } from './wal-file.js';
@@ -23,10 +24,8 @@ export interface CheckedTransaction {
   /** The database's with it. */
   readonly checksum: Checksum;
   readonly pages: readonly number[];
-  /** The table as it is with the transaction. */
-  readonly sums: DatabaseSums;
-  /** Takes the change of the table back. */
-  revert(): void;
+  /** Takes it into the table, or into a new one, which it returns: it is applied. */
+  takeSums(): DatabaseSums;
 }
 
 /**
@@ -45,45 +44,35 @@ export async function checkTransaction(
   if (stored) mustLeadOn(database, isKnown, header);
   else mustFollow(database, isKnown, header);
   checkPageRoom(header, source.size, database.position.txid === 0 ? 0 : database.pageCount);
-  const shrinks = header.commit < database.pageCount;
-  const before = database.sums;
-  const fresh = database.position.txid === 0;
-  const sums = fresh ? new DatabaseSums(header.pageSize) : shrinks ? before.copy() : before;
+  const sums = database.position.txid === 0 ? new DatabaseSums(header.pageSize) : database.sums;
+  const change = new SumsChange(sums);
   const pages: number[] = [];
-  const old: number[] = [];
-  const countBefore = sums.pageCount;
-  const revert = () => {
-    if (sums !== before) return;
-    for (let i = 0; i < pages.length; i++)
-      if (pages[i]! <= countBefore) sums.set(pages[i]!, old[2 * i]!, old[2 * i + 1]!);
-    sums.truncate(countBefore);
-  };
+  const words: number[] = [];
   const page = Buffer.allocUnsafeSlow(header.pageSize);
   const sum = { high: 0, low: 0 };
-  try {
-    for (let pgno = reader.nextPage(page); pgno !== 0; pgno = reader.nextPage(page)) {
-      pageChecksum(pgno, page, 0, header.pageSize, sum);
-      pages.push(pgno);
-      old.push(sums.getHigh(pgno), sums.getLow(pgno));
-      sums.set(pgno, sum.high, sum.low);
-      if (pages.length % SLICE_PAGES === 0) await nextTurn();
-    }
-    reader.finish();
+  for (let pgno = reader.nextPage(page); pgno !== 0; pgno = reader.nextPage(page)) {
+    pageChecksum(pgno, page, 0, header.pageSize, sum);
+    change.set(pgno, sum.high, sum.low);
+    pages.push(pgno);
+    words.push(sum.high, sum.low);
+    if (pages.length % SLICE_PAGES === 0) await nextTurn();
+  }
+  reader.finish();
+  const checksum = change.checksum(header.commit);
+  if (checksum !== header.postApply && header.postApply !== 0n) {
+    throw new SluiceError(
+      'REPLICA_DIVERGED',
+      `${database.name}: transaction ${header.maxTxid} does not lead to the checksum that the primary has`,
+      'A snapshot takes its place',
+    );
+  }
+  const takeSums = () => {
+    for (let i = 0; i < pages.length; i++) sums.set(pages[i]!, words[2 * i]!, words[2 * i + 1]!);
     if (sums.pageCount < header.commit) sums.set(header.commit, 0, 0);
     sums.truncate(header.commit);
-    const checksum = sums.checksum();
-    if (checksum !== header.postApply && header.postApply !== 0n) {
-      throw new SluiceError(
-        'REPLICA_DIVERGED',
-        `${database.name}: transaction ${header.maxTxid} does not lead to the checksum that the primary has`,
-        'A snapshot takes its place',
-      );
-    }
-    return { header, checksum, pages, sums, revert };
-  } catch (error) {
-    revert();
-    throw error;
-  }
+    return sums;
+  };
+  return { header, checksum, pages, takeSums };
 }
 
 function mustFollow(database: CheckedDatabase, isKnown: boolean, header: LtxHeader): void {

@@ -282,14 +282,13 @@ export class ReplicaDatabase {
       if (claim === undefined || !(await claim.through()))
         await this.patiently(() => this.applier.apply(database.name, logged ?? location!));
     } catch (error) {
-      checked.revert();
       if (append !== undefined) database.log.cut(database.position.txid);
       // SQLite cannot open what came before, so nothing can follow it but all that the primary has now.
       if (database.position.txid > 0 && isUnsound(error)) this.distrust();
       database.fail(error, 'REPLICA_FAILED', 'It is tried again; check the disk if this goes on');
       throw database.problem!.error;
     }
-    database.sums = checked.sums;
+    database.sums = checked.takeSums();
     database.advance({
       position,
       pageSize: header.pageSize,

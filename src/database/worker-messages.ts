@@ -128,7 +128,7 @@ export type ToWorker =
   | { readonly kind: 'grant'; readonly name: string; readonly serial: number; readonly wal: WalIndexHeader | undefined }
   /** Who waits for the lock is told that the database is busy. */
   | { readonly kind: 'lock-refused'; readonly name: string }
-  /** The grant is to end, if nobody has the lock now. */
+  /** The grant is to end: for who has the lock by it, when it is given back. */
   | { readonly kind: 'grant-return'; readonly name: string; readonly serial: number }
   /** `taken`: the primary has it. */
   | { readonly kind: 'commit-answer'; readonly name: string; readonly taken: boolean }

@@ -105,15 +105,11 @@ export class FollowedFile implements StoreSink {
       pageCount: 0,
       sums: new DatabaseSums(512),
     };
-    const { header, checksum, sums, revert } = await checkTransaction(before, true, source, true);
+    const { header, checksum, takeSums } = await checkTransaction(before, true, source, true);
     const position = { txid: header.maxTxid, checksum };
-    try {
-      this.positionFile.write(position, origin, false);
-      await this.applier.apply(name, { kind: 'file', path: this.spooled, offset: 0, size });
-    } catch (error) {
-      revert();
-      throw error;
-    }
+    this.positionFile.write(position, origin, false);
+    await this.applier.apply(name, { kind: 'file', path: this.spooled, offset: 0, size });
+    const sums = takeSums();
     return this.moveTo({ name, position, pageSize: header.pageSize, pageCount: header.commit, sums, origin });
   }
 

@@ -55,6 +55,8 @@ export class DatabaseWrites {
   private haltPosition: Position | undefined;
   private grant: { readonly serial: number; readonly position: Position } | undefined;
   private granting = false;
+  /** The grant ends with the lock that an application has by it. */
+  private isReturning = false;
   /** An application waits for the lock; `held`: it has it from an earlier process. */
   private wanted: 'no' | 'yes' | 'held' = 'no';
   private waitTimer: NodeJS.Timeout | undefined;
@@ -128,7 +130,8 @@ export class DatabaseWrites {
     }
     if (this.grant?.serial !== serial) return;
     // Nothing is written by it any more.
-    if (pending?.isTaken === true || committed) this.grant = undefined;
+    if (pending?.isTaken === true || committed || this.isReturning) this.grant = undefined;
+    this.isReturning = false;
     if (this.isStale) this.keepFor(RETRY_KEEP_MS);
     else {
       this.wasUsed = true;
@@ -139,8 +142,12 @@ export class DatabaseWrites {
   }
 
   private onReturned(serial: number, ended: boolean): void {
-    if (ended && this.grant?.serial === serial) this.grant = undefined;
-    if (ended) this.giveBack();
+    if (!ended) {
+      this.isReturning = this.grant?.serial === serial;
+      return;
+    }
+    if (this.grant?.serial === serial) this.grant = undefined;
+    this.giveBack();
   }
 
   // --- the lock -------------------------------------------------------------------------------------------------
@@ -244,7 +251,8 @@ export class DatabaseWrites {
   /** The halt is given back if nobody has used it by then. */
   private keepFor(ms: number): void {
     clearTimeout(this.keepTimer);
-    this.keepTimer = setTimeout(() => this.returnAll(), this.isOver ? 0 : ms);
+    const isKept = this.halt === 'had' && !this.isOver;
+    this.keepTimer = setTimeout(() => this.returnAll(), isKept ? ms : 0);
   }
 
   /** Others have waited for one transaction, and not for two. */
@@ -279,11 +287,11 @@ export class DatabaseWrites {
     const database = this.live ?? parts.blank(name);
     let outgoing: OutgoingTransaction | undefined;
     try {
+      outgoing = await outgoingTransaction(database, commit, parts.spool);
       // Without a grant it is what a dead application left, or an earlier process let begin.
-      if (grant !== undefined && !samePosition(grant.position, database.position)) {
+      if (outgoing !== undefined && grant !== undefined && !samePosition(grant.position, database.position)) {
         throw new SluiceError('FORWARD_STALE', `${name}: something else was committed meanwhile`);
       }
-      outgoing = await outgoingTransaction(database, commit, parts.spool);
     } catch (error) {
       parts.log.warn({ database: name, err: error }, 'a transaction cannot be forwarded');
       parts.worker({ kind: 'commit-answer', name, taken: false });

@@ -1,0 +1,232 @@
+import { type ChildProcess, fork, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+import Sqlite from 'better-sqlite3';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { type ClusterNode, startPrimary, startReplica, stopAll, waitFor, waitUntilSame } from '../support/cluster.js';
+
+/** Applications write on a replica, and the worst happens meanwhile. */
+
+const test = suite('faults of writes on a replica');
+test.after(stopAll);
+
+const CLIENT = fileURLToPath(new URL('./write-client.js', import.meta.url));
+const COUNTERS = fileURLToPath(new URL('./counting-writer.js', import.meta.url));
+const ANSWER_LIMIT_MS = 40_000;
+/** Short, so that the tests are. */
+const WRITES = { commit: '3s', hold: '3s', silence: '1s' };
+/** Longer than a commit or a grant takes, and shorter than any limit. */
+const MOMENT_MS = 300;
+
+/** An application on a mount, which does one thing after the other. */
+class Client {
+  readonly #process: ChildProcess;
+  #answer: Promise<string>;
+
+  private constructor(path: string, timeoutMs: number) {
+    this.#process = fork(CLIENT, [path, String(timeoutMs)], { cwd: '/' });
+    this.#process.setMaxListeners(0);
+    this.#answer = this.#next();
+  }
+
+  static async open(node: ClusterNode, name: string, timeoutMs = 10_000): Promise<Client> {
+    const client = new Client(node.path(name), timeoutMs);
+    assert.is(await client.#answer, 'READY');
+    return client;
+  }
+
+  /** Resolves with `OK`, or SQLite's code. */
+  do(sql: string): Promise<string> {
+    this.#answer = this.#next();
+    this.#process.send(sql);
+    return this.#answer;
+  }
+
+  kill(signal: NodeJS.Signals): void {
+    this.#process.kill(signal);
+  }
+
+  async end(): Promise<void> {
+    if (this.#process.exitCode !== null || this.#process.signalCode !== null) return;
+    const exit = once(this.#process, 'exit');
+    this.#process.kill('SIGKILL');
+    await exit;
+  }
+
+  async #next(): Promise<string> {
+    const signal = AbortSignal.timeout(ANSWER_LIMIT_MS);
+    const ended = once(this.#process, 'exit', { signal }).then(() => 'DEAD');
+    const answer = once(this.#process, 'message', { signal }).then(([message]) => (message as { code: string }).code);
+    ended.catch(() => undefined);
+    return Promise.race([answer, ended]);
+  }
+}
+
+async function scene(mode: string): Promise<{ primary: ClusterNode; replica: ClusterNode }> {
+  const primary = await startPrimary({ writes: WRITES });
+  const db = new Sqlite(primary.path('a.db'));
+  db.pragma(`journal_mode = ${mode}`);
+  db.exec('CREATE TABLE t (v INTEGER PRIMARY KEY, who, seq); INSERT INTO t (v) VALUES (0)');
+  db.close();
+  const replica = await startReplica(primary, { mount: { locks: 'sluice' }, writes: WRITES });
+  await waitUntilSame(primary, replica, 'a.db');
+  return { primary, replica };
+}
+
+function rows(node: ClusterNode): number[] {
+  const db = new Sqlite(node.path('a.db'), { timeout: 10_000 });
+  try {
+    return db.prepare('SELECT v FROM t WHERE v > 0 ORDER BY v').pluck().all() as number[];
+  } finally {
+    db.close();
+  }
+}
+
+async function same({ primary, replica }: { primary: ClusterNode; replica: ClusterNode }): Promise<number[]> {
+  await waitUntilSame(primary, replica, 'a.db', 40_000);
+  assert.equal(rows(replica), rows(primary));
+  for (const node of [primary, replica]) {
+    const db = new Sqlite(node.path('a.db'), { timeout: 10_000 });
+    assert.is(db.pragma('integrity_check', { simple: true }), 'ok');
+    db.close();
+  }
+  return rows(primary);
+}
+
+const moment = (ms = MOMENT_MS) => new Promise((resolve) => setTimeout(resolve, ms));
+
+for (const mode of ['wal', 'delete']) {
+  test(`${mode}: what the primary has not taken is not visible, and what it takes after a pause is`, async () => {
+    const nodes = await scene(mode);
+    const { primary, replica } = nodes;
+    const client = await Client.open(replica, 'a.db');
+    const reader = new Sqlite(replica.path('a.db'));
+    const count = reader.prepare('SELECT count(*) FROM t').pluck();
+    assert.is(count.get(), 1);
+    assert.is(await client.do('BEGIN IMMEDIATE; INSERT INTO t (v) VALUES (1)'), 'OK');
+    const pid = primary.nodePid();
+    process.kill(pid, 'SIGSTOP');
+    const commit = client.do('COMMIT');
+    await moment();
+    // In a rollback mode the writer keeps readers out, as on any file system.
+    if (mode === 'wal') assert.is(count.get(), 1);
+    reader.close();
+    process.kill(pid, 'SIGCONT');
+    assert.is(await commit, 'OK');
+    assert.equal(rows(replica), [1]);
+    assert.equal(rows(primary), [1]);
+    await client.end();
+    await same(nodes);
+    await stopAll();
+  });
+
+  test(`${mode}: the primary dies while a commit waits: it is found out whether it was taken`, async () => {
+    const nodes = await scene(mode);
+    const { primary, replica } = nodes;
+    const client = await Client.open(replica, 'a.db');
+    let next = 1;
+    for (const delayMs of [0, 5, 20]) {
+      assert.is(await client.do(`BEGIN IMMEDIATE; INSERT INTO t (v) VALUES (${next})`), 'OK');
+      const commit = client.do('COMMIT');
+      await moment(delayMs);
+      await primary.killNode();
+      const answer = await commit;
+      const there = rows(primary).includes(next);
+      if (answer === 'OK') assert.ok(there, `row ${next} was acknowledged`);
+      else assert.match(answer, /^SQLITE_(IOERR|BUSY)/);
+      await client.do('ROLLBACK');
+      next++;
+    }
+    await client.end();
+    await same(nodes);
+    await stopAll();
+  });
+
+  test(`${mode}: the primary is gone: the commit fails in time, and nothing of it is seen`, async () => {
+    const nodes = await scene(mode);
+    const { primary, replica } = nodes;
+    const client = await Client.open(replica, 'a.db');
+    assert.is(await client.do('BEGIN IMMEDIATE; INSERT INTO t (v) VALUES (1)'), 'OK');
+    await primary.killAll();
+    assert.match(await client.do('COMMIT'), /^SQLITE_IOERR/);
+    await client.do('ROLLBACK');
+    assert.equal(rows(replica), []);
+    assert.is(await client.do('PRAGMA busy_timeout = 1; INSERT INTO t (v) VALUES (2)'), 'SQLITE_BUSY');
+    await primary.start();
+    assert.is(await client.do('PRAGMA busy_timeout = 20000; INSERT INTO t (v) VALUES (3)'), 'OK');
+    await client.end();
+    assert.equal(await same(nodes), [3]);
+    await stopAll();
+  });
+
+  test(`${mode}: an application that has the lock is stopped: the primary goes on, and its late commit is refused`, async () => {
+    const nodes = await scene(mode);
+    const { primary, replica } = nodes;
+    const client = await Client.open(replica, 'a.db');
+    assert.is(await client.do('BEGIN IMMEDIATE; INSERT INTO t (v) VALUES (1)'), 'OK');
+    client.kill('SIGSTOP');
+    const local = await Client.open(primary, 'a.db', 20_000);
+    assert.is(await local.do('INSERT INTO t (v) VALUES (2)'), 'OK');
+    client.kill('SIGCONT');
+    assert.match(await client.do('COMMIT'), /^SQLITE_IOERR/);
+    await client.do('ROLLBACK');
+    await client.end();
+    await local.end();
+    assert.equal(await same(nodes), [2]);
+    await stopAll();
+  });
+
+  test(`${mode}: the replica's node is stopped, or its machine is lost, with the lock: the primary goes on`, async () => {
+    const nodes = await scene(mode);
+    const { primary, replica } = nodes;
+    const client = await Client.open(replica, 'a.db');
+    const local = await Client.open(primary, 'a.db', 20_000);
+    assert.is(await client.do('BEGIN IMMEDIATE; INSERT INTO t (v) VALUES (1)'), 'OK');
+    const pid = replica.nodePid();
+    process.kill(pid, 'SIGSTOP');
+    assert.is(await local.do('INSERT INTO t (v) VALUES (2)'), 'OK');
+    process.kill(pid, 'SIGCONT');
+    assert.match(await client.do('COMMIT'), /^SQLITE_IOERR/);
+    await client.do('ROLLBACK');
+    assert.is(await client.do('BEGIN IMMEDIATE; INSERT INTO t (v) VALUES (3)'), 'OK');
+    await replica.killAll();
+    assert.is(await local.do('INSERT INTO t (v) VALUES (4)'), 'OK');
+    await client.end();
+    await local.end();
+    await replica.start();
+    assert.equal(await same(nodes), [2, 4]);
+    await stopAll();
+  });
+
+  test(`${mode}: an application is killed at any moment of its transactions`, async () => {
+    const nodes = await scene(mode);
+    const { primary, replica } = nodes;
+    const acknowledged: number[] = [];
+    for (let round = 0; round < 12; round++) {
+      const writer = spawn(process.execPath, [COUNTERS, replica.path('a.db'), `w${round}`, '10000'], { cwd: '/' });
+      let text = '';
+      writer.stdout.on('data', (chunk: Buffer) => {
+        text += chunk.toString();
+      });
+      const exit = once(writer, 'exit');
+      await waitFor(() => text.includes('\n'), 15_000, 'a first commit');
+      await moment(Math.floor(round * 3.7) % 25);
+      writer.kill('SIGKILL');
+      await exit;
+      acknowledged.push(...text.split('\n').slice(0, -1).map(Number));
+    }
+    const there = await same(nodes);
+    for (const v of acknowledged) assert.ok(there.includes(v), `row ${v} was acknowledged`);
+    assert.is(new Set(acknowledged).size, acknowledged.length, 'no row twice');
+    assert.equal(
+      there,
+      there.map((_, i) => i + 1),
+      'each from the one before',
+    );
+    assert.equal(rows(primary), rows(replica));
+    await stopAll();
+  });
+}
+
+test.run();
