@@ -171,7 +171,9 @@ export class ReplicaRole implements NodeRole {
     this.awake = awake;
     this.tellPrimary();
     await this.applier.start();
-    await this.sink.resume();
+    // An application may be in the way of that, which waits for the primary.
+    const resumed = this.sink.resume();
+    if (!this.writes) await resumed;
     this.followed.start();
     const { retain } = this.options.config.replication;
     this.timers.push(

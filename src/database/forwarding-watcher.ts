@@ -120,7 +120,7 @@ export class ForwardingWatcher extends ReplicaWatcher {
     }
     if (refused) return EAGAIN;
     if (!database.waiting.some((owner) => isOwner(owner, low, high))) database.waiting.push({ low, high });
-    this.ask(database, false);
+    this.ask(database);
     return DEFER;
   };
 
@@ -138,10 +138,10 @@ export class ForwardingWatcher extends ReplicaWatcher {
     this.forwarding.send({ kind: 'lock-released', name, serial, committed });
   }
 
-  private ask(database: WrittenDatabase, held: boolean): void {
+  private ask(database: WrittenDatabase): void {
     if (database.asked) return;
     database.asked = true;
-    this.forwarding.send({ kind: 'lock-wanted', name: database.name, held });
+    this.forwarding.send({ kind: 'lock-wanted', name: database.name });
   }
 
   // --- may it happen? -------------------------------------------------------------------------------------------
@@ -216,9 +216,9 @@ export class ForwardingWatcher extends ReplicaWatcher {
     if (isLocked !== true) return EIO;
     database.holder ??= this.locks?.writerOf?.(shmNode!, WAL_WRITE_BYTE, WAL_WRITE_BYTE);
     if (!database.isBegun) {
-      // An earlier process granted the lock: where the transaction began is to be found out.
-      this.ask(database, true);
-      return DEFER;
+      // An earlier process granted the lock. What its holder has not committed is no commit in the file.
+      database.wal.load();
+      database.isBegun = true;
     }
     const answer = this.answerOf(database);
     if (answer !== undefined) return answer;
@@ -334,16 +334,9 @@ export class ForwardingWatcher extends ReplicaWatcher {
 
   protected override take(message: ToWorker): void {
     switch (message.kind) {
-      case 'grant': {
-        const database = this.databaseOf(message.name);
-        database.begin(message.serial, message.wal);
-        // Somebody has had the lock since before this process.
-        if (database.holder !== undefined) {
-          database.isBegun = true;
-          database.serial = message.serial;
-        }
+      case 'grant':
+        this.databaseOf(message.name).begin(message.serial, message.wal);
         return;
-      }
       case 'lock-refused': {
         const database = this.databaseOf(message.name);
         database.asked = false;

@@ -279,8 +279,7 @@ export class ReplicaDatabase {
     if (isNew && claim === undefined && this.fileSize() > 0) await this.giveWay('unknown');
     try {
       const logged = append?.(header);
-      if (claim === undefined || !(await claim.through()))
-        await this.patiently(() => this.applier.apply(database.name, logged ?? location!));
+      if (claim === undefined || !(await claim.through())) await this.apply(logged ?? location!);
     } catch (error) {
       if (append !== undefined) database.log.cut(database.position.txid);
       // SQLite cannot open what came before, so nothing can follow it but all that the primary has now.
@@ -305,6 +304,16 @@ export class ReplicaDatabase {
     if (isNew && claim !== undefined) await this.applier.open(database.name).catch(() => undefined);
     this.writes?.moved(database.name);
     return position;
+  }
+
+  private async apply(location: LtxLocation): Promise<void> {
+    const { applier, writes, database } = this;
+    writes?.applying(database.name, true);
+    try {
+      await this.patiently(() => applier.apply(database.name, location));
+    } finally {
+      writes?.applying(database.name, false);
+    }
   }
 
   private append(ltx: Uint8Array): undefined {

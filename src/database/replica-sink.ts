@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import type { Applier } from '../apply/index.js';
-import { closeSync, openSync, rmSync } from '../disk/index.js';
+import { closeSync, openSync, readSync, rmSync } from '../disk/index.js';
 import { describeError, SluiceError } from '../errors.js';
-import type { Position } from '../ltx/index.js';
+import { decodeHeader, HEADER_SIZE, type Position } from '../ltx/index.js';
 import type { DataFolder } from './data-folder.js';
 import { Database } from './database.js';
 import { DroppedDatabases, isLongGone } from './dropped-databases.js';
@@ -125,10 +125,13 @@ export class ReplicaDatabases implements ReplicaSink, StoreSink {
   }
 
   async receive(name: string, ltx: Uint8Array): Promise<Position> {
+    const { maxTxid, postApply } = decodeHeader(ltx);
+    this.options.writes?.arrived(name, { txid: maxTxid, checksum: postApply });
     return this.ensure(name).receive(ltx, this.run);
   }
 
   async receiveForwarded(name: string, position: Position): Promise<Position> {
+    this.options.writes?.arrived(name, position);
     return this.ensure(name).receiveForwarded(position, this.run);
   }
 
@@ -139,7 +142,25 @@ export class ReplicaDatabases implements ReplicaSink, StoreSink {
   receiveLarge(name: string): LargeReceiver {
     this.ensure(name);
     const { run } = this;
-    return this.spool((path) => this.ensure(name).receiveFile(path, run, false));
+    return this.spool((path) => {
+      this.arrivedIn(name, path);
+      return this.ensure(name).receiveFile(path, run, false);
+    });
+  }
+
+  /** Bad bytes are found later. */
+  private arrivedIn(name: string, path: string): void {
+    const { writes } = this.options;
+    if (writes === undefined) return;
+    const head = Buffer.alloc(HEADER_SIZE);
+    const fd = openSync(path, 'r');
+    try {
+      readSync(fd, head, 0, HEADER_SIZE, 0);
+      const { maxTxid, postApply } = decodeHeader(head);
+      writes.arrived(name, { txid: maxTxid, checksum: postApply });
+    } finally {
+      closeSync(fd);
+    }
   }
 
   receiveSnapshot(name: string, reason: 'new' | 'behind' | 'diverged'): LargeReceiver {

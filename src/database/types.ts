@@ -142,8 +142,15 @@ export interface Claim {
 export interface LocalWrites {
   /** The transaction that leads there, if it is one that waits here for the primary. */
   pendingAt(name: string, position: Position): LtxLocation | undefined;
-  /** The next thing that comes of the primary leads there: undefined if it is not what waits here, which is refused then. */
+  /**
+   * Something came of the primary, and leads there: what waits here is taken by that, or refused. To be told at once, whatever
+   * else waits: what applications wait for may be in the way of everything.
+   */
+  arrived(name: string, position: Position): void;
+  /** What leads there is about to be logged and applied: undefined if it is not what was taken here. */
   claim(name: string, position: Position): Claim | undefined;
+  /** What the primary has is about to be written into the files, or that has ended. */
+  applying(name: string, isApplying: boolean): void;
   /** The database is at another position. */
   moved(name: string): void;
 }

@@ -68,11 +68,8 @@ export type FromWorker =
       readonly pageCount: number;
     }
   | { readonly kind: 'pin-failed'; readonly slot: number; readonly pin: number; readonly reason: string }
-  /**
-   * On a replica where applications write: one waits for the write lock of this database. `held`: it has the lock, and an
-   * earlier process granted it.
-   */
-  | { readonly kind: 'lock-wanted'; readonly name: string; readonly held: boolean }
+  /** On a replica where applications write: one waits for the write lock of this database. */
+  | { readonly kind: 'lock-wanted'; readonly name: string }
   /** It has given the lock back, by the grant `serial`. `committed`: a transaction that was taken is in the files. */
   | { readonly kind: 'lock-released'; readonly name: string; readonly serial: number; readonly committed: boolean }
   /** Its transaction is about to commit, and waits for `commit-answer`. */

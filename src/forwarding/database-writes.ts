@@ -57,8 +57,8 @@ export class DatabaseWrites {
   private granting = false;
   /** The grant ends with the lock that an application has by it. */
   private isReturning = false;
-  /** An application waits for the lock; `held`: it has it from an earlier process. */
-  private wanted: 'no' | 'yes' | 'held' = 'no';
+  /** An application waits for the lock. */
+  private isWanted = false;
   private waitTimer: NodeJS.Timeout | undefined;
   private keepTimer: NodeJS.Timeout | undefined;
   /** Where the database stood when somebody began to wait. */
@@ -72,6 +72,8 @@ export class DatabaseWrites {
   private pending: Pending | undefined;
   /** What was taken is not the database's position yet. */
   private isSettling = false;
+  /** What the primary has is being written into the files. */
+  private isApplying = false;
   private wakes: (() => void)[] = [];
 
   constructor(
@@ -80,7 +82,7 @@ export class DatabaseWrites {
   ) {}
 
   get isIdle(): boolean {
-    return this.halt === 'none' && this.grant === undefined && this.wanted === 'no' && this.pending === undefined;
+    return this.halt === 'none' && this.grant === undefined && !this.isWanted && this.pending === undefined;
   }
 
   /** Commits that wait for the primary. */
@@ -93,7 +95,7 @@ export class DatabaseWrites {
   onWorker(message: WriteEvent): void {
     switch (message.kind) {
       case 'lock-wanted':
-        this.onWanted(message.held);
+        this.onWanted();
         return;
       case 'lock-released':
         this.onReleased(message.serial, message.committed);
@@ -110,12 +112,13 @@ export class DatabaseWrites {
     }
   }
 
-  private onWanted(held: boolean): void {
-    if (this.wanted === 'no') this.wantedAt = this.parts.database(this.name)?.position;
-    this.wanted = held ? 'held' : 'yes';
+  private onWanted(): void {
+    if (!this.isWanted) this.wantedAt = this.parts.database(this.name)?.position;
+    this.isWanted = true;
     clearTimeout(this.waitTimer);
     this.waitTimer = setTimeout(() => this.refuseLock('the primary did not answer in time'), this.parts.limits.waitMs);
     this.ask();
+    if (this.isApplying) this.setApplying(true);
     this.tryGrant();
   }
 
@@ -155,13 +158,19 @@ export class DatabaseWrites {
   /** Asks the primary for a halt, if somebody waits for it. */
   private ask(): void {
     const send = this.parts.sender();
-    if (this.halt !== 'none' || this.wanted !== 'yes' || send === undefined) return;
+    if (this.halt !== 'none' || !this.isWanted || send === undefined) return;
     this.halt = 'asked';
     this.haltSerial = this.parts.serial();
     this.haltPosition = undefined;
     this.isDue = false;
     this.wasUsed = false;
     send({ type: 'halt', name: this.name, serial: this.haltSerial });
+  }
+
+  /** In a rollback mode whoever waits for the lock is a reader, who would keep it from being written. */
+  setApplying(isApplying: boolean): void {
+    this.isApplying = isApplying;
+    if (isApplying && this.isWanted && this.live?.isWal() !== true) this.makeWay();
   }
 
   /** The database is at another position. */
@@ -188,15 +197,13 @@ export class DatabaseWrites {
   /** Something may have changed what was in the way. */
   tryGrant(): void {
     const isBusy = this.granting || this.grant !== undefined || this.pending !== undefined || this.isSettling;
-    if (this.wanted === 'no' || isBusy) return;
+    if (!this.isWanted || isBusy) return;
     const database = this.live;
-    if (this.wanted === 'yes') {
-      if (this.halt !== 'had' || this.haltPosition === undefined || this.isOver) return;
-      const isThere = samePosition(database?.position ?? ZERO_POSITION, this.haltPosition);
-      if (!isThere || (database !== undefined && database.log.last !== database.position.txid)) {
-        if (database?.isWal() !== true) this.makeWay();
-        return;
-      }
+    if (this.halt !== 'had' || this.haltPosition === undefined || this.isOver) return;
+    const isThere = samePosition(database?.position ?? ZERO_POSITION, this.haltPosition);
+    if (!isThere || (database !== undefined && database.log.last !== database.position.txid)) {
+      if (database?.isWal() !== true) this.makeWay();
+      return;
     }
     this.granting = true;
     void this.giveGrant(database?.position ?? ZERO_POSITION).finally(() => {
@@ -212,12 +219,12 @@ export class DatabaseWrites {
   private async giveGrant(position: Position): Promise<void> {
     try {
       const { wal } = position.txid === 0 ? { wal: undefined } : await this.parts.look(this.name);
-      if (this.wanted === 'no' || !samePosition(position, this.live?.position ?? ZERO_POSITION)) return;
-      if (this.wanted === 'yes' && (this.halt !== 'had' || this.isOver)) return;
+      if (!this.isWanted || this.halt !== 'had' || this.isOver) return;
+      if (!samePosition(position, this.live?.position ?? ZERO_POSITION)) return;
       const serial = this.parts.serial();
       this.grant = { serial, position };
       this.isStale = this.wantedAt !== undefined && !samePosition(this.wantedAt, position);
-      this.wanted = 'no';
+      this.isWanted = false;
       clearTimeout(this.waitTimer);
       this.parts.worker({ kind: 'grant', name: this.name, serial, wal });
       // Who waits takes it at once.
@@ -232,17 +239,17 @@ export class DatabaseWrites {
    * database is busy, and finds the lock when it comes back.
    */
   private makeWay(): void {
-    if (this.wanted !== 'yes') return;
-    this.wanted = 'no';
+    if (!this.isWanted) return;
+    this.isWanted = false;
     clearTimeout(this.waitTimer);
     this.parts.worker({ kind: 'lock-refused', name: this.name });
     this.keepFor(RETRY_KEEP_MS);
   }
 
   private refuseLock(reason: string): void {
-    if (this.wanted === 'no') return;
+    if (!this.isWanted) return;
     this.parts.log.debug({ database: this.name }, `an application finds the database busy: ${reason}`);
-    this.wanted = 'no';
+    this.isWanted = false;
     clearTimeout(this.waitTimer);
     this.parts.worker({ kind: 'lock-refused', name: this.name });
     this.keepFor(0);
@@ -269,7 +276,7 @@ export class DatabaseWrites {
   /** To the primary. */
   private giveBack(): void {
     if (this.grant !== undefined || this.granting || this.pending !== undefined) return;
-    if (this.halt === 'had' && (this.wanted === 'no' || this.isOver)) {
+    if (this.halt === 'had' && (!this.isWanted || this.isOver)) {
       this.parts.sender()?.({ type: 'release', name: this.name, serial: this.haltSerial });
       this.halt = 'none';
       this.haltPosition = undefined;
@@ -297,7 +304,7 @@ export class DatabaseWrites {
       parts.worker({ kind: 'commit-answer', name, taken: false });
       return;
     }
-    if (outgoing === undefined) {
+    if (outgoing === undefined || isLogged(database, outgoing)) {
       parts.worker({ kind: 'commit-answer', name, taken: true });
       return;
     }
@@ -343,26 +350,31 @@ export class DatabaseWrites {
       : undefined;
   }
 
-  /** The primary's next transaction leads there. If it is not the one that waits, that one was not taken. */
+  /** The primary's history has this. If the transaction that waits would lead to the same place otherwise, it was not taken. */
+  arrived(position: Position): void {
+    const { pending } = this;
+    if (pending === undefined || pending.isTaken) return;
+    if (isSame(pending, position)) this.taken(pending);
+    else if (position.txid >= pending.outgoing.position.txid) this.refuse(pending);
+  }
+
   claim(position: Position): Claim | undefined {
+    this.arrived(position);
     const { pending } = this;
     this.isSettling = false;
-    if (pending === undefined) return undefined;
-    // The name may have had another database before, on the primary.
-    const { txid, checksum } = pending.outgoing.position;
-    if (checksum !== position.checksum || (txid !== 1 && txid !== position.txid)) {
-      if (!pending.isTaken) this.refuse(pending);
-      return undefined;
-    }
+    if (pending?.isTaken !== true || !isSame(pending, position)) return undefined;
     return { through: () => this.through(pending) };
+  }
+
+  private taken(pending: Pending): void {
+    pending.isTaken = true;
+    clearTimeout(pending.timer);
+    this.parts.worker({ kind: 'commit-answer', name: this.name, taken: true });
   }
 
   /** Lets the application make its commit visible. Resolves with whether it did, when it has given the lock back. */
   private async through(pending: Pending): Promise<boolean> {
-    pending.isTaken = true;
     this.isSettling = true;
-    clearTimeout(pending.timer);
-    this.parts.worker({ kind: 'commit-answer', name: this.name, taken: true });
     try {
       for (let pauseMs = FIRST_LOOK_MS; ; pauseMs = Math.min(2 * pauseMs, LAST_LOOK_MS)) {
         const { isReleased, isMade } = pending;
@@ -433,7 +445,7 @@ export class DatabaseWrites {
         if (message.serial !== this.haltSerial || this.halt !== 'asked') return;
         this.halt = 'had';
         this.haltPosition = message.position;
-        if (this.wanted === 'no') this.keepFor(0);
+        if (!this.isWanted) this.keepFor(0);
         this.tryGrant();
         return;
       case 'halt-wanted':
@@ -465,4 +477,15 @@ export class DatabaseWrites {
     clearTimeout(this.keepTimer);
     if (this.pending !== undefined) clearTimeout(this.pending.timer);
   }
+}
+
+/** The name may have had another database before, on the primary: then a new one does not begin with its first transaction. */
+function isSame({ outgoing }: Pending, { txid, checksum }: Position): boolean {
+  const { position } = outgoing;
+  return position.checksum === checksum && (position.txid === txid || position.txid === 1);
+}
+
+/** Whether it is in the log already: an earlier process heard that the primary has it. */
+function isLogged(database: Origin, { position }: OutgoingTransaction): boolean {
+  return database.log?.get(position.txid)?.after.checksum === position.checksum;
 }

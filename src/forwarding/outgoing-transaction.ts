@@ -48,7 +48,8 @@ export interface OutgoingTransaction {
 export type Origin = Pick<
   Database,
   'name' | 'path' | 'walPath' | 'position' | 'sums' | 'pageSize' | 'pageCount' | 'live'
->;
+> &
+  Partial<Pick<Database, 'log'>>;
 
 /** Reads a page's new image. */
 interface Pages {

@@ -50,8 +50,16 @@ export class WriteDesk implements WriteClient, LocalWrites {
     return this.databases.get(name)?.pendingAt(position);
   }
 
+  arrived(name: string, position: Position): void {
+    this.databases.get(name)?.arrived(position);
+  }
+
   claim(name: string, position: Position): Claim | undefined {
     return this.databases.get(name)?.claim(position);
+  }
+
+  applying(name: string, isApplying: boolean): void {
+    this.databases.get(name)?.setApplying(isApplying);
   }
 
   moved(name: string): void {
