@@ -100,9 +100,14 @@ class Rig {
       }
       const stop = start < WAL_HEADER_SIZE ? end : this.random.pick(stops);
       const piece = from.subarray(at, stop);
+      // Told before the write what it will be told after it, and none the wiser.
+      const tried = this.tracker.tries(at, from, at, stop - at);
+      assert.is(this.tracker.tries(at, from, at, stop - at), tried);
       this.file.write(at, piece);
-      if (this.tracker.wrote(at, from, at, stop - at))
+      if (this.tracker.wrote(at, from, at, stop - at)) {
         this.commits.push(`${this.tracker.generation}:${this.tracker.committedFrames}`);
+        assert.is(tried, this.tracker.committedFrames);
+      } else if (at >= WAL_HEADER_SIZE) assert.is(tried, 0);
       at = stop;
     }
   }

@@ -1,3 +1,4 @@
+// Time limit: 15 min
 import { type ChildProcess, fork, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
