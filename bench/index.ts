@@ -12,6 +12,7 @@ import { benchSharers } from './sharers.js';
 import { benchPrograms } from './sqlite-programs.js';
 import { megabytes } from './stats.js';
 import { benchMemory } from './storage.js';
+import { benchWrites } from './writes.js';
 
 const COUNT = 5000;
 const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 3);
@@ -27,6 +28,7 @@ const parts: Record<string, { title: string; run: (root: string) => Promise<stri
   commits: { title: 'Commits and point reads', run: (root) => benchCommits(root, COUNT, ROUNDS, RAW_VARIANTS) },
   libfuse: { title: 'The drivers', run: (root) => benchDrivers(root) },
   lag: { title: 'Visibility on a replica', run: (root) => benchVisibility(root, COUNT) },
+  writes: { title: 'Writes on a replica', run: (root) => benchWrites(root) },
   mixed: { title: 'Mixed load', run: (root) => benchMixed(root, MIXED_SECONDS, ROUNDS) },
   sharers: { title: 'Four processes on one database', run: (root) => benchSharers(root, SHARED_OPERATIONS, ROUNDS) },
   programs: { title: 'SQLite’s own programs', run: (root) => benchPrograms(root, ROUNDS) },

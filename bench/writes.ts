@@ -1,0 +1,51 @@
+import { spawnSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import type { ForwardedFigures } from './forwarded.js';
+import { microseconds, ratio, table } from './stats.js';
+
+const PROGRAM = fileURLToPath(new URL('./forwarded.js', import.meta.url));
+const ROUND_TRIPS_MS = [0, 10, 80];
+const LIMIT_MS = 5 * 60_000;
+
+/** Writes on a replica whose primary is so far away: a relay carries each byte later, where a kernel has no netem. */
+export async function benchWrites(root: string): Promise<string> {
+  const rows: string[][] = [];
+  for (const ms of ROUND_TRIPS_MS) {
+    const figures = atDistance(ms, root);
+    const { singleUs, loopUs, readUs, readBesideUs, primaryUs, primaryAfterUs } = figures;
+    const trips = (us: number) => (ms === 0 ? '' : ` (${(us / 1000 / ms).toFixed(2)} round trips)`);
+    const row = [
+      `${ms} ms`,
+      `${microseconds(singleUs)}${trips(singleUs)}`,
+      `${microseconds(loopUs)}${trips(loopUs)}`,
+      `${microseconds(readUs)}, ${microseconds(readBesideUs)} (${ratio(readBesideUs / readUs)})`,
+      `${microseconds(primaryUs)}, ${microseconds(primaryAfterUs)} (${ratio(primaryAfterUs / primaryUs)})`,
+    ];
+    rows.push(row);
+    process.stderr.write(`  ${row.join('  ')}\n`);
+  }
+  return [
+    'A replica and its primary with a round trip of so much between them (a relay that carries each byte later). WAL, synchronous=NORMAL, `locks: sluice` on the replica, kernel locks on the primary. A forwarded commit is durable on the primary when it returns.',
+    '',
+    table(
+      [
+        'round trip',
+        'one autocommit insert',
+        'each of a loop of inserts',
+        'point read on the replica: alone, while another process of it writes',
+        'commit on the primary: no replica has written yet, none writes now',
+      ],
+      rows,
+    ),
+  ].join('\n');
+}
+
+function atDistance(roundTripMs: number, root: string): ForwardedFigures {
+  const ran = spawnSync(process.execPath, [PROGRAM, root, String(roundTripMs)], {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'inherit'],
+    timeout: LIMIT_MS,
+  });
+  if (ran.status !== 0) throw new Error(`${PROGRAM}: ${ran.error?.message ?? `exit code ${ran.status}`}`);
+  return JSON.parse(ran.stdout) as ForwardedFigures;
+}
