@@ -100,6 +100,9 @@ export class AppliedDatabase {
         return this.operations.halt(head.limitMs ?? 0);
       case 'release':
         return this.operations.release();
+      case 'close':
+        await this.operations.end();
+        return;
       case 'drop':
         return this.operations.drop();
       case 'commit':

@@ -83,6 +83,10 @@ class ProcessApplier implements Applier, Halter {
     await this.call('release', name);
   }
 
+  async close(name: string): Promise<void> {
+    await this.call('close', name);
+  }
+
   async look(name: string): Promise<Looked> {
     return { wal: (await this.call('look', name)).wal };
   }

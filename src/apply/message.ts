@@ -23,6 +23,7 @@ export type Operation =
   | 'commit'
   | 'release'
   | 'create'
+  | 'close'
   | 'look'
   | 'stop';
 

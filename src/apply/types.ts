@@ -61,6 +61,8 @@ export interface Halter {
   create(name: string, ltx: LtxLocation): Promise<void>;
   /** Gives the lock of `halt` back; nothing if there is none. */
   release(name: string): Promise<void>;
+  /** The same, and has it no longer open: applications may want it for themselves. */
+  close(name: string): Promise<void>;
   /** How the database is now, for who opens it. */
   look(name: string): Promise<Looked>;
 }

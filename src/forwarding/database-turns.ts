@@ -25,6 +25,8 @@ import { turnStep } from './turn-rule.js';
 /** Until the capture has found a file that was just made. */
 const CREATED_TRIES = 100;
 const CREATED_PAUSE_MS = 20;
+/** A database that no replica has written for so long is closed by the process that takes its locks. */
+const IDLE_MS = 10_000;
 
 /** What takes part in a primary's halts. */
 export interface HaltParts {
@@ -64,6 +66,7 @@ export class DatabaseTurns {
   private readonly strays: Commit[] = [];
   private current: Turn | undefined;
   private running = false;
+  private closeTimer: NodeJS.Timeout | undefined;
   private wake: () => void = () => undefined;
 
   constructor(
@@ -112,10 +115,23 @@ export class DatabaseTurns {
     this.wake();
     if (this.running) return;
     this.running = true;
+    clearTimeout(this.closeTimer);
     void this.serveAll().finally(() => {
       this.running = false;
+      this.closeLater();
       if (this.turns.length > 0 || this.strays.length > 0) this.run();
     });
+  }
+
+  private closeLater(): void {
+    this.closeTimer = setTimeout(() => {
+      if (this.running) return;
+      this.parts
+        .halter()
+        .then((halter) => halter.close(this.name))
+        .catch(() => undefined);
+    }, IDLE_MS);
+    this.closeTimer.unref();
   }
 
   private async serveAll(): Promise<void> {

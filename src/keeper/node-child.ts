@@ -1,5 +1,6 @@
 import type { Config } from '../config/index.js';
 import { describeError, errorCode, SluiceError } from '../errors.js';
+import { HALT_LIMITS, WRITE_LIMITS } from '../forwarding/limits.js';
 import { Metrics, startHttp } from '../http/index.js';
 import { createLogger, type Logger } from '../log.js';
 import type { RunningNode, StartNode } from '../node-types.js';
@@ -38,7 +39,8 @@ export async function runNode(startNode: StartNode, prepare?: PrepareNode): Prom
 async function live(startNode: StartNode, prepare: PrepareNode | undefined): Promise<never> {
   const inbox = new Inbox();
   send({ kind: 'loaded', version: VERSION });
-  const { config, served = false } = await inbox.require('start');
+  const { config: given, served = false } = await inbox.require('start');
+  const config = complete(given);
   const lock = lockDataFolder(config.data);
   const log = await createLogger(config.log);
   const metrics = new Metrics();
@@ -79,6 +81,11 @@ async function live(startNode: StartNode, prepare: PrepareNode | undefined): Pro
   else await unmounted(inbox);
   await node.finish();
   return end(lock, log);
+}
+
+/** A keeper of an older version does not know all sections: what they bring is off. */
+function complete(config: Config): Config {
+  return { ...config, writes: config.writes ?? { ...WRITE_LIMITS, ...HALT_LIMITS, forward: false } };
 }
 
 async function unmounted(inbox: Inbox): Promise<void> {

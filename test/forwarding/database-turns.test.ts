@@ -103,6 +103,8 @@ class Primary implements Halter {
     this.events.push('unlock');
   }
 
+  async close(): Promise<void> {}
+
   async look(): Promise<{ wal: undefined }> {
     return { wal: undefined };
   }
