@@ -252,12 +252,14 @@ export class DatabaseTurns {
       const expected = { txid: maxTxid, checksum: postApply };
       commit.peer.expect(name, expected);
       await (await parts.halter()).commit(name, locationOf(file));
+      commit.peer.settle(name);
       const position = await parts.settled(name);
       if (position !== undefined && samePosition(position, expected)) return;
       throw new SluiceError('FORWARD_DIFFERS', `${name}: it did not become transaction ${maxTxid} on the primary`);
     } catch (error) {
       this.refuse(commit, error);
     } finally {
+      commit.peer.settle(name);
       commit.incoming.remove();
     }
   }

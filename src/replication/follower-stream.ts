@@ -33,6 +33,8 @@ export interface Stream {
   retry: NodeJS.Timeout | null;
   /** Where a transaction leads that the replica made itself. */
   expected: Position | null;
+  /** It is logged, and not durable; or durable, and not logged: the replica is told when it is both. */
+  half: 'logged' | 'durable' | null;
 }
 
 export function newStream(name: string): Stream {
@@ -45,6 +47,7 @@ export function newStream(name: string): Stream {
     failures: 0,
     retry: null,
     expected: null,
+    half: null,
   };
 }
 

@@ -82,17 +82,19 @@ export class Follower implements WritePeer {
     }
     const { flow } = stream;
     const now = this.context.now();
-    const own = this.isOwn(stream, position)
-      ? () => encodeMessage({ type: 'forwarded', name: flow.name, position })
-      : undefined;
-    const message = own ?? envelope;
-    const cost = (own === undefined ? sizeBytes : 0) + MESSAGE_COST_BYTES;
+    const { expected } = stream;
+    if (expected !== null && samePosition(expected, position)) {
+      if (stream.half === 'durable') this.tellOwn(stream, position);
+      else stream.half = 'logged';
+      return;
+    }
+    const cost = sizeBytes + MESSAGE_COST_BYTES;
     const room =
-      message !== undefined &&
+      envelope !== undefined &&
       stream.restart === null &&
       this.ws.bufferedAmount + cost <= this.context.limits.liveBufferBytes;
     if (flow.logged(position.txid, cost, this.window, room, now)) {
-      this.sendCounted(stream, message!(), cost, 'live');
+      this.sendCounted(stream, envelope!(), cost, 'live');
       flow.advanced(position);
     } else if (flow.mode === 'catching-up') {
       this.makeReady(stream);
@@ -105,13 +107,31 @@ export class Follower implements WritePeer {
 
   expect(name: string, position: Position): void {
     const stream = this.streams.get(name);
-    if (stream !== undefined) stream.expected = position;
+    if (stream === undefined) return;
+    stream.expected = position;
+    stream.half = null;
   }
 
-  private isOwn(stream: Stream, position: Position): boolean {
-    const { expected } = stream;
+  settle(name: string): void {
+    const stream = this.streams.get(name);
+    if (stream?.expected == null) return;
+    if (stream.half === 'logged') this.tellOwn(stream, stream.expected);
+    else stream.half = 'durable';
+  }
+
+  /** In the place of the transaction. */
+  private tellOwn(stream: Stream, position: Position): void {
+    const { flow } = stream;
     stream.expected = null;
-    return expected !== null && samePosition(expected, position);
+    stream.half = null;
+    const now = this.context.now();
+    if (flow.logged(position.txid, MESSAGE_COST_BYTES, this.window, stream.restart === null, now)) {
+      const message = encodeMessage({ type: 'forwarded', name: flow.name, position });
+      this.sendCounted(stream, message, MESSAGE_COST_BYTES, 'live');
+      flow.advanced(position);
+    } else if (flow.mode === 'catching-up') {
+      this.makeReady(stream);
+    }
   }
 
   /** The log was cut: whatever is being sent of it is void. */

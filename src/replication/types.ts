@@ -30,8 +30,10 @@ export interface WritePeer {
   /** `performance.now()` of its last word. */
   readonly heardMs: number;
   send(message: Message): void;
-  /** The transaction that leads to this position is its own: where it is told of it, it is not sent the pages. */
+  /** The transaction that leads to this position is its own: it is not sent the pages, and not told of it before `settle`. */
   expect(name: string, position: Position): void;
+  /** What was expected is durable, or is not expected any more. */
+  settle(name: string): void;
 }
 
 /** Takes what applications write on replicas. Calls must not throw. */

@@ -128,6 +128,8 @@ class Replica implements WritePeer {
     this.expected.push(position);
   }
 
+  settle(): void {}
+
   halt(serial: number): void {
     this.primary.desk.receive(this, { type: 'halt', name: 'a.db', serial });
   }
