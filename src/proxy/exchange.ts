@@ -6,11 +6,6 @@ import { CONTINUE_LIMIT_MS } from './limits.js';
 import { isIdempotent } from './request-kind.js';
 import type { Way } from './way.js';
 
-export interface Leg extends Way {
-  /** The client waits for a word before it sends the body. */
-  readonly expectsContinue: boolean;
-}
-
 /** `unreached`: the other side saw nothing of the request, and its body is still whole. `over`: the client has its answer, or is gone. */
 export type ExchangeEnd = 'over' | 'unreached';
 
@@ -36,7 +31,10 @@ export class Exchange {
   constructor(
     private readonly request: IncomingMessage,
     private readonly response: ServerResponse,
-    private readonly leg: Leg,
+    private readonly leg: Way,
+    /** The client waits for a word before it sends the body. */
+    private readonly expectsContinue: boolean,
+    private readonly onEnd: () => void,
   ) {
     this.ended = new Promise((resolve) => {
       this.#resolve = resolve;
@@ -58,7 +56,7 @@ export class Exchange {
   }
 
   #send(isFresh: boolean): ClientRequest {
-    const { upstream, target, headers, hasBody, expectsContinue } = this.leg;
+    const { upstream, target, headers, hasBody } = this.leg;
     this.#connected = false;
     const request = upstream.request({ method: this.request.method ?? 'GET', target, headers, isFresh }, () =>
       this.#onConnected(request),
@@ -66,7 +64,7 @@ export class Exchange {
     request.on('response', (answer) => void this.#answered(answer));
     request.on('error', (error) => this.#failed(request, error));
     if (!hasBody) request.end();
-    else if (expectsContinue) request.on('continue', () => this.#goOn());
+    else if (this.expectsContinue) request.on('continue', () => this.#goOn());
     return request;
   }
 
@@ -79,7 +77,7 @@ export class Exchange {
       return;
     }
     this.#phase = 'sending';
-    if (!this.leg.expectsContinue) {
+    if (!this.expectsContinue) {
       this.#sendBody();
       return;
     }
@@ -173,7 +171,7 @@ export class Exchange {
       this.#phase = 'over';
       this.response.off('close', this.#closed);
       clearTimeout(this.#continueTimer);
-      this.#resolve('unreached');
+      this.#end('unreached');
       return;
     }
     if (this.#mayRepeat(request, error)) {
@@ -207,6 +205,11 @@ export class Exchange {
     const isWhole = this.response.writableFinished && this.#answer?.complete === true && this.#upstream.writableEnded;
     if (!isWhole) this.#upstream.destroy();
     if (this.response.writableFinished) linger(this.request);
-    this.#resolve('over');
+    this.#end('over');
   };
+
+  #end(end: ExchangeEnd): void {
+    this.onEnd();
+    this.#resolve(end);
+  }
 }

@@ -150,7 +150,7 @@ export class Router {
 
   #wayToTarget(request: IncomingMessage, beforeHead: (() => Promise<Pairs>) | undefined): Way {
     const { config } = this.options;
-    return this.#way(request, this.#target, undefined, { internal: config.header, beforeHead, lost: noTarget });
+    return this.#way(request, this.#target, undefined, config.header, beforeHead);
   }
 
   #wayToPrimary(request: IncomingMessage, address: string): Way {
@@ -159,39 +159,38 @@ export class Router {
       // What is under way by the old one goes on.
       this.#primary = new Upstream(address, Math.min(PRIMARY_IDLE_MS, config.idleMs / 2), config.connectMs);
     }
-    return this.#way(request, this.#primary, this.options.keys.mark, {
-      internal: undefined,
-      beforeHead: undefined,
-      lost: lostPrimary,
-    });
+    return this.#way(request, this.#primary, this.options.keys.mark, undefined, undefined);
   }
 
   #way(
     request: IncomingMessage,
     upstream: Upstream,
     markKey: Buffer | undefined,
-    more: Pick<Way, 'internal' | 'beforeHead' | 'lost'>,
+    internal: string | undefined,
+    beforeHead: (() => Promise<Pairs>) | undefined,
   ): Way {
     const { config } = this.options;
     const target = targetOf(request);
     const trust = this.#trustIn(request);
     const origin = originOf(request, trust);
-    const marked = { method: request.method ?? '', target, ...origin };
+    const method = request.method ?? '';
     return {
       upstream,
       target,
       headers: requestHeaders(request, {
         origin,
         keepsOrigin: trust !== 'none',
-        mark: markKey === undefined ? undefined : makeMark(marked, markKey, Date.now()),
+        mark: markKey === undefined ? undefined : makeMark({ method, target, ...origin }, markKey, Date.now()),
         cookieName: config.cookie.name,
         positionHeader: config.header,
       }),
       hasBody: hasBody(request),
+      internal,
       responseMs: config.responseMs,
       idleMs: config.idleMs,
-      refused: (refusal) => this.#count(refusal),
-      ...more,
+      beforeHead,
+      lost: markKey === undefined ? noTarget : lostPrimary,
+      refused: this.#count,
     };
   }
 
@@ -212,12 +211,12 @@ export class Router {
     visitor.refuse(refusal);
   }
 
-  #count({ status }: Refusal): void {
+  readonly #count = ({ status }: Refusal): void => {
     const { counts } = this.options;
     if (status === 503) counts.unavailable++;
     else if (status === 502) counts.badGateway++;
     else counts.timedOut++;
-  }
+  };
 }
 
 function isForwarded(request: IncomingMessage): boolean {

@@ -1,4 +1,4 @@
-import { type ClientRequest, Agent as HttpAgent, type RequestOptions, request as requestHttp } from 'node:http';
+import { type ClientRequest, Agent as HttpAgent, request as requestHttp } from 'node:http';
 import { Agent as HttpsAgent, request as requestHttps } from 'node:https';
 import type { Socket } from 'node:net';
 import { MAX_HEADER_BYTES } from './limits.js';
@@ -13,7 +13,7 @@ export interface UpstreamRequest {
 
 /** One HTTP server that requests go on to, by connections that are kept. */
 export class Upstream {
-  readonly #options: RequestOptions;
+  readonly #address: { readonly host: string; readonly port: number };
   readonly #agent: HttpAgent;
   readonly #isSecure: boolean;
 
@@ -26,11 +26,7 @@ export class Upstream {
     const { protocol, hostname, port } = new URL(origin);
     this.#isSecure = protocol === 'https:';
     const host = hostname.replace(/^\[(.*)\]$/, '$1');
-    this.#options = {
-      host,
-      port: port === '' ? (this.#isSecure ? 443 : 80) : Number(port),
-      maxHeaderSize: MAX_HEADER_BYTES,
-    };
+    this.#address = { host, port: port === '' ? (this.#isSecure ? 443 : 80) : Number(port) };
     // Last in, first out: what is not needed gets idle, and is closed before the server closes it.
     const agent = { keepAlive: true, scheduling: 'lifo', timeout: idleMs } as const;
     this.#agent = this.#isSecure ? new HttpsAgent(agent) : new HttpAgent(agent);
@@ -42,11 +38,15 @@ export class Upstream {
    */
   request({ method, target, headers, isFresh = false }: UpstreamRequest, connected: () => void): ClientRequest {
     const make = this.#isSecure ? requestHttps : requestHttp;
+    const { host, port } = this.#address;
+    // No spread: this is done for each request.
     const request = make({
-      ...this.#options,
+      host,
+      port,
       method,
       path: target,
       headers,
+      maxHeaderSize: MAX_HEADER_BYTES,
       agent: isFresh ? false : this.#agent,
     });
     request.on('socket', (socket) => {

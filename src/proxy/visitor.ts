@@ -40,14 +40,11 @@ export class HttpVisitor implements Visitor {
     if (!this.response.destroyed) refuse(this.request, this.response, refusal);
   }
 
-  async carry(way: Way): Promise<ExchangeEnd> {
-    const exchange = new Exchange(this.request, this.response, { ...way, expectsContinue: this.expectsContinue });
-    this.under.add(exchange);
-    try {
-      return await exchange.ended;
-    } finally {
-      this.under.delete(exchange);
-    }
+  carry(way: Way): Promise<ExchangeEnd> {
+    const { under } = this;
+    const exchange = new Exchange(this.request, this.response, way, this.expectsContinue, () => under.delete(exchange));
+    under.add(exchange);
+    return exchange.ended;
   }
 }
 
