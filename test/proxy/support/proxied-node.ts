@@ -13,6 +13,8 @@ export interface ProxiedNode {
   readonly url: string;
   readonly target: string;
   readonly application: ChildProcess;
+  /** Starts the application again, after its end. */
+  restart(): Promise<void>;
 }
 
 export async function startProxied(primary: ClusterNode | undefined, more: object = {}): Promise<ProxiedNode> {
@@ -22,12 +24,12 @@ export async function startProxied(primary: ClusterNode | undefined, more: objec
     proxy: { listen: `127.0.0.1:${port}`, target: `127.0.0.1:${target}`, ...more },
   };
   const node = primary === undefined ? await startPrimary(options) : await startReplica(primary, options);
-  const application = await startApplication(
-    target,
-    node.path('app.db'),
-    primary === undefined ? 'primary' : 'replica',
-  );
-  return { node, url: `http://127.0.0.1:${port}`, target: `http://127.0.0.1:${target}`, application };
+  const start = () => startApplication(target, node.path('app.db'), primary === undefined ? 'primary' : 'replica');
+  const application = await start();
+  const restart = async () => {
+    await start();
+  };
+  return { node, url: `http://127.0.0.1:${port}`, target: `http://127.0.0.1:${target}`, application, restart };
 }
 
 export function startApplication(port: number, database: string, name: string): Promise<ChildProcess> {
