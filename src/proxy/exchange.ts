@@ -124,11 +124,17 @@ export class Exchange {
     answer.on('error', () => this.#broken());
     answer.on('aborted', () => this.#broken());
     const { beforeHead, internal } = this.leg;
-    const added = beforeHead === undefined ? undefined : await beforeHead();
-    if (this.response.destroyed) return;
-    const headers = responseHeaders(answer, internal);
-    if (added !== undefined) headers.push(...added);
-    this.#pass(answer, headers);
+    try {
+      const added = beforeHead === undefined ? undefined : await beforeHead();
+      // It may have been lost meanwhile.
+      if (this.#isOver()) return;
+      const headers = responseHeaders(answer, internal);
+      if (added !== undefined) headers.push(...added);
+      this.#pass(answer, headers);
+    } catch {
+      // A status or a header that nobody may send.
+      this.#fail(this.leg.lost);
+    }
   }
 
   #pass(answer: IncomingMessage, headers: Pairs): void {
@@ -168,9 +174,7 @@ export class Exchange {
       return;
     }
     if (!this.#connected) {
-      this.#phase = 'over';
-      this.response.off('close', this.#closed);
-      clearTimeout(this.#continueTimer);
+      this.#over();
       this.#end('unreached');
       return;
     }
@@ -190,23 +194,36 @@ export class Exchange {
     return (code === 'ECONNRESET' || code === 'EPIPE') && isIdempotent(this.request.method ?? '');
   }
 
+  /** An answer of our own in the place of the other side's, whose end is of no interest any more. */
   #fail(refusal: Refusal): void {
+    if (this.#phase === 'over') return;
+    this.#over();
     this.leg.refused(refusal);
     refuse(this.request, this.response, refusal);
     this.#upstream.destroy();
+    this.#end('over');
   }
 
   /** The client has all of it, or is gone. */
   readonly #closed = (): void => {
     if (this.#phase === 'over') return;
-    this.#phase = 'over';
-    clearTimeout(this.#continueTimer);
+    this.#over();
     // An answer before the end of its request: the rest is nobody's.
     const isWhole = this.response.writableFinished && this.#answer?.complete === true && this.#upstream.writableEnded;
     if (!isWhole) this.#upstream.destroy();
     if (this.response.writableFinished) linger(this.request);
     this.#end('over');
   };
+
+  #isOver(): boolean {
+    return this.#phase === 'over' || this.response.destroyed;
+  }
+
+  #over(): void {
+    this.#phase = 'over';
+    clearTimeout(this.#continueTimer);
+    this.response.off('close', this.#closed);
+  }
 
   #end(end: ExchangeEnd): void {
     this.onEnd();

@@ -129,6 +129,8 @@ export function requestHeaders(request: IncomingMessage, rules: OutgoingRules): 
     }
     out.push(header, value);
   }
+  // HTTP/1.0 clients may leave it out, HTTP/1.1 servers want one.
+  if (headers.host === undefined) out.push('Host', 'localhost');
   if (/(?:^|,)\s*trailers\s*(?:,|$)/i.test(String(headers.te ?? ''))) out.push('TE', 'trailers');
   out.push('X-Forwarded-For', origin.forwardedFor, 'X-Forwarded-Proto', origin.forwardedProto);
   out.push('X-Forwarded-Host', origin.forwardedHost);

@@ -102,6 +102,8 @@ export class HttpProxy {
 
   #onRequest(request: IncomingMessage, response: ServerResponse, expectsContinue: boolean): void {
     if (this.#isStopping) response.shouldKeepAlive = false;
+    // Its close tells that the client is gone; what was still written to it is of no interest.
+    response.on('error', () => undefined);
     if (request.url?.startsWith(OWN_PATH) === true) {
       this.#ownPage(request, response);
       return;

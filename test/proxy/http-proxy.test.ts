@@ -666,6 +666,65 @@ test('it stops when what is under way is done, or after its limit', async () => 
   await endless.close();
 });
 
+test('the application is lost while its answer waits for positions: one answer, and the proxy goes on', async () => {
+  let cut: () => void = () => undefined;
+  const target = await serve((request, response) => {
+    request.resume();
+    response.writeHead(200, { 'content-length': 100 });
+    response.write('some');
+    cut = () => response.destroy();
+  });
+  const scene = await ProxyScene.start(target, {});
+  let settled: (complete: boolean) => void = () => undefined;
+  scene.onSettle = () =>
+    new Promise((resolve) => {
+      settled = resolve;
+    });
+  const answer = fetch(scene.url, { method: 'POST' });
+  await waitFor(() => scene.settles === 1);
+  cut();
+  assert.is((await answer).status, 502);
+  settled(true);
+  const gone = new RawClient(scene.port);
+  gone.send('POST / HTTP/1.1', 'Host: a', 'Content-Length: 0', '', '');
+  await waitFor(() => scene.settles === 2);
+  gone.socket.destroy();
+  await gone.close();
+  settled(true);
+  assert.is((await fetch(`${scene.url}/.sluice/health`)).status, 200);
+});
+
+test('clients that leave at any time, by the hundred: nothing of them stays', async () => {
+  let under = 0;
+  const target = await serve((request, response) => {
+    under++;
+    response.on('close', () => under--);
+    response.on('error', () => undefined);
+    request.on('error', () => undefined);
+    request.pipe(response);
+  });
+  const scene = await ProxyScene.start(target, {});
+  for (let i = 0; i < 300; i++) {
+    const client = new RawClient(scene.port);
+    client.send('POST / HTTP/1.1', 'Host: a', 'Transfer-Encoding: chunked', '', '4', 'abcd', '');
+    if (i % 3 === 0) await client.got(/abcd/);
+    else await new Promise((resolve) => setTimeout(resolve, i % 5));
+    client.socket[i % 2 === 0 ? 'destroy' : 'resetAndDestroy']();
+  }
+  await waitFor(() => under === 0);
+  assert.equal(scene.errors, []);
+  assert.is((await fetch(scene.url, { method: 'POST', body: 'still' })).status, 200);
+});
+
+test('an HTTP/1.0 client gets its answer to the end of the connection', async () => {
+  const scene = await ProxyScene.start(await echo('here'), {});
+  const client = new RawClient(scene.port);
+  client.send('GET /old HTTP/1.0', '', '');
+  await client.close();
+  assert.match(client.text, /^HTTP\/1\.1 200 .*"url":"\/old".*\}$/s);
+  assert.not.match(client.text, /transfer-encoding/i);
+});
+
 test('its own pages', async () => {
   const scene = await ProxyScene.start(1, {
     role: 'replica',
