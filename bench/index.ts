@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { libfuseDriver } from '../src/fuse/index.js';
 import { benchBackupCost, benchCompaction, benchLoss } from './backup.js';
 import { benchCommits, DRIVER_VARIANTS, RAW_VARIANTS } from './commits.js';
+import { benchProxy } from './proxy.js';
 import { benchMixed, benchVisibility } from './replicas.js';
 import { benchRequests } from './requests.js';
 import { benchRestore } from './restore.js';
@@ -33,6 +34,7 @@ const parts: Record<string, { title: string; run: (root: string) => Promise<stri
   sharers: { title: 'Four processes on one database', run: (root) => benchSharers(root, SHARED_OPERATIONS, ROUNDS) },
   programs: { title: 'SQLite’s own programs', run: (root) => benchPrograms(root, ROUNDS) },
   requests: { title: 'Requests', run: (root) => benchRequests(root) },
+  proxy: { title: 'The HTTP proxy', run: (root) => benchProxy(root, ROUNDS) },
   restore: { title: 'Restore', run: (root) => benchRestore(root, RESTORE_MEGABYTES, ROUNDS) },
   backup: { title: 'Commits with a backup', run: (root) => benchBackupCost(root, COUNT, 2 * ROUNDS) },
   loss: { title: 'What is lost with the machine', run: (root) => benchLoss(root, LOSS_RUNS) },

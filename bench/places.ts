@@ -20,6 +20,8 @@ export interface NodeOptions {
   readonly follow?: Node;
   /** Folder to back up to. */
   readonly backup?: string;
+  /** Ports of an HTTP proxy and of the application behind it. */
+  readonly proxy?: { readonly port: number; readonly target: number };
 }
 
 /** Starts a node of Sluice with its own folders below `root`. */
@@ -37,7 +39,11 @@ export async function startNode(root: string, name: string, options: NodeOptions
       passthrough: options.passthrough ?? 'on',
     },
     http: { listen: `127.0.0.1:${http}` },
-    replication: { listen: options.follow === undefined ? `127.0.0.1:${stream}` : 'off' },
+    // Proxies of several nodes sign with it.
+    replication: { listen: options.follow === undefined ? `127.0.0.1:${stream}` : 'off', token: 'bench' },
+    ...(options.proxy === undefined
+      ? {}
+      : { proxy: { listen: `127.0.0.1:${options.proxy.port}`, target: `127.0.0.1:${options.proxy.target}` } }),
     lease:
       options.follow === undefined
         ? { type: 'static', role: 'primary' }

@@ -10,10 +10,15 @@ const STOP_LIMIT_MS = 40_000;
 
 /** Runs one task of client.ts in a process of its own; its line of JSON. */
 export function client<T>(task: string, ...args: (string | number)[]): Promise<T> {
+  return script<T>(CLIENT, task, ...args);
+}
+
+/** Runs a program of ours; its line of JSON. */
+export function script<T>(program: string, task: string, ...args: (string | number)[]): Promise<T> {
   return new Promise((resolve, reject) => {
     execFile(
       process.execPath,
-      [CLIENT, task, ...args.map(String)],
+      [program, task, ...args.map(String)],
       { timeout: CLIENT_LIMIT_MS },
       (error, stdout, stderr) => {
         if (error === null) resolve(JSON.parse(stdout) as T);

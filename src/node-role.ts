@@ -1,6 +1,25 @@
 import type { Database, MountServer, Recovered } from './database/index.js';
 import type { FromWorker } from './database/worker-messages.js';
+import type { Told, Word } from './proxy/index.js';
 import type { BackupRequest, BackupRun, BackupStatus, Problem, ReplicaStatus, UpstreamStatus } from './status.js';
+
+/** What a role knows for the HTTP proxy. */
+export interface ProxiedRole {
+  /** The run of the primary whose positions these are; null while it is not known. */
+  lineage(): bigint | null;
+  /** Where the primary's proxy is; null while it is not known. */
+  primary(): string | null;
+  /** What readers of the mount see. */
+  positions(): Iterable<Told>;
+  /** Of one database; 0 if it is not there. */
+  txid(name: string): number;
+  /** On a replica of a primary. */
+  word(): Word | undefined;
+  /** Resolves when `txid` has all that was committed before the call; false if that cannot be said. */
+  settle(databases: readonly string[] | null): Promise<boolean>;
+  /** `moved` is called when a database moved, or, without a name, when something else changed. Before `begin`. */
+  watch(moved: (name?: string) => void): void;
+}
 
 /** What a node does that depends on its being primary or replica. In the order in which the node calls it. */
 export interface NodeRole {
@@ -28,6 +47,7 @@ export interface NodeRole {
   /** Nobody answers the mount: all that was committed goes into the log, and the files are closed as they are. */
   handOver(): Promise<void>;
 
+  readonly proxied: ProxiedRole;
   databases(): readonly Database[];
   lagMs(name?: string): number | null;
   primaryAddress(): string | null;

@@ -22,6 +22,7 @@ import {
   whenServing,
 } from './fuse/index.js';
 import { LocalFiles } from './local-files.js';
+import { linkProxy } from './node-proxy-link.js';
 import type { NodeRole } from './node-role.js';
 import { databaseStatus, listedFiles, nodeProblems } from './node-status.js';
 import type { RunningNode, StartNodeOptions } from './node-types.js';
@@ -104,10 +105,19 @@ export async function startNode(options: StartNodeOptions): Promise<RunningNode>
   const unmounted = worker.ended.then(() => {
     throw new SluiceError('UNMOUNTED', `${config.mount.path} was unmounted by someone else`);
   });
+  let ready = false;
+  const link = await linkProxy({
+    config,
+    folder,
+    role,
+    log,
+    metrics: options.metrics,
+    isReady: () => ready,
+    problems: () => nodeProblems(role.databases(), role.problems()),
+  });
   // What fails here, like a port that is taken, would fail again: the keeper tells it and does not try another node.
   await Promise.race([role.begin(worker, () => wakeups.awake()), unmounted]);
 
-  let ready = false;
   let stopping = false;
   const failed = new Promise<never>((_, reject) => {
     const lost = (error: unknown) => {
@@ -116,6 +126,7 @@ export async function startNode(options: StartNodeOptions): Promise<RunningNode>
     unmounted.catch(lost);
     role.ready().then(() => {
       ready = true;
+      link?.changed();
       log.info({ role: role.role, mount: config.mount.path }, 'ready');
       options.onReady();
     }, lost);
@@ -146,6 +157,7 @@ export async function startNode(options: StartNodeOptions): Promise<RunningNode>
       await role.drain();
     },
     async finish() {
+      link?.close();
       wakeups.close();
       await untilEnded(worker, connection);
       await role.finish();
@@ -154,6 +166,7 @@ export async function startNode(options: StartNodeOptions): Promise<RunningNode>
     async handOver(paused) {
       stopping = true;
       worker.warmer.close();
+      link?.close();
       await role.leave();
       paused();
       await worker.handOver(HAND_OVER_LIMIT_MS);

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { type Applier, createApplier, type Halter } from './apply/index.js';
 import { Backup, CompactionThread, openConfiguredStore, ScheduledVerify, type VerifiedStore } from './backup/index.js';
 import type { BackupConfig } from './config/index.js';
@@ -13,7 +14,7 @@ import type { FromWorker } from './database/worker-messages.js';
 import { SluiceError } from './errors.js';
 import { HALT_LIMITS, HaltDesk } from './forwarding/index.js';
 import { type Position, parseTxid } from './ltx/index.js';
-import type { NodeRole } from './node-role.js';
+import type { NodeRole, ProxiedRole } from './node-role.js';
 import type { StartNodeOptions } from './node-types.js';
 import { ReplicationServer } from './replication/index.js';
 import type { BackupRequest, BackupRun } from './status.js';
@@ -31,6 +32,7 @@ const ENDED_LIMIT_MS = 5_000;
 export class PrimaryRole implements NodeRole {
   readonly role = 'primary';
   readonly writes = false;
+  readonly proxied: ProxiedRole;
   private applier: (Applier & Halter) | undefined;
   private applierStarted: Promise<unknown> | undefined;
   private desk: HaltDesk | undefined;
@@ -68,6 +70,7 @@ export class PrimaryRole implements NodeRole {
       },
     });
     shared.setLagMs(0);
+    this.proxied = this.proxiedRole();
   }
 
   async recover(live: boolean): Promise<readonly Recovered[]> {
@@ -189,6 +192,37 @@ export class PrimaryRole implements NodeRole {
     );
   }
 
+  private proxiedRole(): ProxiedRole {
+    const { config } = this.options;
+    // Without replicas nobody asks for positions; a lineage of its own serves as well.
+    const alone = randomBytes(8).readBigUInt64BE() | 1n;
+    return {
+      lineage: () => this.server?.run ?? alone,
+      primary: () => config.proxy?.advertise ?? null,
+      positions: () => Array.from(this.set.all(), ({ name, position }) => [name, position.txid] as const),
+      txid: (name) => this.set.get(name)?.position.txid ?? 0,
+      word: () => undefined,
+      settle: (databases) => this.settle(databases),
+      watch: (moved) => {
+        this.set.subscribe({
+          opened: ({ name }) => moved(name),
+          transaction: ({ name }) => moved(name),
+          reset: ({ name }) => moved(name),
+          dropped: (name) => moved(name),
+        });
+      },
+    };
+  }
+
+  private async settle(databases: readonly string[] | null): Promise<boolean> {
+    if (databases === null) return this.set.caughtUp(0);
+    const present = databases.filter((name) => this.set.get(name) !== undefined);
+    // One that is just being made is not known by its name yet.
+    if (present.length < databases.length) return this.set.caughtUp(0);
+    const settled = await Promise.all(present.map((name) => this.set.settledPosition(name)));
+    return settled.every((position, i) => position !== undefined || this.set.get(present[i]!) === undefined);
+  }
+
   problems() {
     const refused = this.set.refusals().map(({ name, error: { code, message, hint }, sinceMs }) => ({
       code,
@@ -258,6 +292,7 @@ export class PrimaryRole implements NodeRole {
       nodeId: this.folder.nodeId,
       token: config.replication.token ?? undefined,
       advertise: config.lease.advertise ?? url(address.host, address.port),
+      proxy: config.proxy?.advertise ?? undefined,
       heartbeatMs: config.replication.heartbeatMs,
       log,
     });

@@ -13,9 +13,9 @@ import { SluiceError } from './errors.js';
 import { StoreFeed } from './feed/index.js';
 import { WriteDesk } from './forwarding/index.js';
 import { DatabaseSums, ZERO_POSITION } from './ltx/index.js';
-import type { NodeRole } from './node-role.js';
+import type { NodeRole, ProxiedRole } from './node-role.js';
 import type { StartNodeOptions } from './node-types.js';
-import { ReplicationClient } from './replication/index.js';
+import { type PrimaryWord, ReplicationClient } from './replication/index.js';
 import type { UpstreamStatus } from './status.js';
 
 const PRUNE_INTERVAL_MS = 10_000;
@@ -35,6 +35,8 @@ interface Upstream {
   lagMs(name?: string): number | null;
   /** The primary's advertised address; null if it is not known. */
   primary(): string | null;
+  /** What the primary said of itself; where there is one that speaks. */
+  readonly word?: PrimaryWord;
   /** The code of a refusal that stays until a person changes something. */
   refusal(): string | null;
   problems(): readonly {
@@ -50,6 +52,7 @@ interface Upstream {
 export class ReplicaRole implements NodeRole {
   readonly role = 'replica';
   readonly writes: boolean;
+  readonly proxied: ProxiedRole;
   private readonly applier: Applier & Halter;
   private readonly desk: WriteDesk | undefined;
   private readonly sink: ReplicaDatabases;
@@ -58,6 +61,7 @@ export class ReplicaRole implements NodeRole {
   private awake: () => void = () => undefined;
   private readonly timers: NodeJS.Timeout[] = [];
   private draining = false;
+  private moved: (name?: string) => void = () => undefined;
   private readonly startedAt = new Date().toISOString();
 
   constructor(
@@ -89,6 +93,7 @@ export class ReplicaRole implements NodeRole {
       },
     });
     this.followed = config.replication.upstream === 'store' ? this.storeFeed() : this.client(folder.nodeId);
+    this.proxied = this.proxiedRole();
   }
 
   private writeDesk(folder: DataFolder): WriteDesk {
@@ -123,11 +128,16 @@ export class ReplicaRole implements NodeRole {
       ...(this.desk !== undefined && { writes: this.desk }),
       hooks: {
         received: () => this.awake(),
-        applied: (_name, _position, lagMs) => metrics.visible(lagMs),
+        applied: (name, _position, lagMs) => {
+          this.moved(name);
+          metrics.visible(lagMs);
+        },
         connected: (connected) => {
           log.info({ primary: url, connected }, connected ? 'following the primary' : 'lost the primary');
           this.tellPrimary();
+          this.moved();
         },
+        heartbeat: () => this.moved(),
         failed: () => metrics.error('replication'),
       },
     });
@@ -144,7 +154,10 @@ export class ReplicaRole implements NodeRole {
       log,
       hooks: {
         received: () => this.awake(),
-        applied: (_name, _position, lagMs) => metrics.visible(lagMs),
+        applied: (name, _position, lagMs) => {
+          this.moved(name);
+          metrics.visible(lagMs);
+        },
         connected: (connected) => {
           log.info({ store: store.url, connected }, connected ? 'reading the store' : 'lost the store');
         },
@@ -261,6 +274,27 @@ export class ReplicaRole implements NodeRole {
       });
     }
     return problems;
+  }
+
+  private proxiedRole(): ProxiedRole {
+    const word = () => this.followed.word;
+    const txid = (name: string) => {
+      const standing = this.sink.standing(name);
+      return standing?.isKnown === true ? standing.position.txid : 0;
+    };
+    return {
+      lineage: () => word()?.run ?? null,
+      primary: () => word()?.proxy ?? null,
+      positions: () =>
+        Array.from(this.sink.all(), ({ name }) => [name, txid(name)] as const).filter(([, at]) => at > 0),
+      txid,
+      word,
+      // What is here is here.
+      settle: async () => true,
+      watch: (moved) => {
+        this.moved = moved;
+      },
+    };
   }
 
   /** A new applier process has nothing open. */

@@ -15,6 +15,7 @@ export type {
   LogConfig,
   LogLevel,
   MountConfig,
+  ProxyConfig,
   ReplicationConfig,
 } from './types.js';
 export { formatDuration, formatSize, parseDuration, parseSize } from './units.js';

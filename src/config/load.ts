@@ -2,13 +2,14 @@ import { readFileSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { errorCode, SluiceError } from '../errors.js';
+import { formatListen } from './listen.js';
 import { SECRET_KEYS } from './mask.js';
 import { checkMeaning } from './meaning.js';
 import { ConfigError } from './problem.js';
 import { configSchema, KNOWN_KEYS, type ParsedConfig } from './schema.js';
 import { ConfigSource, type KeyPath } from './source.js';
 import { nearest } from './suggest.js';
-import type { BackupConfig, Config, WritesConfig } from './types.js';
+import type { BackupConfig, Config, ProxyConfig, WritesConfig } from './types.js';
 
 const DEFAULT_FILE = 'sluice.yml';
 const MAX_FILE_BYTES = 2 ** 20;
@@ -124,6 +125,7 @@ function effective(parsed: ParsedConfig, file: string | null, folder: string): C
       upstream: parsed.replication.upstream,
     },
     writes: effectiveWrites(parsed),
+    proxy: effectiveProxy(parsed),
     backup: parsed.backup.map((store) => effectiveBackup(store, folder)),
     restore: parsed.restore,
     log: parsed.log,
@@ -142,6 +144,37 @@ function effectiveWrites({ writes, lease, mount }: ParsedConfig): WritesConfig {
     turnMs: turn,
     holdMs: hold,
     silenceMs: silence,
+  };
+}
+
+/** What a proxy listens on is its address for others too, unless that is a wildcard. */
+function effectiveProxy({ proxy, lease }: ParsedConfig): ProxyConfig | null {
+  if (proxy === undefined || proxy.listen.address === null) return null;
+  const listen = proxy.listen.address;
+  const wildcard = listen.host === '0.0.0.0' || listen.host === '::' || listen.port === 0;
+  const own = lease.role === 'primary' && !wildcard ? `http://${formatListen(listen)}` : null;
+  const { flyReplay } = proxy;
+  return {
+    listen,
+    target: proxy.target,
+    advertise: proxy.advertise ?? own,
+    primary: proxy.primary ?? null,
+    databases: proxy.databases ?? null,
+    passthrough: proxy.passthrough,
+    alwaysForward: proxy.alwaysForward,
+    flyReplay: typeof flyReplay === 'string' ? flyReplay : flyReplay ? 'instance' : null,
+    trustForwarded: proxy.trustForwarded,
+    waitMs: proxy.waitLimit,
+    afterWait: proxy.afterWait,
+    primaryWaitMs: proxy.primaryWait,
+    settleMs: proxy.settleLimit,
+    connectMs: proxy.connectTimeout,
+    responseMs: proxy.responseTimeout,
+    idleMs: proxy.idleTimeout,
+    drainMs: proxy.drainLimit,
+    maxConnections: proxy.maxConnections,
+    cookie: { name: proxy.cookie.name, maxAgeMs: proxy.cookie.maxAge, secure: proxy.cookie.secure },
+    header: proxy.header.toLowerCase(),
   };
 }
 

@@ -1,5 +1,5 @@
 import { checkFolders } from './folders.js';
-import { isLoopback } from './listen.js';
+import { formatListen, isLoopback } from './listen.js';
 import { type ConfigSource, storeKey } from './source.js';
 import type { Config, ListenAddress } from './types.js';
 
@@ -11,6 +11,7 @@ export function checkMeaning(config: Config, source: ConfigSource): void {
   checkWrites(config, source);
   checkListen(config.http.listen, config.http.token, 'http', source);
   checkListen(config.replication.listen, config.replication.token, 'replication', source);
+  checkProxy(config, source);
   const [http, replication] = [config.http.listen, config.replication.listen];
   if (
     http !== null &&
@@ -69,6 +70,25 @@ function checkWrites({ writes, lease, mount, replication }: Config, source: Conf
     );
   } else if (replication.upstream === 'store' && source.at(['writes', 'forward']) !== undefined) {
     source.reportValue(['writes', 'forward'], 'a replica that follows a store has no primary to write to; remove it');
+  }
+}
+
+function checkProxy({ proxy, lease, http, replication }: Config, source: ConfigSource): void {
+  if (proxy === null) return;
+  const { listen, target, primary, flyReplay } = proxy;
+  const taken = [http.listen, replication.listen].some(
+    (other) => other !== null && other.port !== 0 && other.port === listen.port && other.host === listen.host,
+  );
+  if (taken) source.reportValue(['proxy', 'listen'], 'an address that http or replication has; want another port');
+  if (target === `http://${formatListen(listen)}`) {
+    source.reportValue(['proxy', 'target'], 'the proxy itself; want the address of the application');
+  }
+  if (lease.role === 'primary' && primary !== null) {
+    source.reportValue(['proxy', 'primary'], 'only for a replica; remove it, or set lease.role: replica');
+  }
+  const isTold = replication.upstream === 'primary' || (flyReplay !== null && flyReplay !== 'instance');
+  if (lease.role === 'replica' && primary === null && !isTold) {
+    source.reportValue(['proxy', 'primary'], "missing; a store does not say where the primary's proxy is");
   }
 }
 

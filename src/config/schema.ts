@@ -1,7 +1,7 @@
 import { isAbsolute } from 'node:path';
 import * as z from 'zod';
 import { parseStoreUrl } from '../backup/urls.js';
-import { parseListen } from './listen.js';
+import { formatListen, parseListen } from './listen.js';
 import type { ListenAddress } from './types.js';
 import { formatDuration, formatSize, parseDuration, parseSize } from './units.js';
 
@@ -18,6 +18,9 @@ const MAX_INTERVAL_MS = 3_600_000;
 const MAX_DURATION_MS = 3650 * 86_400_000;
 const MIN_RETAIN_BYTES = 2 ** 20;
 const MAX_TOKEN_CHARS = 1024;
+const MAX_PATTERNS = 100;
+const MAX_PATTERN_CHARS = 500;
+const MAX_CONNECTIONS = 100_000;
 
 function text(want: string) {
   return z.string({ error: want }).min(1, { error: want });
@@ -143,6 +146,64 @@ const writesShape = {
   silence: duration('5s', 100, 600_000).default(5000),
 };
 
+const patternsWant = `a list of up to ${MAX_PATTERNS} paths like /api/admin/* or *.css`;
+
+function patterns() {
+  const pattern = text(patternsWant)
+    .regex(/^[/*]/, { error: patternsWant })
+    .max(MAX_PATTERN_CHARS, { error: patternsWant });
+  return z.array(pattern, { error: patternsWant }).max(MAX_PATTERNS, { error: patternsWant }).default([]);
+}
+
+const databasesWant = 'a list of databases like [app.db]';
+const connectionsWant = `a number of connections from 1 to ${MAX_CONNECTIONS}`;
+const flyWant = 'true, false, or what Fly.io is to be told, like region=fra';
+
+const cookieShape = {
+  name: text('a cookie name')
+    .regex(/^[A-Za-z0-9_-]{1,64}$/, { error: 'a cookie name of up to 64 letters, digits, _ and -' })
+    .default('__sluice'),
+  maxAge: duration('300s', 1000, 86_400_000).default(300_000),
+  secure: flag.default(false),
+};
+
+const proxyShape = {
+  listen: listen('127.0.0.1:20204').default({ address: { host: '127.0.0.1', port: 20204 } }),
+  target: converted('the application as an address like http://127.0.0.1:3000', readTarget),
+  advertise: proxyUrl('this proxy as other nodes reach it, like http://10.0.0.1:20204').optional(),
+  primary: proxyUrl("the primary's proxy as a URL like http://10.0.0.1:20204").optional(),
+  databases: z.array(text(databasesWant), { error: databasesWant }).min(1, { error: databasesWant }).optional(),
+  passthrough: patterns(),
+  alwaysForward: patterns(),
+  flyReplay: z
+    .preprocess(
+      (value) => (value === 'true' ? true : value === 'false' ? false : value),
+      z.union([z.boolean(), z.string().regex(/^[a-z_]+=[!-:<-~]+(;[a-z_]+=[!-:<-~]+)*$/, { error: flyWant })], {
+        error: flyWant,
+      }),
+    )
+    .default(false),
+  trustForwarded: flag.default(false),
+  waitLimit: duration('5s', 1, 600_000).default(5000),
+  afterWait: z.preprocess((value) => (value === 504 ? '504' : value), oneOf(['primary', '504'])).default('primary'),
+  primaryWait: duration('5s', 1, 600_000).default(5000),
+  settleLimit: duration('2s', 1, 600_000).default(2000),
+  connectTimeout: duration('5s', 1, 600_000).default(5000),
+  responseTimeout: duration('60s', 1, 86_400_000).default(60_000),
+  idleTimeout: duration('60s', 100, 86_400_000).default(60_000),
+  drainLimit: duration('10s', 1, 600_000).default(10_000),
+  maxConnections: z.coerce
+    .number({ error: connectionsWant })
+    .int({ error: connectionsWant })
+    .min(1, { error: connectionsWant })
+    .max(MAX_CONNECTIONS, { error: connectionsWant })
+    .default(4096),
+  cookie: section(cookieShape),
+  header: text('a header name')
+    .regex(/^[A-Za-z][A-Za-z0-9-]{0,63}$/, { error: 'a header name of up to 64 letters, digits and -' })
+    .default('sluice-position'),
+};
+
 /** At most 8: 9 is the snapshots' own. */
 const MAX_LEVELS = 8;
 
@@ -200,6 +261,10 @@ const rootShape = {
   lease: section(leaseShape),
   replication: section(replicationShape),
   writes: section(writesShape),
+  proxy: z.preprocess(
+    (value) => (value === null ? {} : value),
+    z.strictObject(proxyShape, { error: 'a section of keys with a target' }).optional(),
+  ),
   backup: z.preprocess(
     (value) => (value === undefined || value === null ? [] : Array.isArray(value) ? value : [value]),
     z
@@ -226,6 +291,8 @@ export const KNOWN_KEYS: Readonly<Record<string, readonly string[]>> = {
   replication: Object.keys(replicationShape),
   'replication.retain': Object.keys(retainShape),
   writes: Object.keys(writesShape),
+  proxy: Object.keys(proxyShape),
+  'proxy.cookie': Object.keys(cookieShape),
   backup: Object.keys(backupShape),
   'backup.retain': Object.keys(storeRetainShape),
   'backup.encryption': Object.keys(encryptionShape),
@@ -234,6 +301,24 @@ export const KNOWN_KEYS: Readonly<Record<string, readonly string[]>> = {
 
 function isStreamUrl({ protocol, hash }: URL): boolean {
   return (protocol === 'ws:' || protocol === 'wss:') && hash === '';
+}
+
+function proxyUrl(want: string) {
+  return converted(want, (value) => originOf(value, ['http:', 'https:']));
+}
+
+/** `http://host:port`, or only `host:port`. */
+function readTarget(value: string): string | undefined {
+  const address = parseListen(value);
+  return address === undefined ? originOf(value, ['http:']) : `http://${formatListen(address)}`;
+}
+
+/** A URL that names a host and a port, and nothing else. */
+function originOf(value: string, protocols: readonly string[]): string | undefined {
+  if (!URL.canParse(value)) return undefined;
+  const { protocol, origin, username, pathname, search, hash } = new URL(value);
+  if (!protocols.includes(protocol)) return undefined;
+  return username === '' && pathname === '/' && search === '' && hash === '' ? origin : undefined;
 }
 
 /** A path is a store as it is; everything else has to be an address that `openStore` takes. */

@@ -9,6 +9,8 @@ export interface Config {
   readonly lease: LeaseConfig;
   readonly replication: ReplicationConfig;
   readonly writes: WritesConfig;
+  /** Null: no HTTP proxy. */
+  readonly proxy: ProxyConfig | null;
   /** Empty: no backup. Written while the node is primary; a replica with `upstream: store` follows the first. */
   readonly backup: readonly BackupConfig[];
   /** Whether a node whose data folder has no database restores them all from the first store before it goes on. */
@@ -73,6 +75,44 @@ export interface WritesConfig {
   readonly holdMs: number;
   /** The primary's: a replica that is not heard of for so long loses it. */
   readonly silenceMs: number;
+}
+
+export interface ProxyConfig {
+  readonly listen: ListenAddress;
+  /** The application: `http://host:port`. */
+  readonly target: string;
+  /** Where the proxies of other nodes reach this one, `http://host:port` or `https://…`; null: they are not told. */
+  readonly advertise: string | null;
+  /** On a replica: the primary's proxy, whatever the primary says; null: what it says. */
+  readonly primary: string | null;
+  /** The databases that reads wait for; null: all. */
+  readonly databases: readonly string[] | null;
+  /** Paths that always go to the application here, without a cookie. */
+  readonly passthrough: readonly string[];
+  /** Paths that go to the primary whatever the method. */
+  readonly alwaysForward: readonly string[];
+  /** The answer to writes on a replica, for Fly.io: `instance` (the primary's machine), or a header like `region=fra`; null: none. */
+  readonly flyReplay: string | null;
+  /** Whether X-Forwarded-* of clients are believed: something before the proxy sets them. */
+  readonly trustForwarded: boolean;
+  /** How long a read waits for its own writes, and what comes then. */
+  readonly waitMs: number;
+  readonly afterWait: 'primary' | '504';
+  /** How long a request waits for a primary. */
+  readonly primaryWaitMs: number;
+  /** How long an answer to a write waits until its positions are known. */
+  readonly settleMs: number;
+  readonly connectMs: number;
+  /** From the end of a request to the head of its answer. */
+  readonly responseMs: number;
+  /** Connections without a request, and bodies that do not move. */
+  readonly idleMs: number;
+  /** How long requests under way may take at a stop. */
+  readonly drainMs: number;
+  readonly maxConnections: number;
+  readonly cookie: { readonly name: string; readonly maxAgeMs: number; readonly secure: boolean };
+  /** The same as the cookie, as a header, in lower case. */
+  readonly header: string;
 }
 
 export interface BackupConfig {

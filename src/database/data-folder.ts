@@ -20,12 +20,13 @@ const SHORTENED = /~[0-9a-f]{32}$/;
  *
  *     files/              the real files behind the mount
  *     meta/<database>/    name, state, sums, and the log's segments of each database
- *     run/                the mount's own: node ids, unlinked files that are still open
+ *     run/                the mount's own: node ids, unlinked files that are still open; node.sock for the HTTP proxy
  *     unlogged/           marks on databases whose file has changes that are in no log yet
  *     spool/              files on their way in or out; emptied at each start
  *     set-aside/<time>/   databases that gave way to others, never deleted by Sluice
  *     restore/            what a restore on start has not put in its place yet
  *     node.json           this node's id and the folder's format
+ *     proxy.key           what the HTTP proxy signs with where there is no token
  */
 export class DataFolder {
   readonly files: string;

@@ -232,12 +232,12 @@ export class PrimaryDatabases implements DatabaseSet {
 
   /**
    * Resolves when what was committed before the call is in the logs. False if that cannot be said of all: one is in the middle
-   * of a transaction without a journal, or it takes too long.
+   * of a transaction without a journal, also after so many `tries` more, or it takes too long.
    */
-  async caughtUp(): Promise<boolean> {
+  async caughtUp(tries = CATCH_UP_TRIES): Promise<boolean> {
     const deadlineMs = performance.now() + CAUGHT_UP_LIMIT_MS;
     let complete = await this.catchUps.ask();
-    for (let tries = 0; !complete && tries < CATCH_UP_TRIES; tries++) {
+    for (let tried = 0; !complete && tried < tries; tried++) {
       await new Promise((resolve) => setTimeout(resolve, CATCH_UP_PAUSE_MS));
       complete = await this.catchUps.ask();
     }

@@ -1,3 +1,3 @@
-export { type Health, healthOf } from './health.js';
+export { type Fitness, type Health, healthOf, lagOf, publicReason } from './health.js';
 export { Metrics } from './metrics.js';
 export { type HttpOptions, type HttpServer, startHttp } from './server.js';

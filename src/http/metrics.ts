@@ -1,4 +1,5 @@
 import { Counter, Gauge, Registry } from 'prom-client';
+import { COUNT_NAMES, type ProxyCounts } from '../proxy/index.js';
 import type { NodeState } from '../status.js';
 import { lagOf } from './health.js';
 import { LabelSet } from './label-set.js';
@@ -30,6 +31,9 @@ export class Metrics {
     'operation',
   ]);
   readonly #errors = this.#counter('sluice_errors_total', 'Errors, by the part that met them', ['part']);
+  readonly #proxied = this.#counter('sluice_proxy_requests_total', 'What became of the requests to the HTTP proxy', [
+    'outcome',
+  ]);
   readonly #nodeRole = this.#gauge('sluice_primary', '1 on the primary, 0 on a replica');
   readonly #ready = this.#gauge('sluice_ready', '1 when applications may use the mount');
   readonly #problems = this.#gauge('sluice_problems', 'Problems that /status shows');
@@ -86,6 +90,12 @@ export class Metrics {
   /** On a replica: a transaction became visible so long after its commit. */
   visible(lagMs: number): void {
     this.#commitLag.observe(Math.max(lagMs, 0) / 1000);
+  }
+
+  /** What the HTTP proxy says that it has done since it started. */
+  proxied(counts: ProxyCounts): void {
+    this.#proxied.reset();
+    for (const outcome of COUNT_NAMES) this.#proxied.inc({ outcome }, counts[outcome] ?? 0);
   }
 
   /** A file was written to a store. */

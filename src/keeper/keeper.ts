@@ -16,6 +16,7 @@ import {
 } from './limits.js';
 import { nodeEntry } from './node-entry.js';
 import { NodeDied, NodeFailed, NodeProcess } from './node-process.js';
+import { ProxyKeeper } from './proxy-keeper.js';
 import { readConfig } from './read-config.js';
 import { RestartPolicy } from './restart-policy.js';
 import { HASTEN, KILL, STOP, StopRequest } from './stop-request.js';
@@ -38,6 +39,8 @@ export interface KeeperOptions {
   readonly command: readonly string[] | null;
   /** The program of the node process; for tests. */
   readonly nodeEntry?: string;
+  /** The program of the HTTP proxy; for tests. */
+  readonly proxyEntry?: string;
   /** Other limits than those of limits.ts; for tests. */
   readonly limits?: { readonly maxDeaths?: number; readonly handOverMs?: number };
 }
@@ -61,6 +64,7 @@ class Keeper {
   readonly #stop = new StopRequest();
   readonly #policy: RestartPolicy;
   readonly #upgrade: Upgrade;
+  readonly #proxy: ProxyKeeper;
   #deviceFd: number | undefined;
   /** Where the mount is, or the node was told to make it; undefined while there is none. */
   #mountedAt: string | undefined;
@@ -80,6 +84,7 @@ class Keeper {
     this.#options = options;
     this.#policy = new RestartPolicy(options.limits?.maxDeaths);
     this.#upgrade = new Upgrade(config.data, (message) => this.#report(message));
+    this.#proxy = new ProxyKeeper(config, (message) => this.#report(message), options.proxyEntry);
   }
 
   async run(): Promise<number> {
@@ -91,6 +96,7 @@ class Keeper {
       await this.#superviseNodes();
       return this.#exitCode;
     } finally {
+      await this.#proxy.kill();
       await this.#removeMount();
       if (this.#deviceFd !== undefined) closeSync(this.#deviceFd);
       this.#upgrade.close();
@@ -201,6 +207,7 @@ class Keeper {
     await node.expect('locked');
     this.#locked = true;
     this.#upgrade.announce();
+    this.#proxy.start();
     if (this.#mountedAt === undefined) await this.#mount(this.#config.mount.path);
     node.send({ kind: 'mounted', takeover: this.#served && this.#driver.survives });
     await node.expect('answering');
@@ -251,6 +258,8 @@ class Keeper {
 
   /** A stop that loses nothing: the node gives everything up, the mount goes, the node saves its state and ends. */
   async #stopNode(node: NodeProcess): Promise<void> {
+    // While applications can still answer what is under way.
+    await this.#proxy.stop(this.#stop.reached(HASTEN));
     node.send({ kind: 'stop' });
     const drained = node.expect('drained').then(
       () => true,

@@ -29,5 +29,8 @@ export const DEATH_WINDOW_MS = 60_000;
 export const MIN_BACKOFF_MS = 100;
 export const MAX_BACKOFF_MS = 5_000;
 
+/** How much longer than its own limit for requests under way an HTTP proxy may take to end. */
+export const PROXY_GRACE_MS = 2_000;
+
 /** npm and some shells pass a Ctrl-C on that the terminal has sent already: what follows so soon is the same one. */
 export const SAME_SIGNAL_MS = 500;

@@ -46,6 +46,8 @@ export type Message =
       positions: readonly DatabasePosition[];
       /** Another for each process of each primary, so that "the same history" can be told; never 0n. */
       run: bigint;
+      /** The address of the primary's HTTP proxy; null if it has none, or does not say. */
+      proxy: string | null;
     }
   /** Either: why the connection will be closed. */
   | { type: 'refuse'; code: string; text: string }
@@ -180,7 +182,14 @@ function fieldsOf(message: Exclude<Message, { type: 'transaction' | 'large-chunk
         Array.from(message.positions, ([name, { txid, checksum }]) => [name, txid, checksum]),
       ];
     case 'hello-reply':
-      return [message.nodeId, message.advertise, message.sentMs, positionList(message.positions), message.run];
+      return [
+        message.nodeId,
+        message.advertise,
+        message.sentMs,
+        positionList(message.positions),
+        message.run,
+        message.proxy,
+      ];
     case 'refuse':
       return [message.code, message.text];
     case 'large-begin':
@@ -288,6 +297,7 @@ function readFields(type: MessageType, fields: Fields, count: number): Message {
         sentMs: fields.integer('time'),
         positions: readPositions(fields),
         run: fields.long('run'),
+        proxy: fields.textOrNull('proxy address', MAX_ADDRESS_LENGTH),
       };
     case 'refuse':
       return { type, code: fields.text('code', MAX_ID_LENGTH), text: fields.text('text', MAX_TEXT_LENGTH) };

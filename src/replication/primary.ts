@@ -34,7 +34,7 @@ export class ReplicationServer {
   private readonly moved = new Set<string>();
   private readonly context: FollowerContext;
   /** See `hello-reply`. */
-  private readonly run = randomBytes(8).readBigUInt64BE() | 1n;
+  readonly run = randomBytes(8).readBigUInt64BE() | 1n;
   private readonly unsubscribe: () => void;
   private readonly timer: NodeJS.Timeout;
   private server: Server | undefined;
@@ -101,6 +101,7 @@ export class ReplicationServer {
         nodeId: this.options.nodeId,
         run: this.run,
         advertise: this.options.advertise ?? null,
+        proxy: this.options.proxy ?? null,
         heartbeatMs: this.heartbeatMs,
         positions: () => this.positions(),
         others: (nodeId) =>

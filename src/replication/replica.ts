@@ -7,6 +7,7 @@ import { isDatabaseName } from './fields.js';
 import { CLIENT_LIMITS, type ClientLimits, MAX_DATABASES } from './limits.js';
 import { type Message, PROTOCOL_VERSION } from './messages.js';
 import { Pause } from './pause.js';
+import { PrimaryWord } from './primary-word.js';
 import { ReplicaDatabase, type ReplicaDatabaseContext } from './replica-database.js';
 import { badMessage } from './shape.js';
 import type { DatabaseProblem, ReplicationClientOptions } from './types.js';
@@ -24,6 +25,8 @@ const FRESH_HEARTBEATS = 3;
 export class ReplicationClient {
   /** Resolves when, for the first time, all databases that the primary named in its hello were applied at that position. */
   readonly caughtUp: Promise<void>;
+  /** What the primary said last, also of an earlier connection. */
+  readonly word = new PrimaryWord();
   private resolveCaughtUp: () => void = () => {};
   private readonly limits: ClientLimits;
   private readonly heartbeatMs: number;
@@ -167,6 +170,7 @@ export class ReplicationClient {
     }
     if (!('name' in message)) throw badMessage(`${message.type} is not for a replica`);
     if (message.type === 'transaction' || message.type === 'large-chunk') this.options.hooks?.received?.(sizeBytes);
+    if (message.type === 'drop') this.word.dropped(message.name);
     this.database(message.name).receive(message);
   }
 
@@ -186,6 +190,7 @@ export class ReplicationClient {
     this.advertised = hello.advertise;
     this.clock = new PrimaryClock();
     this.heardClock(hello.sentMs);
+    this.word.hello(hello.run, hello.proxy, hello.positions);
     const told = new Map(hello.positions.map((entry) => [entry.name, entry]));
     this.options.sink.follows(hello.run, new Map(hello.positions.map(({ name, position }) => [name, position])));
     const gate = this.retain(new Set(told.keys()));
@@ -220,6 +225,8 @@ export class ReplicationClient {
   private onHeartbeat(message: Extract<Message, { type: 'heartbeat' }>): void {
     this.heardClock(message.sentMs);
     for (const entry of message.positions) this.databases.get(entry.name)?.heard(entry);
+    this.word.heartbeat(message.positions, this.upstream?.answeredMs ?? 0);
+    this.options.hooks?.heartbeat?.();
     this.upstream?.send({ type: 'heartbeat-reply', sentMs: message.sentMs });
   }
 

@@ -52,6 +52,8 @@ export interface ReplicationServerOptions {
   readonly token?: string | undefined;
   /** The address that replicas tell their applications as the primary's (`.primary`); default: none. */
   readonly advertise?: string | undefined;
+  /** The address of this node's HTTP proxy, for the proxies of replicas; default: none. */
+  readonly proxy?: string | undefined;
   /** Between heartbeats; default 1,000. */
   readonly heartbeatMs?: number;
   readonly limits?: Partial<ServerLimits>;
@@ -71,6 +73,8 @@ export interface ClientHooks {
   connected?(connected: boolean): void;
   /** All databases that the primary named in this connection's hello are applied at that position. */
   caughtUp?(): void;
+  /** The primary said what it has; see `word`. */
+  heartbeat?(): void;
   /** The sink could not take something. */
   failed?(name: string, code: string): void;
 }

@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { WebSocket } from 'ws';
 import { describeError, errorCode } from '../errors.js';
+import { monotonicMs } from '../monotonic.js';
 import { authorization } from './auth.js';
 import { MAX_MESSAGE_BYTES } from './limits.js';
 import { decodeMessage, encodeMessage, type Message } from './messages.js';
@@ -15,6 +16,9 @@ const LASTING: ReadonlySet<string> = new Set([
   'NODE_ID_TWICE',
   'TOO_MANY_DATABASES',
 ]);
+
+/** What a ping carries: when it was sent. */
+const PING_BYTES = 8;
 
 export interface UpstreamOptions {
   readonly url: string;
@@ -40,6 +44,8 @@ export class Upstream {
   /** May throw: the connection ends then, with that error. */
   onMessage: (message: Message, sizeBytes: number) => void = () => {};
   readonly url: string;
+  /** Monotonic milliseconds at which the last ping was sent that the primary answered; 0: none. */
+  answeredMs = 0;
   private readonly ws: WebSocket;
   private error: UpstreamError | undefined;
   private timer: NodeJS.Timeout | undefined;
@@ -67,6 +73,9 @@ export class Upstream {
       if (isBinary && Buffer.isBuffer(data)) this.onData(data);
       else this.fail(badMessage('not binary'));
     });
+    ws.on('pong', (sent: Buffer) => {
+      if (sent.length === PING_BYTES) this.answeredMs = sent.readDoubleBE();
+    });
     ws.on('error', (error) => this.fail(error));
     this.closed = new Promise((done) => {
       ws.on('close', () => {
@@ -87,7 +96,9 @@ export class Upstream {
   /** A sign of life for the primary, also while what it sent is still under way; and a look at whether it lives. */
   private beat(): void {
     if (this.ws.readyState !== WebSocket.OPEN) return;
-    this.ws.ping();
+    const sent = Buffer.allocUnsafe(PING_BYTES);
+    sent.writeDoubleBE(monotonicMs());
+    this.ws.ping(sent);
     if (!this.ws.isPaused && this.silence?.isSilent() === true) this.fail(new Error('the primary is silent'));
   }
 

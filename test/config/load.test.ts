@@ -52,6 +52,16 @@ test('without a file the defaults hold, relative to the working folder', () => {
       heartbeatMs: 1000,
       upstream: 'primary',
     },
+    writes: {
+      forward: true,
+      waitMs: 5000,
+      keepMs: 10,
+      commitMs: 30_000,
+      turnMs: 1000,
+      holdMs: 30_000,
+      silenceMs: 5000,
+    },
+    proxy: null,
     backup: [],
     restore: 'never',
     log: { level: 'info', format: 'auto' },
@@ -72,6 +82,27 @@ mount: { path: /srv/mnt, driver: raw, locks: kernel, wakeups: always, passthroug
 http: { listen: "[::1]:8080", token: t1, healthLag: 500ms }
 lease: { type: static, role: replica, primary: "wss://p.example:20203", advertise: "ws://me:1" }
 replication: { listen: "off", token: t2, retain: { age: 1h, size: 1GiB }, heartbeat: 250ms, upstream: store }
+proxy:
+  listen: 0.0.0.0:8080
+  target: 127.0.0.1:3000
+  advertise: http://10.0.0.2:8080
+  primary: https://p.example
+  databases: [app.db]
+  passthrough: ["*.css"]
+  alwaysForward: [/api/admin/*]
+  flyReplay: region=fra
+  trustForwarded: true
+  waitLimit: 1s
+  afterWait: 504
+  primaryWait: 2s
+  settleLimit: 3s
+  connectTimeout: 4s
+  responseTimeout: 30s
+  idleTimeout: 2m
+  drainLimit: 20s
+  maxConnections: 100
+  cookie: { name: seen, maxAge: 60s, secure: true }
+  header: X-Seen
 restore: if-missing
 backup:
   - url: file:///srv/backup
@@ -106,6 +137,37 @@ exec: [npm, start]
       retain: { ageMs: 3_600_000, sizeBytes: 2 ** 30 },
       heartbeatMs: 250,
       upstream: 'store',
+    },
+    writes: {
+      forward: false,
+      waitMs: 5000,
+      keepMs: 10,
+      commitMs: 30_000,
+      turnMs: 1000,
+      holdMs: 30_000,
+      silenceMs: 5000,
+    },
+    proxy: {
+      listen: { host: '0.0.0.0', port: 8080 },
+      target: 'http://127.0.0.1:3000',
+      advertise: 'http://10.0.0.2:8080',
+      primary: 'https://p.example',
+      databases: ['app.db'],
+      passthrough: ['*.css'],
+      alwaysForward: ['/api/admin/*'],
+      flyReplay: 'region=fra',
+      trustForwarded: true,
+      waitMs: 1000,
+      afterWait: '504',
+      primaryWaitMs: 2000,
+      settleMs: 3000,
+      connectMs: 4000,
+      responseMs: 30_000,
+      idleMs: 120_000,
+      drainMs: 20_000,
+      maxConnections: 100,
+      cookie: { name: 'seen', maxAgeMs: 60_000, secure: true },
+      header: 'x-seen',
     },
     restore: 'if-missing',
     backup: [
@@ -445,5 +507,52 @@ test('a variable is one of the environment, not one of JavaScript', () => {
   assert.match(problems(`data: \${constructor}`)[0]!, /the environment has no constructor/);
   assert.is(load(`data: /x\${toString:-y}`).data, '/xy');
 });
+
+test('a proxy wants a target; the rest has defaults', () => {
+  const { proxy } = load('proxy: { target: "http://127.0.0.1:3000" }');
+  assert.equal(proxy, {
+    listen: { host: '127.0.0.1', port: 20204 },
+    target: 'http://127.0.0.1:3000',
+    advertise: 'http://127.0.0.1:20204',
+    primary: null,
+    databases: null,
+    passthrough: [],
+    alwaysForward: [],
+    flyReplay: null,
+    trustForwarded: false,
+    waitMs: 5000,
+    afterWait: 'primary',
+    primaryWaitMs: 5000,
+    settleMs: 2000,
+    connectMs: 5000,
+    responseMs: 60_000,
+    idleMs: 60_000,
+    drainMs: 10_000,
+    maxConnections: 4096,
+    cookie: { name: '__sluice', maxAgeMs: 300_000, secure: false },
+    header: 'sluice-position',
+  });
+  assert.is(load('proxy: { target: "[::1]:80", listen: "off" }').proxy, null);
+  assert.is(load('proxy: { target: "[::1]:80", listen: "0.0.0.0:80" }').proxy!.advertise, null);
+  assert.is(load('proxy: { target: "[::1]:80", flyReplay: true }').proxy!.flyReplay, 'instance');
+});
+
+for (const [what, text, message] of [
+  ['no target', 'proxy:', /proxy\.target: missing; want the application/],
+  ['a target with a path', 'proxy: { target: "http://a:1/b" }', /proxy\.target: got/],
+  ['itself as target', 'proxy: { target: 127.0.0.1:20204 }', /the proxy itself/],
+  ['a taken address', 'proxy: { target: a:1, listen: 127.0.0.1:20202 }', /an address that http or replication has/],
+  ['a primary on a primary', 'proxy: { target: a:1, primary: "http://b:1" }', /only for a replica/],
+  ['a pattern without a slash', 'proxy: { target: a:1, passthrough: [api] }', /a list of up to 100 paths/],
+  ['a header line as fly-replay', 'proxy: { target: a:1, flyReplay: "x=1\\r\\ny: 2" }', /true, false, or what Fly\.io/],
+  ['another word after a wait', 'proxy: { target: a:1, afterWait: 503 }', /one of primary, 504/],
+] as const) {
+  test(`a proxy with ${what} is refused`, () => {
+    assert.throws(
+      () => load(text),
+      (error: Error) => message.test(error.message),
+    );
+  });
+}
 
 test.run();

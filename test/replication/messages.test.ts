@@ -44,6 +44,7 @@ const arbitraries: { [T in Message['type']]: fc.Arbitrary<Extract<Message, { typ
     sentMs: timeMs,
     positions,
     run: fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }),
+    proxy: fc.option(text),
   }),
   refuse: record({ type: fc.constant('refuse' as const), code: text, text }),
   transaction: record({ type: fc.constant('transaction' as const), name, ltx: bytes }),
@@ -123,7 +124,7 @@ test('LTX bytes are not copied when read', () => {
 
 test('the wire form of a transaction', () => {
   const data = encodeMessage({ type: 'transaction', name: 'a.db', ltx: Uint8Array.of(1, 2, 3) });
-  assert.is(data.toString('hex'), '94' + '02' + '03' + 'a4612e6462' + 'c600000003' + '010203');
+  assert.is(data.toString('hex'), '94' + '03' + '03' + 'a4612e6462' + 'c600000003' + '010203');
 });
 
 test('arbitrary bytes: a message or one clear error', () => {
@@ -201,7 +202,7 @@ const refused: [string, Uint8Array][] = [
   ['a map', packr.pack({ a: 1 })],
   ['an array of 4 billion', Buffer.from('ddffffffff', 'hex')],
   ['a string of 4 billion', Buffer.from('93010adbffffffff', 'hex')],
-  ['LTX bytes of 4 billion', Buffer.from('940203a161c6ffffffff', 'hex')],
+  ['LTX bytes of 4 billion', Buffer.from('940303a161c6ffffffff', 'hex')],
   ['arrays 1,000 deep', Buffer.alloc(1000, 0x91)],
   ['a date', packr.pack([PROTOCOL_VERSION, 10, new Date(0)])],
   ['a regular expression', new Packr({ moreTypes: true }).pack([PROTOCOL_VERSION, 10, /a+/])],

@@ -69,7 +69,7 @@ test('a replica of another version gets a refusal that names both', () =>
     peer.send({ type: 'hello', version: 9, nodeId: 'r', name: 'r', positions: new Map() });
     const { code, text } = await peer.got('refuse');
     assert.is(code, 'REPLICATION_VERSION');
-    assert.is(text, 'the replica speaks replication protocol 9, the primary 2: run the same version of Sluice on both');
+    assert.is(text, 'the replica speaks replication protocol 9, the primary 3: run the same version of Sluice on both');
     assert.is(await peer.closed(), 1008);
   }));
 

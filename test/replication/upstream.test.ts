@@ -43,7 +43,15 @@ async function withRawPrimary(
 
 function reply(peer: RawPeer, ...databases: FakeDatabase[]): void {
   const positions = databases.map(({ name, position, positionTimeMs }) => ({ name, position, timeMs: positionTimeMs }));
-  peer.send({ type: 'hello-reply', nodeId: 'p', advertise: 'http://p', sentMs: Date.now(), positions, run: 1n });
+  peer.send({
+    type: 'hello-reply',
+    nodeId: 'p',
+    advertise: 'http://p',
+    sentMs: Date.now(),
+    positions,
+    run: 1n,
+    proxy: null,
+  });
 }
 
 function sendAll(peer: RawPeer, database: FakeDatabase, from = 1): void {
@@ -102,7 +110,7 @@ test('while the primary is not heard the content grows old', () =>
 const hostile: [string, (peer: RawPeer) => void][] = [
   ['bytes that are no message', (peer) => peer.ws.send(Buffer.from('ddffffffff', 'hex'))],
   ['text', (peer) => peer.ws.send('hello')],
-  ['an unknown message', (peer) => peer.ws.send(Buffer.from('920263', 'hex'))],
+  ['an unknown message', (peer) => peer.ws.send(Buffer.from('920363', 'hex'))],
   ['a message that only a replica sends', (peer) => peer.ack('app.db', 1)],
   ['a second hello-reply', (peer) => reply(peer)],
   ['a name that leaves the mount', (peer) => peer.send({ type: 'large-end', name: '../../etc/passwd' })],
@@ -234,7 +242,7 @@ test('a primary that does not keep to the window: the socket is not read until t
 test('a refusal is shown, and tried again only slowly', () =>
   withRawPrimary(async (primary, client) => {
     const peer = await primary.peer();
-    const text = 'the replica speaks replication protocol 1, the primary 2';
+    const text = 'the replica speaks replication protocol 1, the primary 3';
     peer.send({ type: 'refuse', code: 'REPLICATION_VERSION', text });
     await eventually(() => client.status().lastError !== null, 'told');
     assert.is(client.status().lastError, `the primary refused: ${text}`);

@@ -1,0 +1,3 @@
+import { runProxyProcess } from './proxy-process.js';
+
+runProxyProcess();
