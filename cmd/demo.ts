@@ -17,6 +17,9 @@ const REPLICA_HTTP = `127.0.0.1:${PORT + 10}`;
 /** npm passes a Ctrl-C on that the terminal has sent already: what follows so soon is the same one. */
 const SAME_SIGNAL_MS = 1_000;
 
+/** Only the driver of root sees the locks of applications. */
+const WRITES = process.getuid?.() === 0;
+
 const PRIMARY_CONFIG = `# Written by npm start.
 data: primary
 http: { listen: "${PRIMARY_HTTP}" }
@@ -30,7 +33,7 @@ data: replica
 http: { listen: "${REPLICA_HTTP}" }
 lease: { role: replica, primary: "ws://${STREAM}" }
 replication: { listen: "off" }
-log: { level: warn }
+${WRITES ? 'mount: { locks: sluice }\n' : ''}log: { level: warn }
 `;
 
 async function main(): Promise<void> {
@@ -79,7 +82,7 @@ function welcome(primary: string, replica: string): string {
 Sluice is running.
 
   primary   ${primary}   (read and write)
-  replica   ${replica}   (read)
+  replica   ${replica}   (${WRITES ? 'read; writes go to the primary' : 'read'})
   backup    ${backup}
   status    http://${PRIMARY_HTTP}/status and http://${REPLICA_HTTP}/status
 
@@ -87,7 +90,7 @@ In another terminal, here:
 
   sqlite3 data/primary/mnt/app.db "PRAGMA journal_mode = wal; CREATE TABLE IF NOT EXISTS t (x); INSERT INTO t VALUES (datetime())"
   sqlite3 data/replica/mnt/app.db "SELECT * FROM t"
-  cat data/replica/mnt/app.db-pos
+${WRITES ? `  sqlite3 data/replica/mnt/app.db "INSERT INTO t VALUES ('from the replica')"\n` : ''}  cat data/replica/mnt/app.db-pos
   node dist/cmd/sluice.js status -c data/primary.yml
   node dist/cmd/sluice.js restore -o /tmp/restored.db file://./data/backup/app.db
 

@@ -23,7 +23,7 @@ const PRUNE_INTERVAL_MS = 10_000;
 const SYNC_INTERVAL_MS = 250;
 /** How often `.lag` is brought up to date. */
 const LAG_INTERVAL_MS = 250;
-/** How long a handover waits for commits that wait for the primary. */
+/** How long a stop or a handover waits for commits that wait for the primary. */
 const WRITES_LIMIT_MS = 2000;
 
 /** What a replica follows: the primary's stream, or a store. */
@@ -205,6 +205,7 @@ export class ReplicaRole implements NodeRole {
   async drain(): Promise<void> {
     this.draining = true;
     for (const timer of this.timers) clearInterval(timer);
+    await this.desk?.drain(WRITES_LIMIT_MS);
     this.desk?.close();
     await this.followed.stop();
     await this.applier.stop();
@@ -214,9 +215,8 @@ export class ReplicaRole implements NodeRole {
     this.sink.saveClean();
   }
 
-  async leave(): Promise<void> {
-    await this.desk?.drain(WRITES_LIMIT_MS);
-    await this.drain();
+  leave(): Promise<void> {
+    return this.drain();
   }
 
   async handOver(): Promise<void> {

@@ -1,5 +1,6 @@
 import { statSync } from 'node:fs';
 import type { Halter } from '../apply/index.js';
+import { checkName } from '../database/index.js';
 import { describeError, errorCode, SluiceError } from '../errors.js';
 import {
   type Checksum,
@@ -215,7 +216,10 @@ export class DatabaseTurns {
   private async lock(): Promise<Position> {
     const { parts, name } = this;
     // Whoever makes one is the only one of the replicas; the primary's own applications are found when it is made.
-    if (parts.ground(name) === undefined) return ZERO_POSITION;
+    if (parts.ground(name) === undefined) {
+      checkName(name);
+      return ZERO_POSITION;
+    }
     const halter = await parts.halter();
     if (!(await halter.halt(name, parts.limits.lockMs))) {
       throw new SluiceError('HALT_BUSY', `${name}: writers on the primary have it`);
@@ -267,6 +271,7 @@ export class DatabaseTurns {
   /** A new database. Replicas get it as they get any other that is new. */
   private async create(file: ForwardedFile): Promise<void> {
     const { parts, name } = this;
+    checkName(name);
     const { pageSize } = forwardedHeader(file);
     const nothing = { name, position: ZERO_POSITION, pageSize, pageCount: 0, sums: new DatabaseSums(pageSize) };
     const { postApply } = await checkForwarded(file, nothing);

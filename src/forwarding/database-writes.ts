@@ -74,6 +74,7 @@ export class DatabaseWrites {
   private isSettling = false;
   /** What the primary has is being written into the files. */
   private isApplying = false;
+  private isClosed = false;
   private wakes: (() => void)[] = [];
 
   constructor(
@@ -116,6 +117,10 @@ export class DatabaseWrites {
     if (!this.isWanted) this.wantedAt = this.parts.database(this.name)?.position;
     this.isWanted = true;
     clearTimeout(this.waitTimer);
+    if (this.isClosed) {
+      this.refuseLock('the node is stopping');
+      return;
+    }
     this.waitTimer = setTimeout(() => this.refuseLock('the primary did not answer in time'), this.parts.limits.waitMs);
     this.ask();
     if (this.isApplying) this.setApplying(true);
@@ -258,6 +263,7 @@ export class DatabaseWrites {
   /** The halt is given back if nobody has used it by then. */
   private keepFor(ms: number): void {
     clearTimeout(this.keepTimer);
+    if (this.isClosed) return;
     const isKept = this.halt === 'had' && !this.isOver;
     this.keepTimer = setTimeout(() => this.returnAll(), isKept ? ms : 0);
   }
@@ -327,7 +333,8 @@ export class DatabaseWrites {
       }, this.parts.limits.commitMs),
     };
     this.pending = pending;
-    this.sendPending();
+    if (this.isClosed) this.refuse(pending);
+    else this.sendPending();
   }
 
   private sendPending(): void {
@@ -472,10 +479,13 @@ export class DatabaseWrites {
     }
   }
 
+  /** Nobody waits for anything any more. */
   close(): void {
-    clearTimeout(this.waitTimer);
+    this.isClosed = true;
     clearTimeout(this.keepTimer);
-    if (this.pending !== undefined) clearTimeout(this.pending.timer);
+    if (this.pending !== undefined) this.refuse(this.pending);
+    this.refuseLock('the node is stopping');
+    clearTimeout(this.keepTimer);
   }
 }
 
