@@ -3,10 +3,13 @@ import type { ProxyConfig } from '../config/index.js';
 import type { Txid } from '../ltx/index.js';
 import { type Bookmark, cookieValue, decodeBookmark, encodeBookmark, mergeBookmarks } from './bookmark.js';
 import type { Pairs } from './header-rules.js';
+import { MAX_READ_BOOKMARKS, READ_BOOKMARK_MS } from './limits.js';
 import type { NodeView } from './node-view.js';
 
 /** Reads bookmarks from requests, and gives clients new ones: as a cookie and as a header. */
 export class Bookmarks {
+  readonly #read = new Map<string, { readonly bookmark: Bookmark; readonly readMs: number }>();
+
   constructor(
     private readonly config: Pick<ProxyConfig, 'cookie' | 'header'>,
     private readonly key: Buffer,
@@ -18,7 +21,15 @@ export class Bookmarks {
     const { cookie, header } = this.config;
     const given = headers[header];
     const text = typeof given === 'string' ? given : cookieValue(headers.cookie, cookie.name);
-    return text === undefined ? undefined : decodeBookmark(text, this.key, this.now(), cookie.maxAgeMs);
+    if (text === undefined) return undefined;
+    const nowMs = this.now();
+    const read = this.#read.get(text);
+    if (read !== undefined && Math.abs(nowMs - read.readMs) < READ_BOOKMARK_MS) return read.bookmark;
+    const bookmark = decodeBookmark(text, this.key, nowMs, cookie.maxAgeMs);
+    if (bookmark === undefined) return undefined;
+    if (this.#read.size >= MAX_READ_BOOKMARKS) this.#read.clear();
+    this.#read.set(text, { bookmark, readMs: nowMs });
+    return bookmark;
   }
 
   /**

@@ -2,6 +2,9 @@
 export const MAX_BOOKMARKED = 32;
 /** Characters of a bookmark: browsers keep cookies of up to 4,096 bytes, with their names and attributes. */
 export const MAX_BOOKMARK_CHARS = 3600;
+/** Bookmarks that were read a moment ago, and how long that is: one client's reads follow each other, and a signature takes its time. */
+export const MAX_READ_BOOKMARKS = 1000;
+export const READ_BOOKMARK_MS = 1_000;
 /** How far the clocks of two nodes may be apart, and a mark under way. */
 export const MARK_AGE_MS = 60_000;
 /** Lineages that are known to be over. */
