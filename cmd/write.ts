@@ -55,10 +55,17 @@ async function mountOf(config: string | undefined): Promise<string> {
 /** Runs the command to its end. Until then the signals that come are the command's. */
 async function run(argv: readonly string[]): Promise<number> {
   const { Command: Child, PASSED_SIGNALS } = await import('../src/keeper/command.js');
-  const child = new Child(argv, (message) => process.stderr.write(`sluice: ${message}\n`));
-  const pass = (signal: PassedSignal): void => child.signal(signal);
+  let child: InstanceType<typeof Child> | undefined;
+  const early: PassedSignal[] = [];
+  const pass = (signal: PassedSignal): void => {
+    if (child === undefined) early.push(signal);
+    else child.signal(signal);
+  };
+  // Before it runs: one that came in between would end this process, and not the command.
   for (const signal of PASSED_SIGNALS) process.on(signal, pass);
   try {
+    child = new Child(argv, (message) => process.stderr.write(`sluice: ${message}\n`));
+    for (const signal of early) child.signal(signal);
     return await child.ended;
   } finally {
     for (const signal of PASSED_SIGNALS) process.off(signal, pass);
