@@ -349,11 +349,11 @@ export class DatabaseWrites {
     if (this.halt !== 'had' || haltPosition === undefined || !this.isByHand || this.isHandTold || this.isOver) return;
     if (this.pending !== undefined || this.isSettling || !this.isThere(haltPosition)) return;
     this.isHandTold = true;
-    clearTimeout(this.handTimer);
     const verdict = hand.halted(haltPosition);
     if (verdict === 'lost') this.loseHand('others have written while the primary was not reached');
     if (verdict !== 'give') return;
     this.tellHand('given');
+    clearTimeout(this.handTimer);
     this.handTimer = setTimeout(() => this.tellHand('returned'), HAND_KEEP_MS);
   }
 
@@ -372,7 +372,6 @@ export class DatabaseWrites {
   /** There is no halt, though one is wanted by hand. */
   private onHandEnded(code: string, text: string, wasHad: boolean): void {
     const { hand, parts } = this;
-    clearTimeout(this.handTimer);
     if (!hand.isWanted && (wasHad || code === WRITES_OFF)) {
       this.loseHand(text);
     } else if (code === WRITES_OFF) {
@@ -408,6 +407,8 @@ export class DatabaseWrites {
       `its lock by hand was lost, and commits fail until it is given back: ${reason}`,
     );
     this.hand.lost();
+    // Perhaps nobody has taken it.
+    this.tellHand('returned');
     this.refuseLock('its lock by hand was lost');
     this.keepFor(0);
   }

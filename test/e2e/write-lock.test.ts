@@ -187,6 +187,16 @@ test('a new node goes on with it', async () => {
   await waitUntilSame(primary, replica, 'restart.db');
 });
 
+test('a new node of the primary does too', async () => {
+  const { primary, replica } = await database('primary-restart.db');
+  const migration = migrate(replica, 'primary-restart.db', 60, 50);
+  await says(migration, 'begun');
+  await primary.killNode();
+  assert.is(await migration.ended, 0, migration.output);
+  assert.equal(writers(primary, 'primary-restart.db'), new Array(60).fill('migration'));
+  await waitUntilSame(primary, replica, 'primary-restart.db');
+});
+
 test('a program that locks as LiteFS’s do', async () => {
   const { primary, replica } = await database('litefs.db');
   const python = new Program('python3', [HALT_CLIENT, replica.path('litefs.db'), '20']);
@@ -274,6 +284,20 @@ test('the client: the lock, positions, the primary, the lag', async () => {
     );
   });
   assert.is(tryWrite(primary, 'client.db', 5000), 'OK');
+});
+
+test('a primary that takes no writes: who waits gets an error, and it is in the log', async () => {
+  const primary = await startPrimary({ writes: { forward: false } });
+  const replica = await startReplica(primary, { mount: { locks: 'sluice' } });
+  await made({ primary, replica }, 'off.db');
+  await rejects(
+    connect(replica.mount).withWriteLock('off.db', () => 0, { timeoutMs: 300 }),
+    'WRITE_LOCK_TIMEOUT',
+  );
+  const python = new Program('python3', [HALT_CLIENT, replica.path('off.db'), '1']);
+  assert.is(await python.ended, 1);
+  assert.match(python.output, 'No locks available');
+  assert.match(replica.log, 'the primary takes no writes');
 });
 
 test('what is wrong is said', async () => {

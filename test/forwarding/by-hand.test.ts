@@ -196,7 +196,7 @@ check('taken back, it is lost until it is given back: nobody here gets the lock'
   s.ended('HALT_EXPIRED');
   assert.match(s.warned.join(), 'was lost');
   s.wantLock();
-  assert.equal(s.told, ['given', 'lock-refused']);
+  assert.equal(s.told, ['given', 'returned', 'lock-refused']);
   s.writes.onWorker({
     kind: 'commit',
     name: NAME,
@@ -230,6 +230,26 @@ check('and is lost, if somebody has', async (s) => {
   await waitFor(() => s.asked.includes('release'));
   s.wantLock();
   assert.is(s.told.at(-1), 'lock-refused');
+});
+
+check('what was given, and is lost before somebody takes it, is nobody’s', async (s) => {
+  s.worker('hand-wanted');
+  s.halted();
+  s.ended('HALT_EXPIRED');
+  assert.equal(s.told, ['given', 'returned']);
+  s.worker('hand-released');
+  assert.ok(s.writes.isIdle);
+});
+
+check('what nobody takes goes back, also after a lost connection', async (s) => {
+  s.worker('hand-wanted');
+  s.halted();
+  s.reconnect();
+  s.halted();
+  assert.equal(s.told, ['given']);
+  await waitFor(() => s.told.includes('returned'));
+  s.worker('hand-released');
+  await waitFor(() => s.asked.includes('release'));
 });
 
 check('what an earlier process gave is asked for again', async (s) => {
