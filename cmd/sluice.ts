@@ -10,6 +10,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Register>>> = {
   mount: async () => (await import('./mount.js')).registerMount,
   upgrade: async () => (await import('./upgrade.js')).registerUpgrade,
   status: async () => (await import('./status.js')).registerStatus,
+  write: async () => (await import('./write.js')).registerWrite,
   restore: async () => (await import('./restore.js')).registerRestore,
   verify: async () => (await import('./verify.js')).registerVerify,
   backup: async () => (await import('./backup.js')).registerBackup,

@@ -237,10 +237,10 @@ export class PrimaryRole implements NodeRole {
   /** Takes the writes of replicas, by a process that is started at the first of them. */
   private haltDesk(): HaltDesk {
     const { config, log } = this.options;
-    const { turnMs, holdMs, silenceMs } = config.writes;
+    const { turnMs, holdMs, holdByHandMs, silenceMs } = config.writes;
     return new HaltDesk(
       {
-        limits: { ...HALT_LIMITS, turnMs, holdMs, silenceMs },
+        limits: { ...HALT_LIMITS, turnMs, holdMs, holdByHandMs, silenceMs },
         halter: () => this.halter(),
         ground: (name) => {
           const database = this.set.get(name);

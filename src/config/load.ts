@@ -135,7 +135,7 @@ function effective(parsed: ParsedConfig, file: string | null, folder: string): C
 
 /** A primary takes writes if nothing else is said; a replica has them only where locks are ours, which makes reads slower. */
 function effectiveWrites({ writes, lease, mount }: ParsedConfig): WritesConfig {
-  const { forward, wait, keep, commit, turn, hold, silence } = writes;
+  const { forward, wait, keep, commit, turn, hold, holdByHand, silence } = writes;
   return {
     forward: forward ?? (lease.role === 'primary' || mount.locks === 'sluice'),
     waitMs: wait,
@@ -143,6 +143,7 @@ function effectiveWrites({ writes, lease, mount }: ParsedConfig): WritesConfig {
     commitMs: commit,
     turnMs: turn,
     holdMs: hold,
+    holdByHandMs: holdByHand,
     silenceMs: silence,
   };
 }

@@ -143,6 +143,7 @@ const writesShape = {
   commit: duration('30s', 100, 600_000).default(30_000),
   turn: duration('1s', 1, 600_000).default(1000),
   hold: duration('30s', 100, 3_600_000).default(30_000),
+  holdByHand: duration('10m', 100, 86_400_000).default(600_000),
   silence: duration('5s', 100, 600_000).default(5000),
 };
 

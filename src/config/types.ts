@@ -73,6 +73,8 @@ export interface WritesConfig {
   /** The primary's: how long one replica may keep the write lock for one transaction after another, and how long at all. */
   readonly turnMs: number;
   readonly holdMs: number;
+  /** The primary's: how long a replica may keep it where that was asked for by hand. */
+  readonly holdByHandMs: number;
   /** The primary's: a replica that is not heard of for so long loses it. */
   readonly silenceMs: number;
 }

@@ -1,4 +1,12 @@
-import { DEFER, type FileNode, type HeldLocks, PROCEED, type Verdict, type Watcher } from '../fuse/index.js';
+import {
+  DEFER,
+  type FileNode,
+  type HeldLocks,
+  type LockFileFacts,
+  PROCEED,
+  type Verdict,
+  type Watcher,
+} from '../fuse/index.js';
 import { HEADER_SIZE, hasDatabaseMagic, hasJournalMagic, JOURNAL_HEADER_SIZE } from '../sqlite/index.js';
 import { DatabaseGate } from './database-gate.js';
 import { FileOwners, type Owner } from './file-owners.js';
@@ -274,6 +282,12 @@ export class CaptureWatcher implements Watcher {
   virtual(path: string): Buffer | undefined {
     if (path === '.primary') this.takeMessages();
     return this.virtualFiles.content(path);
+  }
+
+  /** Here who has it has that lock, and nothing else. */
+  lockFile(path: string): LockFileFacts | undefined {
+    const like = this.virtualFiles.lockedBy(path);
+    return like === undefined ? undefined : { like, mayWrite: PROCEED };
   }
 
   hidden(name: string): boolean {

@@ -5,9 +5,13 @@ import {
   F_UNLCK,
   type FileNode,
   type HeldLocks,
+  type LockFileFacts,
+  type LockOwner,
   type MayLock,
   PROCEED,
   type Verdict,
+  type VirtualLock,
+  type VirtualNode,
 } from '../fuse/index.js';
 import {
   companionOf,
@@ -17,6 +21,7 @@ import {
   WAL_CHECKPOINT_BYTE,
   WAL_WRITE_BYTE,
 } from '../sqlite/index.js';
+import { HandLocks } from './hand-locks.js';
 import { nameProblem } from './names.js';
 import { ReplicaWatcher, type ReplicaWatcherOptions } from './replica-watcher.js';
 import type { FromWorker, ToWorker, WorkerCommit } from './worker-messages.js';
@@ -51,9 +56,11 @@ export interface ForwardingOptions extends ReplicaWatcherOptions {
 export class ForwardingWatcher extends ReplicaWatcher {
   private readonly written = new Map<string, WrittenDatabase>();
   private locks: HeldLocks | undefined;
+  private readonly byHand: HandLocks;
 
   constructor(private readonly forwarding: ForwardingOptions) {
     super(forwarding);
+    this.byHand = new HandLocks(forwarding.send);
   }
 
   serving(locks: HeldLocks): void {
@@ -123,6 +130,19 @@ export class ForwardingWatcher extends ReplicaWatcher {
     this.ask(database);
     return DEFER;
   };
+
+  override lockFile(path: string): LockFileFacts | undefined {
+    const facts = super.lockFile(path);
+    return facts === undefined ? undefined : { ...facts, mayWrite: PROCEED };
+  }
+
+  mayLockVirtual(lock: VirtualLock): Verdict {
+    return this.byHand.mayLock(lock, (node, byte) => this.locks?.isWriteLocked(node, byte, byte) === true);
+  }
+
+  lockInherited(node: VirtualNode, owner: LockOwner): void {
+    this.byHand.inherited(node, owner);
+  }
 
   private unlocked(database: WrittenDatabase, low: number, high: number): void {
     takeOwner(database.waiting, low, high);
@@ -345,6 +365,9 @@ export class ForwardingWatcher extends ReplicaWatcher {
       }
       case 'grant-return':
         this.returnGrant(message.name, message.serial);
+        return;
+      case 'hand':
+        this.byHand.take(message.name, message.what);
         return;
       case 'commit-answer': {
         const database = this.databaseOf(message.name);

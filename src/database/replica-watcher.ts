@@ -1,4 +1,4 @@
-import { type FileNode, PROCEED, type Verdict, type Watcher } from '../fuse/index.js';
+import { type FileNode, type LockFileFacts, PROCEED, type Verdict, type Watcher } from '../fuse/index.js';
 import { companionOf } from '../sqlite/index.js';
 import type { SharedState } from './shared.js';
 import { VirtualFiles } from './virtual-files.js';
@@ -87,6 +87,12 @@ export class ReplicaWatcher implements Watcher {
   virtual(path: string): Buffer | undefined {
     this.takeMessages();
     return this.virtualFiles.content(path);
+  }
+
+  /** Where nobody writes, there is nothing to lock. */
+  lockFile(path: string): LockFileFacts | undefined {
+    const like = this.virtualFiles.lockedBy(path);
+    return like === undefined ? undefined : { like, mayWrite: EROFS };
   }
 
   hidden(name: string): boolean {

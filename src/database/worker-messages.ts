@@ -78,6 +78,12 @@ export type FromWorker =
   | { readonly kind: 'commit-made'; readonly name: string }
   /** The answer to `grant-return`. `ended`: there is no grant any more, and nobody has the lock by it. */
   | { readonly kind: 'grant-returned'; readonly name: string; readonly serial: number; readonly ended: boolean }
+  /** The same lock by hand, of the lock file: one asks for it. */
+  | { readonly kind: 'hand-wanted'; readonly name: string }
+  /** One has it. `inherited`: an earlier process gave it. */
+  | { readonly kind: 'hand-taken'; readonly name: string; readonly inherited: boolean }
+  /** Nobody has it, or waits for it, any more. */
+  | { readonly kind: 'hand-released'; readonly name: string }
   /** Rare, worth a line. */
   | { readonly kind: 'log'; readonly message: string }
   /** The worker has loaded its databases and begins to serve. */
@@ -127,6 +133,11 @@ export type ToWorker =
   | { readonly kind: 'lock-refused'; readonly name: string }
   /** The grant is to end: for who has the lock by it, when it is given back. */
   | { readonly kind: 'grant-return'; readonly name: string; readonly serial: number }
+  /**
+   * On a replica: the next who asks for the lock file may have it (`given`), or is told that it cannot be had (`refused`); or
+   * it was given, and is to be asked for again if nobody has taken it (`returned`), which `hand-released` says.
+   */
+  | { readonly kind: 'hand'; readonly name: string; readonly what: 'given' | 'refused' | 'returned' }
   /** `taken`: the primary has it. */
   | { readonly kind: 'commit-answer'; readonly name: string; readonly taken: boolean }
   /** What `.primary` says; undefined: the file does not exist. */

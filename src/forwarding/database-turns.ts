@@ -21,7 +21,7 @@ import {
 } from './forwarded-transaction.js';
 import type { Incoming } from './incoming.js';
 import { type HaltLimits, MAX_TURNS } from './limits.js';
-import { turnStep } from './turn-rule.js';
+import { holdLimitMs, turnStep } from './turn-rule.js';
 
 /** Until the capture has found a file that was just made. */
 const CREATED_TRIES = 100;
@@ -52,6 +52,7 @@ interface Commit {
 interface Turn {
   readonly peer: WritePeer;
   readonly serial: number;
+  readonly isByHand: boolean;
   readonly commits: Commit[];
   ended: boolean;
   granted: boolean;
@@ -80,12 +81,12 @@ export class DatabaseTurns {
     return !this.running;
   }
 
-  halt(peer: WritePeer, serial: number): void {
+  halt(peer: WritePeer, serial: number, isByHand: boolean): void {
     if (this.turns.length >= MAX_TURNS) {
       this.refuseHalt(peer, serial, new SluiceError('HALT_BUSY', `${this.name}: too many replicas wait for it`));
       return;
     }
-    this.turns.push({ peer, serial, commits: [], ended: false, granted: false });
+    this.turns.push({ peer, serial, isByHand, commits: [], ended: false, granted: false });
     this.run();
   }
 
@@ -178,10 +179,11 @@ export class DatabaseTurns {
         await this.take(commit);
         continue;
       }
-      const facts = { sinceMs, heardMs: turn.peer.heardMs, isAwaited: this.turns.length > 0, wasAsked };
+      const { isByHand } = turn;
+      const facts = { sinceMs, heardMs: turn.peer.heardMs, isByHand, isAwaited: this.turns.length > 0, wasAsked };
       const step = turnStep(facts, limits, performance.now());
       if (step.kind === 'take back') {
-        const seconds = (step.why === 'silent' ? limits.silenceMs : limits.holdMs) / 1000;
+        const seconds = (step.why === 'silent' ? limits.silenceMs : holdLimitMs(limits, isByHand)) / 1000;
         const what =
           step.why === 'silent' ? `nothing was heard of the replica for ${seconds} s` : `held for ${seconds} s`;
         this.parts.log.warn({ database: this.name, replica: turn.peer.nodeId }, `halt taken back: ${what}`);

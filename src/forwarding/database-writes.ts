@@ -4,7 +4,8 @@ import { describeError, SluiceError } from '../errors.js';
 import { type Position, samePosition, ZERO_POSITION } from '../ltx/index.js';
 import type { WriteAnswer, WriteMessage } from '../replication/index.js';
 import { sendForward } from './forward-pieces.js';
-import { FIRST_LOOK_MS, LAST_LOOK_MS, RETRY_KEEP_MS, type WriteLimits } from './limits.js';
+import { HandHold } from './hand-hold.js';
+import { FIRST_LOOK_MS, HAND_KEEP_MS, HAND_RETRY_MS, LAST_LOOK_MS, RETRY_KEEP_MS, type WriteLimits } from './limits.js';
 import { type Origin, type OutgoingTransaction, outgoingTransaction } from './outgoing-transaction.js';
 
 /** What the databases of a replica share for what applications write to them. */
@@ -28,8 +29,21 @@ export interface WriteParts {
 /** What the worker says of what applications write. */
 export type WriteEvent = Extract<
   FromWorker,
-  { kind: 'lock-wanted' | 'lock-released' | 'commit' | 'commit-made' | 'grant-returned' }
+  {
+    kind:
+      | 'lock-wanted'
+      | 'lock-released'
+      | 'commit'
+      | 'commit-made'
+      | 'grant-returned'
+      | 'hand-wanted'
+      | 'hand-taken'
+      | 'hand-released';
+  }
 >;
+
+/** The primary takes no writes at all. */
+const WRITES_OFF = 'WRITES_OFF';
 
 /** A transaction that waits for the primary's word. */
 interface Pending {
@@ -69,6 +83,16 @@ export class DatabaseWrites {
   private wasUsed = false;
   /** The primary wants the halt back, when it was used. */
   private isDue = false;
+  /** The lock file's lock. */
+  private readonly hand = new HandHold();
+  /** The halt was asked for by hand. */
+  private isByHand = false;
+  /** The halt is for the lock by hand, and that was told of it. */
+  private isHandTold = false;
+  /** The halt is to be given back as soon as that is possible. */
+  private isSpent = false;
+  private handTimer: NodeJS.Timeout | undefined;
+  private handRetry: NodeJS.Timeout | undefined;
   private pending: Pending | undefined;
   /** What was taken is not the database's position yet. */
   private isSettling = false;
@@ -83,7 +107,8 @@ export class DatabaseWrites {
   ) {}
 
   get isIdle(): boolean {
-    return this.halt === 'none' && this.grant === undefined && !this.isWanted && this.pending === undefined;
+    const { halt, grant, isWanted, pending, hand } = this;
+    return halt === 'none' && grant === undefined && !isWanted && pending === undefined && hand.isIdle;
   }
 
   /** Commits that wait for the primary. */
@@ -110,6 +135,18 @@ export class DatabaseWrites {
         return;
       case 'grant-returned':
         this.onReturned(message.serial, message.ended);
+        return;
+      case 'hand-wanted':
+        this.hand.wanted();
+        this.adjustHalt();
+        return;
+      case 'hand-taken':
+        clearTimeout(this.handTimer);
+        this.hand.taken(message.inherited);
+        this.adjustHalt();
+        return;
+      case 'hand-released':
+        this.onHandReleased();
     }
   }
 
@@ -117,8 +154,8 @@ export class DatabaseWrites {
     if (!this.isWanted) this.wantedAt = this.parts.database(this.name)?.position;
     this.isWanted = true;
     clearTimeout(this.waitTimer);
-    if (this.isClosed) {
-      this.refuseLock('the node is stopping');
+    if (this.isClosed || this.hand.isLost) {
+      this.refuseLock(this.isClosed ? 'the node is stopping' : 'its lock by hand was lost, and is not given back yet');
       return;
     }
     this.waitTimer = setTimeout(() => this.refuseLock('the primary did not answer in time'), this.parts.limits.waitMs);
@@ -163,13 +200,18 @@ export class DatabaseWrites {
   /** Asks the primary for a halt, if somebody waits for it. */
   private ask(): void {
     const send = this.parts.sender();
-    if (this.halt !== 'none' || !this.isWanted || send === undefined) return;
+    const byHand = this.hand.wantsHalt;
+    if (this.halt !== 'none' || send === undefined) return;
+    if (byHand ? this.handRetry !== undefined : !this.isWanted) return;
     this.halt = 'asked';
+    this.isByHand = byHand;
+    this.isHandTold = false;
+    this.isSpent = false;
     this.haltSerial = this.parts.serial();
     this.haltPosition = undefined;
     this.isDue = false;
     this.wasUsed = false;
-    send({ type: 'halt', name: this.name, serial: this.haltSerial });
+    send({ type: 'halt', name: this.name, serial: this.haltSerial, byHand });
   }
 
   /** In a rollback mode whoever waits for the lock is a reader, who would keep it from being written. */
@@ -201,19 +243,27 @@ export class DatabaseWrites {
 
   /** Something may have changed what was in the way. */
   tryGrant(): void {
+    this.tryHand();
     const isBusy = this.granting || this.grant !== undefined || this.pending !== undefined || this.isSettling;
     if (!this.isWanted || isBusy) return;
     const database = this.live;
     if (this.halt !== 'had' || this.haltPosition === undefined || this.isOver) return;
-    const isThere = samePosition(database?.position ?? ZERO_POSITION, this.haltPosition);
-    if (!isThere || (database !== undefined && database.log.last !== database.position.txid)) {
+    if (!this.isThere(this.haltPosition)) {
       if (database?.isWal() !== true) this.makeWay();
       return;
     }
     this.granting = true;
     void this.giveGrant(database?.position ?? ZERO_POSITION).finally(() => {
       this.granting = false;
+      if (this.halt === 'had' && this.isOver) this.keepFor(0);
     });
+  }
+
+  /** What the primary has is here, in the files and in the log. */
+  private isThere(position: Position): boolean {
+    const database = this.live;
+    if (!samePosition(database?.position ?? ZERO_POSITION, position)) return false;
+    return database === undefined || database.log.last === database.position.txid;
   }
 
   private get live(): Database | undefined {
@@ -268,9 +318,10 @@ export class DatabaseWrites {
     this.keepTimer = setTimeout(() => this.returnAll(), isKept ? ms : 0);
   }
 
-  /** Others have waited for one transaction, and not for two. */
+  /** Others have waited for one transaction, and not for two; by hand they wait until the lock is given back. */
   private get isOver(): boolean {
-    return this.isDue && this.wasUsed;
+    if (this.isSpent || this.isByHand !== this.hand.wantsHalt) return true;
+    return this.isDue && this.wasUsed && !this.isByHand;
   }
 
   private returnAll(): void {
@@ -282,12 +333,93 @@ export class DatabaseWrites {
   /** To the primary. */
   private giveBack(): void {
     if (this.grant !== undefined || this.granting || this.pending !== undefined) return;
-    if (this.halt === 'had' && (!this.isWanted || this.isOver)) {
+    const isOfUse = this.isWanted || this.hand.wantsHalt;
+    if (this.halt === 'had' && (!isOfUse || this.isOver)) {
       this.parts.sender()?.({ type: 'release', name: this.name, serial: this.haltSerial });
       this.halt = 'none';
       this.haltPosition = undefined;
     }
     this.ask();
+    this.tryGrant();
+  }
+
+  // --- by hand --------------------------------------------------------------------------------------------------
+
+  /** Somebody wants the lock by hand, or has it, or does not any more. */
+  private adjustHalt(): void {
+    if (this.halt !== 'none' && this.isOver) this.keepFor(0);
+    this.ask();
+    this.tryGrant();
+  }
+
+  /** Gives the lock by hand to who waits for it, when the halt is had and the database is up to date. */
+  private tryHand(): void {
+    const { hand, haltPosition } = this;
+    if (this.halt !== 'had' || haltPosition === undefined || !this.isByHand || this.isHandTold || this.isOver) return;
+    if (this.pending !== undefined || this.isSettling || !this.isThere(haltPosition)) return;
+    this.isHandTold = true;
+    const verdict = hand.halted(haltPosition);
+    if (verdict === 'lost') this.loseHand('others have written while the primary was not reached');
+    if (verdict !== 'give') return;
+    this.tellHand('given');
+    clearTimeout(this.handTimer);
+    this.handTimer = setTimeout(() => this.tellHand('returned'), HAND_KEEP_MS);
+  }
+
+  private tellHand(what: 'given' | 'refused' | 'returned'): void {
+    this.parts.worker({ kind: 'hand', name: this.name, what });
+  }
+
+  private onHandReleased(): void {
+    clearTimeout(this.handTimer);
+    this.hand.released();
+    // Not for the next who wants it: others have waited.
+    if (this.isByHand && this.halt === 'had') this.isSpent = true;
+    this.adjustHalt();
+  }
+
+  /** There is no halt, though one is wanted by hand. */
+  private onHandEnded(code: string, text: string, wasHad: boolean): void {
+    const { hand, parts } = this;
+    if (!hand.isWanted && (wasHad || code === WRITES_OFF)) {
+      this.loseHand(text);
+    } else if (code === WRITES_OFF) {
+      parts.log.warn({ database: this.name, code }, `its lock by hand is not to be had: ${text}`);
+      hand.released();
+      this.tellHand('refused');
+    } else this.askAgain();
+  }
+
+  /** The primary does not stand still for a replica that cannot come up to it. */
+  private limitHand(): void {
+    clearTimeout(this.handTimer);
+    this.handTimer = setTimeout(() => {
+      if (!this.hand.isWanted || this.halt !== 'had') return;
+      this.isSpent = true;
+      this.askAgain();
+      this.keepFor(0);
+    }, this.parts.limits.waitMs);
+  }
+
+  private askAgain(): void {
+    clearTimeout(this.handRetry);
+    this.handRetry = setTimeout(() => {
+      this.handRetry = undefined;
+      this.ask();
+    }, HAND_RETRY_MS);
+  }
+
+  /** Whoever has it must not go on as if nobody else wrote: nobody writes here before it is given back. */
+  private loseHand(reason: string): void {
+    this.parts.log.warn(
+      { database: this.name },
+      `its lock by hand was lost, and commits fail until it is given back: ${reason}`,
+    );
+    this.hand.lost();
+    // Perhaps nobody has taken it.
+    this.tellHand('returned');
+    this.refuseLock('its lock by hand was lost');
+    this.keepFor(0);
   }
 
   // --- commits --------------------------------------------------------------------------------------------------
@@ -297,6 +429,11 @@ export class DatabaseWrites {
     // With locking_mode=EXCLUSIVE one transaction follows another by one lock.
     while (this.pending !== undefined || this.isSettling) await this.change(parts.limits.commitMs);
     const { grant } = this;
+    if (this.hand.isLost) {
+      parts.log.warn({ database: name }, 'a commit fails: the lock by hand was lost');
+      parts.worker({ kind: 'commit-answer', name, taken: false });
+      return;
+    }
     const database = this.live ?? parts.blank(name);
     let outgoing: OutgoingTransaction | undefined;
     try {
@@ -395,6 +532,7 @@ export class DatabaseWrites {
       const { position } = pending.outgoing;
       if (this.grant !== undefined) this.grant = { ...this.grant, position };
       this.haltPosition = this.halt === 'had' ? position : undefined;
+      this.hand.committed(position);
       this.endPending(pending);
       this.keepFor(this.parts.limits.keepMs);
     }
@@ -442,6 +580,7 @@ export class DatabaseWrites {
 
   disconnected(): void {
     this.halt = 'none';
+    this.hand.disconnected(this.pending?.outgoing.position);
     this.haltPosition = undefined;
     this.returnAll();
   }
@@ -452,16 +591,18 @@ export class DatabaseWrites {
         if (message.serial !== this.haltSerial || this.halt !== 'asked') return;
         this.halt = 'had';
         this.haltPosition = message.position;
-        if (!this.isWanted) this.keepFor(0);
+        if (this.isOver || (!this.isWanted && !this.isByHand)) this.keepFor(0);
+        if (this.hand.isWanted) this.limitHand();
         this.tryGrant();
         return;
       case 'halt-wanted':
         if (message.serial !== this.haltSerial || this.halt !== 'had') return;
         this.isDue = true;
-        if (this.wasUsed) this.returnAll();
+        if (this.isOver) this.returnAll();
         return;
       case 'halt-ended':
         if (message.serial !== this.haltSerial || this.halt === 'none') return;
+        if (this.hand.wantsHalt && this.isByHand) this.onHandEnded(message.code, message.text, this.halt === 'had');
         this.halt = 'none';
         this.haltPosition = undefined;
         this.refuseLock(message.text);
@@ -486,6 +627,8 @@ export class DatabaseWrites {
     if (this.pending !== undefined) this.refuse(this.pending);
     this.refuseLock('the node is stopping');
     clearTimeout(this.keepTimer);
+    clearTimeout(this.handTimer);
+    clearTimeout(this.handRetry);
   }
 }
 

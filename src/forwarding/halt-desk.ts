@@ -21,7 +21,7 @@ export class HaltDesk implements WriteServer {
     if (this.closed) return true;
     const turns = this.turnsOf(name);
     if (turns === undefined) return false;
-    if (message.type === 'halt') turns.halt(peer, serial);
+    if (message.type === 'halt') turns.halt(peer, serial, message.byHand);
     else if (message.type === 'release') turns.release(peer, serial);
     else return this.takePiece(peer, message, turns);
     return true;

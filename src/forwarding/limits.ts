@@ -6,6 +6,8 @@ export interface HaltLimits {
   readonly turnMs: number;
   /** How long it may keep it at all; then it is taken back, in the middle of a transaction too. */
   readonly holdMs: number;
+  /** The same, for a lock by hand. */
+  readonly holdByHandMs: number;
   /** Without a word from the replica, it is taken back. */
   readonly silenceMs: number;
   /** Between two turns, for the primary's own writers. */
@@ -17,6 +19,7 @@ export interface HaltLimits {
 export const HALT_LIMITS: HaltLimits = Object.freeze({
   turnMs: 1000,
   holdMs: 30_000,
+  holdByHandMs: 600_000,
   silenceMs: 5000,
   restMs: 5,
   lockMs: 5000,
@@ -36,6 +39,11 @@ export const WRITE_LIMITS: WriteLimits = Object.freeze({ waitMs: 5000, keepMs: 1
 
 /** Who was told to try again gets the lock that it came for, if it comes back in so long. */
 export const RETRY_KEEP_MS = 150;
+
+/** A lock by hand that was given and not taken is given back after so long. Who asks again and again does so more often. */
+export const HAND_KEEP_MS = 2000;
+/** Until it is asked for again, when the primary could not give it. */
+export const HAND_RETRY_MS = 200;
 
 /** Between looks at whether readers see a commit that is in the WAL. */
 export const FIRST_LOOK_MS = 1;

@@ -12,10 +12,16 @@ export interface TurnFacts {
   readonly sinceMs: number;
   /** The replica's last word. */
   readonly heardMs: number;
+  /** It is held for the lock by hand, and kept between transactions. */
+  readonly isByHand: boolean;
   /** Another replica waits. */
   readonly isAwaited: boolean;
   /** It was asked to give the lock back. */
   readonly wasAsked: boolean;
+}
+
+export function holdLimitMs(limits: HaltLimits, isByHand: boolean): number {
+  return isByHand ? limits.holdByHandMs : limits.holdMs;
 }
 
 /**
@@ -23,14 +29,14 @@ export interface TurnFacts {
  * so they are always taken to be there: a turn has an end.
  */
 export function turnStep(facts: TurnFacts, limits: HaltLimits, nowMs: number): TurnStep {
-  const { sinceMs, heardMs, isAwaited, wasAsked } = facts;
+  const { sinceMs, heardMs, isByHand, isAwaited, wasAsked } = facts;
   const silentInMs = heardMs + limits.silenceMs - nowMs;
   if (silentInMs <= 0) return { kind: 'take back', why: 'silent' };
-  const overInMs = sinceMs + limits.holdMs - nowMs;
+  const overInMs = sinceMs + holdLimitMs(limits, isByHand) - nowMs;
   if (overInMs <= 0) return { kind: 'take back', why: 'too long' };
   const endInMs = isAwaited ? 0 : sinceMs + limits.turnMs - nowMs;
   const inMs = Math.min(silentInMs, overInMs);
-  if (wasAsked) return { kind: 'go on', inMs };
+  if (wasAsked || isByHand) return { kind: 'go on', inMs };
   if (endInMs <= 0) return { kind: 'ask back', inMs };
   return { kind: 'go on', inMs: Math.min(inMs, endInMs) };
 }

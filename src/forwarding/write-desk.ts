@@ -25,6 +25,9 @@ export class WriteDesk implements WriteClient, LocalWrites {
       case 'commit':
       case 'commit-made':
       case 'grant-returned':
+      case 'hand-wanted':
+      case 'hand-taken':
+      case 'hand-released':
         this.of(message.name).onWorker(message);
         return true;
       default:

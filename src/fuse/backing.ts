@@ -63,6 +63,16 @@ export function announce(backing: Backing, file: RegularFile, created: boolean):
 export const watcherOf = (backing: Backing, file: RegularFile): Watcher =>
   file.announced ? backing.watcher : UNWATCHED;
 
+/** Attributes of the virtual file at `path` with `size` bytes. Who may write to a database may lock it. */
+export function attributesOfVirtual(backing: Backing, path: string, size: number): Attributes {
+  const attributes = virtualAttributes(size);
+  const facts = backing.watcher.lockFile?.(path);
+  const like = facts === undefined ? undefined : statPath(onDisk(`${backing.folder}/${facts.like}`));
+  if (like === undefined) return attributes;
+  const { mode, uid, gid } = like;
+  return { ...attributes, mode: S_IFREG | (mode & 0o666), uid, gid };
+}
+
 /** Attributes of a virtual file with `size` bytes. */
 export function virtualAttributes(size: number): Attributes {
   const ms = Date.now();

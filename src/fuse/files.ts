@@ -12,6 +12,7 @@ import {
   writeSync,
 } from '../disk/index.js';
 import {
+  attributesOfVirtual,
   type Backing,
   backingPath,
   proceeds,
@@ -62,7 +63,7 @@ export class FileOperations {
   /** Fills `found`. */
   attributes(node: Node): Result {
     if (node.kind === 'virtual') {
-      this.found = virtualAttributes(this.content(node)?.length ?? 0);
+      this.found = attributesOfVirtual(this.#backing, node.path, this.content(node)?.length ?? 0);
       return 0;
     }
     const stat = this.#stat(node);
@@ -86,7 +87,7 @@ export class FileOperations {
   }
 
   open(node: Node, flags: number, uid: number, pid: number): Result {
-    if (node.kind === 'virtual') return (flags & O_ACCMODE) === 0 && (flags & O_TRUNC) === 0 ? 0 : -EACCES;
+    if (node.kind === 'virtual') return this.#openVirtual(node, flags);
     if (node.kind === 'folder') return -EISDIR;
     if (node.kind === 'other') return -EINVAL;
     // ESTALE makes the kernel look the name up again.
@@ -103,6 +104,12 @@ export class FileOperations {
     }
     this.opened(node, flags);
     return 0;
+  }
+
+  #openVirtual(node: VirtualFile, flags: number): Result {
+    if ((flags & (O_ACCMODE | O_TRUNC)) === 0) return 0;
+    const facts = this.#backing.watcher.lockFile?.(node.path);
+    return facts === undefined ? -EACCES : refusal(facts.mayWrite);
   }
 
   /** Counts a handle. */

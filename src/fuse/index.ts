@@ -37,8 +37,11 @@ export {
   DEFER,
   type FileNode,
   type HeldLocks,
+  type LockFileFacts,
   type LockOwner,
   PROCEED,
   type Verdict,
+  type VirtualLock,
+  type VirtualNode,
   type Watcher,
 } from './watcher.js';

@@ -179,7 +179,7 @@ export class LockTable {
     return lock === undefined ? undefined : { low: lock.ownerLow, high: lock.ownerHigh };
   }
 
-  /** All locks of a file, for tests. */
+  /** All locks of a file. */
   held(id: number): readonly Readonly<HeldLock>[] {
     return this.#files.get(id) ?? NONE;
   }

@@ -140,5 +140,5 @@ export class NameRequests {
   }
 }
 
-/** Missing names that the watcher may make visible later without the kernel knowing (`.primary`, `.lag`, `<db>-pos`). */
-const mayBeVirtual = (name: string): boolean => name.startsWith('.') || name.endsWith('-pos');
+/** Missing names that the watcher may make visible later without the kernel knowing (`.primary`, `.lag`, `<db>-pos`, `<db>-lock`). */
+const mayBeVirtual = (name: string): boolean => name.startsWith('.') || name.endsWith('-pos') || name.endsWith('-lock');

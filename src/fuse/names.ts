@@ -14,6 +14,7 @@ import {
 } from '../disk/index.js';
 import {
   announce,
+  attributesOfVirtual,
   type Backing,
   backingPath,
   childBackingPath,
@@ -314,7 +315,7 @@ export class NameOperations {
 
   #foundVirtual(node: VirtualFile, size: number): Result {
     this.node = node;
-    this.attributes = virtualAttributes(size);
+    this.attributes = attributesOfVirtual(this.#backing, node.path, size);
     return 0;
   }
 

@@ -130,6 +130,12 @@ export function serveMount(options: ServeOptions): ServingEnd {
   const lockPath = `${options.run}/locks`;
   const lockFile = saved === undefined ? LockFile.create(lockPath) : LockFile.resume(lockPath, lockTable);
   lockTable.record(lockFile);
+  for (const node of table.all()) {
+    if (node.kind !== 'virtual') continue;
+    for (const lock of lockTable.held(node.id)) {
+      options.watcher.lockInherited?.(node, { low: lock.ownerLow, high: lock.ownerHigh });
+    }
+  }
 
   const mayPass = saved === undefined ? options.passthrough === true : saved.negotiated.passthrough === true;
   const passthrough = mayPass ? Passthrough.load(options.deviceFd, table, options.watcher) : undefined;

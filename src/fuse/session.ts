@@ -4,10 +4,11 @@ import { EAGAIN, EINTR, EINVAL, ENOLCK, ENOSYS, EPERM, ESTALE, errnoOf, isSystem
 import { Exchange } from './exchange.js';
 import { FileRequests, type Sync } from './file-requests.js';
 import { FileOperations } from './files.js';
-import { LockTable, type MayLock } from './lock-table.js';
-import { Locks } from './locks.js';
+import { F_UNLCK, LockTable, type MayLock } from './lock-table.js';
+import { type Lockable, Locks } from './locks.js';
 import { NameRequests } from './name-requests.js';
 import { type Negotiated, negotiate } from './negotiation.js';
+import type { Node } from './nodes.js';
 import type { Passthrough } from './passthrough.js';
 import * as p from './protocol.js';
 import * as w from './reply.js';
@@ -67,7 +68,7 @@ export class Session {
     this.#files = new FileRequests(this.#x, this.#operations, options.sync);
     this.#names = new NameRequests(this.#x, this.#operations);
     this.#deferrals = new Deferrals(options.maxDeferred);
-    this.#locks = new Locks(options.lockTable ?? new LockTable(), options.mayLock);
+    this.#locks = new Locks(options.lockTable ?? new LockTable(), options.mayLock, options.backing.watcher);
   }
 
   /** Requests that wait for a wake-up or a lock. */
@@ -247,7 +248,7 @@ export class Session {
   #lock(opcode: number, request: Buffer): Result {
     const node = this.#x.node(request);
     if (node === undefined) return -ESTALE;
-    if (node.kind !== 'file') return -EINVAL;
+    if (!isLockable(node) || !this.#mayBeLocked(node, request)) return -EINVAL;
     if (opcode === p.FUSE_GETLK) return this.#locks.get(node, request, this.#x.out);
     const result = this.#locks.set(node, request);
     if (result !== -EAGAIN || opcode !== p.FUSE_SETLKW) return result;
@@ -256,17 +257,23 @@ export class Session {
     return this.#keep(this.#locks.waiters, request);
   }
 
+  /** What is held of a lock file can be given back also when its database is gone. */
+  #mayBeLocked(node: Lockable, request: Buffer): boolean {
+    if (node.kind === 'file' || r.lkType(request) === F_UNLCK) return true;
+    return this.#o.backing.watcher.lockFile?.(node.path) !== undefined;
+  }
+
   /** ENOSYS, where locks are the kernel's, ends these requests for good. */
   #flush(request: Buffer): Result {
     if (this.#x.negotiated?.locks !== 'sluice') return -ENOSYS;
     const node = this.#x.node(request);
-    if (node?.kind === 'file') this.#locks.close(node, request);
+    if (isLockable(node)) this.#locks.close(node, request);
     return 0;
   }
 
   #release(request: Buffer): Result {
     const node = this.#x.node(request);
-    if (node?.kind === 'file' && this.#x.negotiated?.locks === 'sluice') this.#locks.release(node, request);
+    if (isLockable(node) && this.#x.negotiated?.locks === 'sluice') this.#locks.release(node, request);
     return this.#files.release(request);
   }
 
@@ -289,7 +296,7 @@ export class Session {
     }
     if (kept === undefined) return NO_REPLY;
     const node = this.#x.node(kept.bytes);
-    if (node?.kind === 'file') this.#locks.ended(node, kept.bytes);
+    if (isLockable(node)) this.#locks.ended(node, kept.bytes);
     this.#x.uniqueLow = low;
     this.#x.uniqueHigh = high;
     this.#answered = false;
@@ -299,8 +306,9 @@ export class Session {
   #forget(id: number, count: number): void {
     const { table, descriptors } = this.#o.backing;
     const node = table.forget(id, count);
-    if (node?.kind !== 'file') return;
+    if (!isLockable(node)) return;
     this.#locks.table.dropFile(node.id);
+    if (node.kind === 'virtual') return;
     if (node.orphan) this.#operations.endOrphan(node);
     else descriptors.close(node);
   }
@@ -337,6 +345,8 @@ export class Session {
     this.#o.log?.(`file system: ${what} failed: ${text}`);
   }
 }
+
+const isLockable = (node: Node | undefined): node is Lockable => node?.kind === 'file' || node?.kind === 'virtual';
 
 const answeredElsewhere = (result: Result): Result => (result < 0 ? result : NO_REPLY);
 

@@ -37,15 +37,43 @@ export const DEFER = -1;
 /** PROCEED, DEFER, or a positive errno. */
 export type Verdict = number;
 
+/** A virtual file: by name only. */
+export interface VirtualNode {
+  /** As a FileNode's. */
+  readonly id: number;
+  readonly path: string;
+}
+
+/** What there is to know of a virtual file that is there to be locked. */
+export interface LockFileFacts {
+  /** Path of the regular file whose owner and mode it has. */
+  readonly like: string;
+  /** Whether it may be opened for writing, as a write lock wants: PROCEED or an errno. */
+  readonly mayWrite: Verdict;
+}
+
+/** A request for a lock, or for its end, on a virtual file. */
+export interface VirtualLock {
+  readonly node: VirtualNode;
+  readonly owner: LockOwner;
+  /** F_RDLCK, F_WRLCK or F_UNLCK. */
+  readonly type: number;
+  readonly start: number;
+  /** Inclusive. */
+  readonly end: number;
+  /** Whoever asks waits for it (F_SETLKW): only then it may be deferred. */
+  readonly waits: boolean;
+}
+
 /** Who holds locks on the files of a mount. On the worker thread. */
 export interface HeldLocks {
   /**
    * Whether a process holds a write lock on a byte of `first..last` of the file; true also where that cannot be known.
    * In the kernel's keeping, locks of processes with pid 0 (see Watcher) are not seen.
    */
-  isWriteLocked(node: FileNode, first: number, last: number): boolean;
+  isWriteLocked(node: FileNode | VirtualNode, first: number, last: number): boolean;
   /** Whose write lock it is; undefined if nobody has one. Left out where the kernel keeps the locks. */
-  writerOf?(node: FileNode, first: number, last: number): LockOwner | undefined;
+  writerOf?(node: FileNode | VirtualNode, first: number, last: number): LockOwner | undefined;
 }
 
 /** The halves of the kernel's lock owner. */
@@ -97,10 +125,16 @@ export interface Watcher {
   alsoSyncFolder(path: string): readonly number[];
 
   /**
-   * Files that exist by name only: `.primary`, `.lag`, `<db>-pos`. The content of the one at `path` now, or undefined
+   * Files that exist by name only: `.primary`, `.lag`, `<db>-pos`, `<db>-lock`. The content of the one at `path` now, or undefined
    * if there is none. They are read-only, never cached (direct I/O, zero timeouts), and not listed by readdir.
    */
   virtual(path: string): Buffer | undefined;
+  /** Undefined for a virtual file that is not there to be locked: nobody may open it for writing, or lock it. */
+  lockFile?(path: string): LockFileFacts | undefined;
+  /** As MayLock, for virtual files; only where locks are ours. */
+  mayLockVirtual?(lock: VirtualLock): Verdict;
+  /** An earlier process granted this lock on a virtual file. Before the first request. */
+  lockInherited?(node: VirtualNode, owner: LockOwner): void;
   /** Names that readdir must not show (and lookups still find). */
   hidden(name: string): boolean;
   /**

@@ -33,6 +33,12 @@ export class Fields {
     return value;
   }
 
+  boolean(field: string): boolean {
+    const value = this.next();
+    if (typeof value !== 'boolean') throw this.bad(field);
+    return value;
+  }
+
   text(field: string, maxLength: number): string {
     const value = this.next();
     if (typeof value !== 'string' || value.length > maxLength) throw this.bad(field);

@@ -76,8 +76,11 @@ export type Message =
   | { type: 'restart'; name: string; serial: number }
   /** Either: this database cannot go on here, and why. Others do. */
   | { type: 'database-problem'; name: string; code: string; text: string }
-  /** Replica: an application wants to write. `serial` tells this time from others. */
-  | { type: 'halt'; name: string; serial: number }
+  /**
+   * Replica: an application wants to write. `serial` tells this time from others. `byHand`: it is to last until it is given
+   * back, over many transactions.
+   */
+  | { type: 'halt'; name: string; serial: number; byHand: boolean }
   /** Primary: nobody else writes until `release`, or `halt-ended`; the database stands at `position`. */
   | { type: 'halted'; name: string; serial: number; position: Position }
   /** Primary: the halt is wanted back when the transaction under way is done. */
@@ -214,6 +217,7 @@ function fieldsOf(message: Exclude<Message, { type: 'transaction' | 'large-chunk
     case 'database-problem':
       return [message.name, message.code.slice(0, MAX_ID_LENGTH), message.text.slice(0, MAX_TEXT_LENGTH)];
     case 'halt':
+      return [message.name, message.serial, message.byHand];
     case 'release':
     case 'halt-wanted':
       return [message.name, message.serial];
@@ -352,6 +356,12 @@ function readFields(type: MessageType, fields: Fields, count: number): Message {
         text: fields.text('text', MAX_TEXT_LENGTH),
       };
     case 'halt':
+      return {
+        type,
+        name: fields.database(),
+        serial: fields.integer('serial', MAX_SERIAL),
+        byHand: fields.boolean('by hand'),
+      };
     case 'release':
     case 'halt-wanted':
       return { type, name: fields.database(), serial: fields.integer('serial', MAX_SERIAL) };

@@ -60,6 +60,7 @@ test('without a file the defaults hold, relative to the working folder', () => {
       turnMs: 1000,
       holdMs: 30_000,
       silenceMs: 5000,
+      holdByHandMs: 600_000,
     },
     proxy: null,
     backup: [],
@@ -146,6 +147,7 @@ exec: [npm, start]
       turnMs: 1000,
       holdMs: 30_000,
       silenceMs: 5000,
+      holdByHandMs: 600_000,
     },
     proxy: {
       listen: { host: '0.0.0.0', port: 8080 },

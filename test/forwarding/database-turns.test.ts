@@ -131,7 +131,7 @@ class Replica implements WritePeer {
   settle(): void {}
 
   halt(serial: number): void {
-    this.primary.desk.receive(this, { type: 'halt', name: 'a.db', serial });
+    this.primary.desk.receive(this, { type: 'halt', name: 'a.db', serial, byHand: false });
   }
 
   release(serial: number): void {

@@ -6,7 +6,7 @@ import { type TurnFacts, turnStep } from '../../src/forwarding/turn-rule.js';
 const test = suite('turnStep');
 
 const LIMITS = { ...HALT_LIMITS, turnMs: 1000, holdMs: 30_000, silenceMs: 5000 };
-const FACTS: TurnFacts = { sinceMs: 100_000, heardMs: 100_000, isAwaited: false, wasAsked: false };
+const FACTS: TurnFacts = { sinceMs: 100_000, heardMs: 100_000, isByHand: false, isAwaited: false, wasAsked: false };
 
 const CASES: readonly (readonly [string, Partial<TurnFacts>, number, object])[] = [
   ['just granted', {}, 100_000, { kind: 'go on', inMs: 1000 }],
@@ -24,5 +24,22 @@ const CASES: readonly (readonly [string, Partial<TurnFacts>, number, object])[] 
 for (const [name, facts, nowMs, step] of CASES) {
   test(name, () => assert.equal(turnStep({ ...FACTS, ...facts }, LIMITS, nowMs), step));
 }
+
+const QUICK = { ...LIMITS, turnMs: 10, holdMs: 100, holdByHandMs: 1000, silenceMs: 50 };
+const at = (nowMs: number, more: Partial<TurnFacts> = {}) =>
+  turnStep({ ...FACTS, sinceMs: 0, heardMs: nowMs, ...more }, QUICK, nowMs);
+
+test('by hand it is not asked back, and has a limit of its own', () => {
+  assert.equal(at(10, { isByHand: true }), { kind: 'go on', inMs: 50 });
+  assert.equal(at(500, { isByHand: true, isAwaited: true }), { kind: 'go on', inMs: 50 });
+  assert.equal(at(970, { isByHand: true }), { kind: 'go on', inMs: 30 });
+  assert.equal(at(1000, { isByHand: true }), { kind: 'take back', why: 'too long' });
+});
+
+test('who is silent loses it, by hand too', () => {
+  for (const isByHand of [false, true]) {
+    assert.equal(at(60, { isByHand, heardMs: 10 }), { kind: 'take back', why: 'silent' });
+  }
+});
 
 test.run();

@@ -3,7 +3,14 @@ import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { DEFERRED_LIMIT, DEFERRED_LIMIT_BYTES } from '../../src/fuse/deferrals.js';
-import { DEFER, type FileNode, PROCEED, type Verdict } from '../../src/fuse/index.js';
+import {
+  DEFER,
+  type FileNode,
+  type LockFileFacts,
+  PROCEED,
+  type Verdict,
+  type VirtualLock,
+} from '../../src/fuse/index.js';
 import * as p from '../../src/fuse/protocol.js';
 import { PassiveWatcher } from './support/passive-watcher.js';
 import {
@@ -346,6 +353,66 @@ scenario(
     assert.is(set(4n, 10n, 0), 0);
   },
   () => new SyntheticKernel('sluice'),
+);
+
+/** A lock file beside `db`, and one that is not writable beside `ro`. */
+class LockFiles extends PassiveWatcher {
+  readonly asked: VirtualLock[] = [];
+  verdict = PROCEED;
+
+  override virtual(path: string): Buffer | undefined {
+    return path.endsWith('-lock') || path === '.lag' ? Buffer.alloc(0) : undefined;
+  }
+
+  lockFile(path: string): LockFileFacts | undefined {
+    const like = path.slice(0, -5);
+    return path.endsWith('-lock') ? { like, mayWrite: like === 'ro' ? 30 : PROCEED } : undefined;
+  }
+
+  mayLockVirtual(lock: VirtualLock): Verdict {
+    this.asked.push(lock);
+    return this.verdict;
+  }
+}
+
+let lockFiles: LockFiles;
+
+scenario(
+  'a lock file can be opened and locked by who may write to its database; its locks go with the open',
+  (k) => {
+    k.init();
+    k.ok(p.FUSE_CREATE, 1, createBody('db', 0o102, 0o100640));
+    const entry = k.ok(p.FUSE_LOOKUP, 1, nameBody('db-lock'));
+    assert.is(entry.readUInt32LE(40 + 60), 0o100640);
+    const id = Number(entry.readBigUInt64LE(0));
+    assert.is(k.errno(p.FUSE_OPEN, k.lookup('ro-lock'), openBody(2)), 30);
+    assert.is(k.errno(p.FUSE_OPEN, k.lookup('ro-lock'), openBody(0)), 0);
+    assert.is(k.errno(p.FUSE_OPEN, k.lookup('.lag'), openBody(2)), 13);
+    assert.is(k.errno(p.FUSE_SETLK, k.lookup('.lag'), lockBody(1n, 1, 72n, 72n)), 22);
+    const handle = k.open(id);
+    assert.is(k.errno(p.FUSE_SETLK, id, lockBody(1n, 1, 72n, 72n, 5, handle)), 0);
+    const { node, owner, type, start, end, waits } = lockFiles.asked[0]!;
+    assert.equal([node.id, node.path, owner.low, type, start, end, waits], [id, 'db-lock', 1, 1, 72, 72, false]);
+    assert.is(k.errno(p.FUSE_SETLK, id, lockBody(2n, 1, 72n, 72n)), 11);
+    assert.is(k.ok(p.FUSE_GETLK, id, lockBody(2n, 1, 72n, 72n)).readUInt32LE(16), 1);
+    assert.is(k.send(p.FUSE_SETLKW, id, lockBody(2n, 1, 72n, 72n), 900n), undefined);
+    k.release(id, handle);
+    assert.is(k.replies.find(({ unique }) => unique === 900n)?.errno, 0, 'the waiter has it');
+    assert.ok(lockFiles.asked.some((lock) => lock.type === 2 && lock.owner.low === 1));
+    lockFiles.verdict = DEFER;
+    assert.is(k.send(p.FUSE_SETLKW, id, lockBody(3n, 1, 72n, 72n), 902n), undefined);
+    assert.is(lockFiles.asked.at(-1)?.waits, true);
+    const interrupt = Buffer.alloc(8);
+    interrupt.writeBigUInt64LE(902n, 0);
+    k.send(p.FUSE_INTERRUPT, 0, interrupt, 903n);
+    assert.is(k.replies.find(({ unique }) => unique === 902n)?.errno, 4);
+    assert.equal([lockFiles.asked.at(-1)?.type, lockFiles.asked.at(-1)?.owner.low], [2, 3]);
+    assert.is(k.session.waiting, 0);
+  },
+  () => {
+    lockFiles = new LockFiles();
+    return new SyntheticKernel('sluice', lockFiles);
+  },
 );
 
 scenario('without locks of its own, a close costs one request ever', (k) => {

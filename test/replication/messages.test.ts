@@ -72,7 +72,7 @@ const arbitraries: { [T in Message['type']]: fc.Arbitrary<Extract<Message, { typ
   resume: record({ type: fc.constant('resume' as const), name, serial, position }),
   restart: record({ type: fc.constant('restart' as const), name, serial }),
   'database-problem': record({ type: fc.constant('database-problem' as const), name, code: text, text }),
-  halt: record({ type: fc.constant('halt' as const), name, serial }),
+  halt: record({ type: fc.constant('halt' as const), name, serial, byHand: fc.boolean() }),
   halted: record({ type: fc.constant('halted' as const), name, serial, position }),
   'halt-wanted': record({ type: fc.constant('halt-wanted' as const), name, serial }),
   'halt-ended': record({ type: fc.constant('halt-ended' as const), name, serial, code: text, text }),
