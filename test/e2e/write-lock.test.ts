@@ -318,8 +318,8 @@ test('what is wrong is said', async () => {
   const reader = await startReplica(primary);
   await rejects(connect('/no/such/folder').lag(), 'MOUNT_MISSING');
   const folder = freshFolder();
-  for (const call of [connect(folder).primary(), connect(folder).position('wrong.db')])
-    await rejects(call, 'MOUNT_NOT_SLUICE');
+  await rejects(connect(folder).primary(), 'MOUNT_NOT_SLUICE');
+  await rejects(connect(folder).position('wrong.db'), 'MOUNT_NOT_SLUICE');
   await rejects(
     connect(replica.mount).withWriteLock('none.db', () => 0),
     'DATABASE_MISSING',
