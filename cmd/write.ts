@@ -1,4 +1,4 @@
-import { type Command, InvalidArgumentError } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import { parseDuration } from '../src/config/units.js';
 import type { PassedSignal } from '../src/keeper/command.js';
 
@@ -33,7 +33,11 @@ export function registerWrite(program: Command): void {
       'the config file of the node (default: sluice.yml if there is one, else the defaults)',
     )
     .option('--mount <dir>', 'the mounted folder, instead of a config file')
-    .option('--timeout <duration>', 'how long to wait for the lock', parseTimeout, DEFAULT_TIMEOUT_MS)
+    .addOption(
+      new Option('--timeout <duration>', 'how long to wait for the lock')
+        .argParser(parseTimeout)
+        .default(DEFAULT_TIMEOUT_MS, '30s'),
+    )
     .argument('<command...>', 'the command to run, after --')
     .passThroughOptions()
     .addHelpText('after', EXAMPLES)

@@ -180,11 +180,24 @@ test('a new node goes on with it', async () => {
   const migration = migrate(replica, 'restart.db', 60, 50);
   await says(migration, 'begun');
   await replica.killNode();
-  await waitFor(() => /BUSY/.test(tryWrite(primary, 'restart.db')) || !migration.alive);
   assert.is(await migration.ended, 0, migration.output);
   assert.is(writers(primary, 'restart.db').filter((who) => who === 'migration').length, 60);
   assert.is(tryWrite(primary, 'restart.db', 5000), 'OK');
   await waitUntilSame(primary, replica, 'restart.db');
+});
+
+test('a new node asks for it again, also when nobody writes', async () => {
+  const { primary, replica } = await database('idle.db');
+  const idle = write(replica, 'idle.db', ['sh', '-c', 'echo begun; exec sleep 60']);
+  await says(idle, 'begun');
+  await replica.killNode();
+  // Until it has, others may write.
+  await waitFor(() => tryWrite(primary, 'idle.db') === 'SQLITE_BUSY');
+  assert.ok(idle.alive, idle.output);
+  idle.signalAlone('SIGTERM');
+  assert.is(await idle.ended, 143);
+  assert.is(tryWrite(primary, 'idle.db', 5000), 'OK');
+  await waitUntilSame(primary, replica, 'idle.db');
 });
 
 test('a new node of the primary does too', async () => {
@@ -305,8 +318,8 @@ test('what is wrong is said', async () => {
   const reader = await startReplica(primary);
   await rejects(connect('/no/such/folder').lag(), 'MOUNT_MISSING');
   const folder = freshFolder();
-  for (const call of [connect(folder).primary(), connect(folder).position('wrong.db')])
-    await rejects(call, 'MOUNT_NOT_SLUICE');
+  await rejects(connect(folder).primary(), 'MOUNT_NOT_SLUICE');
+  await rejects(connect(folder).position('wrong.db'), 'MOUNT_NOT_SLUICE');
   await rejects(
     connect(replica.mount).withWriteLock('none.db', () => 0),
     'DATABASE_MISSING',
