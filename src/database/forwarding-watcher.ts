@@ -18,6 +18,8 @@ import {
   hasJournalMagic,
   JOURNAL_HEADER_SIZE,
   RESERVED_BYTE,
+  SHARED_FIRST,
+  SHARED_SIZE,
   WAL_CHECKPOINT_BYTE,
   WAL_WRITE_BYTE,
 } from '../sqlite/index.js';
@@ -176,7 +178,12 @@ export class ForwardingWatcher extends ReplicaWatcher {
   override mayCreate(path: string, pid: number): Verdict {
     if (this.isApplier(pid)) return PROCEED;
     if (this.virtualFiles.isReserved(path)) return EACCES;
-    return PROCEED;
+    const companion = companionOf(path);
+    if (companion?.kind !== 'journal') return PROCEED;
+    // A journal is begun by who has RESERVED; without locks (nolock=1) nobody would know of its transaction.
+    const main = this.written.get(companion.database)?.main;
+    const isReserved = main === undefined || this.locks?.isWriteLocked(main, RESERVED_BYTE, RESERVED_BYTE) === true;
+    return isReserved ? PROCEED : EROFS;
   }
 
   override mayWrite(
@@ -198,8 +205,8 @@ export class ForwardingWatcher extends ReplicaWatcher {
     if (kind === 'wal') return this.mayWriteWal(database, position, data, start, length);
     if (kind === 'journal')
       return isJournalCommit(position, data, start, length) ? this.mayEndJournal(database) : PROCEED;
-    if (database.journalOpen || this.isCheckpointing(database)) return PROCEED;
-    return EROFS;
+    if (database.journalOpen) return this.isExclusive(database) ? PROCEED : EROFS;
+    return this.isCheckpointing(database) ? PROCEED : EROFS;
   }
 
   override mayResize(node: FileNode, size: number, pid: number): Verdict {
@@ -258,7 +265,7 @@ export class ForwardingWatcher extends ReplicaWatcher {
     if (!database.changed || main === undefined) return PROCEED;
     // Whoever plays back what a dead application left has EXCLUSIVE, and not RESERVED.
     const writer = this.locks?.writerOf?.(main, RESERVED_BYTE, RESERVED_BYTE);
-    if (writer === undefined) return PROCEED;
+    if (writer === undefined) return this.isExclusive(database) ? PROCEED : EROFS;
     database.holder ??= writer;
     const pages = database.dirtyUnknown ? undefined : database.dirty.toArray();
     return this.askToCommit(database, { kind: 'rollback', pages });
@@ -310,6 +317,10 @@ export class ForwardingWatcher extends ReplicaWatcher {
     const { name, serial } = database;
     this.forwarding.send({ kind: 'commit', name, serial, commit });
     return DEFER;
+  }
+
+  private isExclusive({ main }: WrittenDatabase): boolean {
+    return main !== undefined && this.locks?.isWriteLocked(main, SHARED_FIRST, SHARED_FIRST + SHARED_SIZE - 1) === true;
   }
 
   private isCheckpointing({ shmNode }: WrittenDatabase): boolean {
