@@ -11,5 +11,7 @@ export class MemoryFile {
     this.bytes.set(data, position);
   }
 
-  readonly read: WalRead = (target, length, position) => this.bytes.copy(target, 0, position, position + length);
+  /** 0 behind its end, as from a file. */
+  readonly read: WalRead = (target, length, position) =>
+    position >= this.bytes.length ? 0 : this.bytes.copy(target, 0, position, position + length);
 }
