@@ -291,7 +291,7 @@ class Keeper {
   #whenReady(node: NodeProcess): void {
     node.expect('ready').then(
       () => {
-        this.#upgrade.ready();
+        this.#upgrade.ready(node.facts);
         this.#startCommand();
       },
       () => undefined, // it died first: its successor will be ready

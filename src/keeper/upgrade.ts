@@ -60,9 +60,10 @@ export class Upgrade {
     if (this.#state?.state === 'running') this.#state = { ...this.#state, to, pauseMs };
   }
 
-  /** A node is at work, the one that was to or a later one. */
-  ready(): void {
+  /** A node is at work. What the one says that is to hand over, late, is not the new one's word. */
+  ready(node: NodeFacts): void {
     if (this.#state?.state === 'running') {
+      if (this.#state.to?.pid !== node.pid) return;
       this.#set({ ...this.#state, state: 'done' });
       const { from, to, pauseMs } = this.#state;
       this.#report(`upgraded from ${nameOf(from)} to ${nameOf(to)}; applications waited ${pauseMs} ms`);
