@@ -13,6 +13,7 @@ import {
   type VirtualLock,
   type VirtualNode,
 } from '../fuse/index.js';
+import { monotonicMs } from '../monotonic.js';
 import {
   companionOf,
   hasJournalMagic,
@@ -120,6 +121,8 @@ export class ForwardingWatcher extends ReplicaWatcher {
     // Somebody here has it: the table says so.
     if (this.locks?.isWriteLocked(node, byte, byte) === true) return PROCEED;
     const refused = takeOwner(database.refused, low, high);
+    // This process may have stood still since main said so, and the primary has gone on.
+    if (database.grant !== undefined && monotonicMs() >= database.grant.untilMs) database.grant = undefined;
     if (database.grant !== undefined) {
       database.serial = database.grant.serial;
       database.holder = { low, high };
@@ -366,7 +369,7 @@ export class ForwardingWatcher extends ReplicaWatcher {
   protected override take(message: ToWorker): void {
     switch (message.kind) {
       case 'grant':
-        this.databaseOf(message.name).begin(message.serial, message.wal);
+        this.databaseOf(message.name).begin(message.serial, message.untilMs, message.wal);
         return;
       case 'lock-refused': {
         const database = this.databaseOf(message.name);

@@ -127,8 +127,17 @@ export type ToWorker =
   | { readonly kind: 'unpin'; readonly slot: number; readonly pin: number }
   /** On a replica main gives the slots; undefined: it has none any more. */
   | { readonly kind: 'slot'; readonly slot: number | undefined; readonly name: string }
-  /** On a replica: the lock may be had by the next who asks, without asking main. `wal`: as readers see it; undefined in a rollback mode. */
-  | { readonly kind: 'grant'; readonly name: string; readonly serial: number; readonly wal: WalIndexHeader | undefined }
+  /**
+   * On a replica: the lock may be had by the next who asks, without asking main, before `untilMs` of `monotonicMs()`. `wal`: as
+   * readers see it; undefined in a rollback mode.
+   */
+  | {
+      readonly kind: 'grant';
+      readonly name: string;
+      readonly serial: number;
+      readonly wal: WalIndexHeader | undefined;
+      readonly untilMs: number;
+    }
   /** Who waits for the lock is told that the database is busy. */
   | { readonly kind: 'lock-refused'; readonly name: string }
   /** The grant is to end: for who has the lock by it, when it is given back. */

@@ -21,8 +21,8 @@ export class WrittenDatabase {
   walNode: FileNode | undefined;
   shmNode: FileNode | undefined;
   readonly wal: WalTracker;
-  /** The lock may be had without asking main. */
-  grant: { readonly serial: number } | undefined;
+  /** The lock may be had without asking main, until then. */
+  grant: { readonly serial: number; readonly untilMs: number } | undefined;
   /** The grant by which the lock is held, or was last. */
   serial = 0;
   holder: LockOwner | undefined;
@@ -57,8 +57,8 @@ export class WrittenDatabase {
   }
 
   /** Main granted the lock; with the WAL as its readers see it. */
-  begin(serial: number, index: WalIndexHeader | undefined): void {
-    this.grant = { serial };
+  begin(serial: number, untilMs: number, index: WalIndexHeader | undefined): void {
+    this.grant = { serial, untilMs };
     this.asked = false;
     if (index === undefined) return;
     const head = Buffer.alloc(WAL_HEADER_SIZE);

@@ -156,7 +156,9 @@ export class DatabaseTurns {
       locked = true;
       if (turn.ended) return;
       turn.granted = true;
-      turn.peer.send({ type: 'halted', name: this.name, serial: turn.serial, position });
+      const { silenceMs } = this.parts.limits;
+      const holdMs = holdLimitMs(this.parts.limits, turn.isByHand);
+      turn.peer.send({ type: 'halted', name: this.name, serial: turn.serial, position, silenceMs, holdMs });
       await this.hold(turn);
     } catch (error) {
       this.refuseHalt(turn.peer, turn.serial, error);

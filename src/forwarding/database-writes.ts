@@ -2,10 +2,21 @@ import type { Looked, LtxLocation } from '../apply/index.js';
 import type { Claim, Database, FromWorker, ToWorker, WorkerCommit } from '../database/index.js';
 import { describeError, SluiceError } from '../errors.js';
 import { type Position, samePosition, ZERO_POSITION } from '../ltx/index.js';
+import { monotonicMs } from '../monotonic.js';
 import type { WriteAnswer, WriteMessage } from '../replication/index.js';
 import { sendForward } from './forward-pieces.js';
+import { HaltTrust } from './halt-trust.js';
 import { HandHold } from './hand-hold.js';
-import { FIRST_LOOK_MS, HAND_KEEP_MS, HAND_RETRY_MS, LAST_LOOK_MS, RETRY_KEEP_MS, type WriteLimits } from './limits.js';
+import {
+  FIRST_LOOK_MS,
+  HAND_KEEP_MS,
+  HAND_RETRY_MS,
+  LAST_LOOK_MS,
+  LATE_MS,
+  LATE_WAIT_MS,
+  RETRY_KEEP_MS,
+  type WriteLimits,
+} from './limits.js';
 import { type Origin, type OutgoingTransaction, outgoingTransaction } from './outgoing-transaction.js';
 
 /** What the databases of a replica share for what applications write to them. */
@@ -21,6 +32,8 @@ export interface WriteParts {
   /** On the present connection; undefined while there is none. */
   sender(): ((message: WriteMessage) => void) | undefined;
   worker(message: ToWorker): void;
+  /** The primary has got what was sent up to then. */
+  heardMs(): number;
   /** Another number each time. */
   serial(): number;
   readonly log: { warn(fields: object, message: string): void; debug(fields: object, message: string): void };
@@ -42,6 +55,8 @@ export type WriteEvent = Extract<
   }
 >;
 
+/** The primary's own writers have it, and it has waited for them. */
+const HALT_BUSY = 'HALT_BUSY';
 /** The primary takes no writes at all. */
 const WRITES_OFF = 'WRITES_OFF';
 
@@ -49,6 +64,8 @@ const WRITES_OFF = 'WRITES_OFF';
 interface Pending {
   readonly serial: number;
   readonly outgoing: OutgoingTransaction;
+  /** It was sent no earlier than that. */
+  readonly sinceMs: number;
   /** The primary has it: the application is told, and is about to make its commit visible. */
   isTaken: boolean;
   readonly timer: NodeJS.Timeout;
@@ -67,6 +84,7 @@ export class DatabaseWrites {
   private haltSerial = 0;
   /** Where the primary stands while it is halted. */
   private haltPosition: Position | undefined;
+  private readonly trust = new HaltTrust();
   private grant: { readonly serial: number; readonly position: Position } | undefined;
   private granting = false;
   /** The grant ends with the lock that an application has by it. */
@@ -74,6 +92,8 @@ export class DatabaseWrites {
   /** An application waits for the lock. */
   private isWanted = false;
   private waitTimer: NodeJS.Timeout | undefined;
+  /** Until then whoever comes back has waited in vain before. */
+  private lateUntilMs = 0;
   private keepTimer: NodeJS.Timeout | undefined;
   /** Where the database stood when somebody began to wait. */
   private wantedAt: Position | undefined;
@@ -104,7 +124,9 @@ export class DatabaseWrites {
   constructor(
     private readonly name: string,
     private readonly parts: WriteParts,
-  ) {}
+  ) {
+    this.trust.heard(parts.heardMs());
+  }
 
   get isIdle(): boolean {
     const { halt, grant, isWanted, pending, hand } = this;
@@ -151,6 +173,9 @@ export class DatabaseWrites {
   }
 
   private onWanted(): void {
+    // It ended by the clock, or by what was written.
+    this.grant = undefined;
+    this.isReturning = false;
     if (!this.isWanted) this.wantedAt = this.parts.database(this.name)?.position;
     this.isWanted = true;
     clearTimeout(this.waitTimer);
@@ -158,7 +183,11 @@ export class DatabaseWrites {
       this.refuseLock(this.isClosed ? 'the node is stopping' : 'its lock by hand was lost, and is not given back yet');
       return;
     }
-    this.waitTimer = setTimeout(() => this.refuseLock('the primary did not answer in time'), this.parts.limits.waitMs);
+    const waitMs = this.isLate ? LATE_WAIT_MS : this.parts.limits.waitMs;
+    this.waitTimer = setTimeout(() => {
+      this.lateUntilMs = monotonicMs() + LATE_MS;
+      this.refuseLock('the primary did not answer in time');
+    }, waitMs);
     this.ask();
     if (this.isApplying) this.setApplying(true);
     this.tryGrant();
@@ -211,6 +240,7 @@ export class DatabaseWrites {
     this.haltPosition = undefined;
     this.isDue = false;
     this.wasUsed = false;
+    this.trust.asked(monotonicMs());
     send({ type: 'halt', name: this.name, serial: this.haltSerial, byHand });
   }
 
@@ -247,7 +277,7 @@ export class DatabaseWrites {
     const isBusy = this.granting || this.grant !== undefined || this.pending !== undefined || this.isSettling;
     if (!this.isWanted || isBusy) return;
     const database = this.live;
-    if (this.halt !== 'had' || this.haltPosition === undefined || this.isOver) return;
+    if (this.halt !== 'had' || this.haltPosition === undefined || this.isOver || !this.isTrusted) return;
     if (!this.isThere(this.haltPosition)) {
       if (database?.isWal() !== true) this.makeWay();
       return;
@@ -257,6 +287,15 @@ export class DatabaseWrites {
       this.granting = false;
       if (this.halt === 'had' && this.isOver) this.keepFor(0);
     });
+  }
+
+  private get isLate(): boolean {
+    return monotonicMs() < this.lateUntilMs;
+  }
+
+  /** Nobody has written on the primary since it was halted; if that cannot be said, its next word is waited for. */
+  private get isTrusted(): boolean {
+    return monotonicMs() < this.trust.untilMs;
   }
 
   /** What the primary has is here, in the files and in the log. */
@@ -276,12 +315,13 @@ export class DatabaseWrites {
       const { wal } = position.txid === 0 ? { wal: undefined } : await this.parts.look(this.name);
       if (!this.isWanted || this.halt !== 'had' || this.isOver) return;
       if (!samePosition(position, this.live?.position ?? ZERO_POSITION)) return;
+      this.lateUntilMs = 0;
       const serial = this.parts.serial();
       this.grant = { serial, position };
       this.isStale = this.wantedAt !== undefined && !samePosition(this.wantedAt, position);
       this.isWanted = false;
       clearTimeout(this.waitTimer);
-      this.parts.worker({ kind: 'grant', name: this.name, serial, wal });
+      this.parts.worker({ kind: 'grant', name: this.name, serial, wal, untilMs: this.trust.untilMs });
       // Who waits takes it at once.
       this.keepFor(RETRY_KEEP_MS);
     } catch (error) {
@@ -458,6 +498,7 @@ export class DatabaseWrites {
     const pending: Pending = {
       serial: this.parts.serial(),
       outgoing,
+      sinceMs: monotonicMs(),
       isTaken: false,
       isMade: false,
       isReleased: false,
@@ -513,6 +554,7 @@ export class DatabaseWrites {
   private taken(pending: Pending): void {
     pending.isTaken = true;
     clearTimeout(pending.timer);
+    this.trust.heard(pending.sinceMs);
     this.parts.worker({ kind: 'commit-answer', name: this.name, taken: true });
   }
 
@@ -574,6 +616,7 @@ export class DatabaseWrites {
 
   connected(): void {
     this.halt = 'none';
+    this.lateUntilMs = 0;
     this.sendPending();
     this.ask();
   }
@@ -585,13 +628,21 @@ export class DatabaseWrites {
     this.returnAll();
   }
 
+  /** The primary has got what was sent up to then. */
+  heard(sentMs: number): void {
+    this.trust.heard(sentMs);
+    if (this.isWanted) this.tryGrant();
+  }
+
   onAnswer(message: WriteAnswer): void {
     switch (message.type) {
       case 'halted':
         if (message.serial !== this.haltSerial || this.halt !== 'asked') return;
         this.halt = 'had';
         this.haltPosition = message.position;
-        if (this.isOver || (!this.isWanted && !this.isByHand)) this.keepFor(0);
+        this.trust.halted(message);
+        // Whoever has waited in vain may be between two tries.
+        if (this.isOver || (!this.isWanted && !this.isByHand)) this.keepFor(this.isLate ? RETRY_KEEP_MS : 0);
         if (this.hand.isWanted) this.limitHand();
         this.tryGrant();
         return;
@@ -605,6 +656,7 @@ export class DatabaseWrites {
         if (this.hand.wantsHalt && this.isByHand) this.onHandEnded(message.code, message.text, this.halt === 'had');
         this.halt = 'none';
         this.haltPosition = undefined;
+        if (message.code === HALT_BUSY) this.lateUntilMs = monotonicMs() + LATE_MS;
         this.refuseLock(message.text);
         this.returnAll();
         return;

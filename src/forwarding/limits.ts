@@ -37,6 +37,13 @@ export interface WriteLimits {
 
 export const WRITE_LIMITS: WriteLimits = Object.freeze({ waitMs: 5000, keepMs: 10, commitMs: 30_000 });
 
+/**
+ * After a wait in vain the next ones are short, if they follow soon: SQLite tries again many times in a busy time-out, of which
+ * it counts its own pauses only.
+ */
+export const LATE_WAIT_MS = 20;
+export const LATE_MS = 1000;
+
 /** Who was told to try again gets the lock that it came for, if it comes back in so long. */
 export const RETRY_KEEP_MS = 150;
 

@@ -12,9 +12,10 @@ export class WriteDesk implements WriteClient, LocalWrites {
   private readonly parts: WriteParts;
   private send: ((message: WriteMessage) => void) | undefined;
   private serials = 0;
+  private heardMs = 0;
 
-  constructor(parts: Omit<WriteParts, 'sender' | 'serial'>) {
-    this.parts = { ...parts, sender: () => this.send, serial: () => ++this.serials };
+  constructor(parts: Omit<WriteParts, 'sender' | 'heardMs' | 'serial'>) {
+    this.parts = { ...parts, sender: () => this.send, heardMs: () => this.heardMs, serial: () => ++this.serials };
   }
 
   /** False for what is not about writes. */
@@ -47,6 +48,11 @@ export class WriteDesk implements WriteClient, LocalWrites {
 
   receive(message: WriteAnswer): void {
     this.of(message.name).onAnswer(message);
+  }
+
+  heard(sentMs: number): void {
+    this.heardMs = sentMs;
+    for (const database of this.databases.values()) database.heard(sentMs);
   }
 
   pendingAt(name: string, position: Position): LtxLocation | undefined {

@@ -51,6 +51,7 @@ export class FollowerConnection {
     this.silence = new SilenceWatch(socket, options.heartbeatMs, limits.silenceMs);
     this.helloTimer = setTimeout(() => this.refuse('HELLO_TIMEOUT', 'no hello came'), limits.helloMs);
     ws.on('message', (data, isBinary) => this.onMessage(data, isBinary));
+    ws.on('ping', () => this.follower?.lives());
     ws.on('error', (error) => this.options.context.log.debug({ err: error }, 'replica connection'));
     ws.on('close', () => this.onClose());
   }

@@ -156,9 +156,14 @@ export class Follower implements WritePeer {
     this.control({ type: 'drop', name, position });
   }
 
+  /** It was heard of. */
+  lives(): void {
+    this.heardMs = performance.now();
+  }
+
   /** Handles what the replica sent after its hello; false for what it may not send, or for what does not add up. */
   receive(message: Message): boolean {
-    this.heardMs = performance.now();
+    this.lives();
     switch (message.type) {
       case 'ack':
         return this.acknowledged(message.name, message.position, message.bytes);

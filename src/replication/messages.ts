@@ -81,8 +81,11 @@ export type Message =
    * back, over many transactions.
    */
   | { type: 'halt'; name: string; serial: number; byHand: boolean }
-  /** Primary: nobody else writes until `release`, or `halt-ended`; the database stands at `position`. */
-  | { type: 'halted'; name: string; serial: number; position: Position }
+  /**
+   * Primary: nobody else writes until `release`, or `halt-ended`; the database stands at `position`. It ends by itself after
+   * `holdMs`, and when nothing is heard of the replica for `silenceMs`.
+   */
+  | { type: 'halted'; name: string; serial: number; position: Position; silenceMs: number; holdMs: number }
   /** Primary: the halt is wanted back when the transaction under way is done. */
   | { type: 'halt-wanted'; name: string; serial: number }
   /** Primary: there is no halt (any more), and why. */
@@ -130,6 +133,8 @@ const TYPES: readonly MessageType[] = [
 const TYPE_NUMBERS = new Map(TYPES.map((type, number) => [type, number]));
 
 const MAX_SERIAL = 0xffffffff;
+/** Milliseconds: some days. */
+const MAX_HALT_MS = 2 ** 30;
 const BIN32 = 0xc6;
 const BIN32_HEAD_BYTES = 5;
 
@@ -221,8 +226,10 @@ function fieldsOf(message: Exclude<Message, { type: 'transaction' | 'large-chunk
     case 'release':
     case 'halt-wanted':
       return [message.name, message.serial];
-    case 'halted':
-      return [message.name, message.serial, ...positionPair(message.position)];
+    case 'halted': {
+      const { name, serial, silenceMs, holdMs } = message;
+      return [name, serial, ...positionPair(message.position), silenceMs, holdMs];
+    }
     case 'halt-ended':
     case 'forward-refused': {
       const { name, serial, code, text } = message;
@@ -371,6 +378,8 @@ function readFields(type: MessageType, fields: Fields, count: number): Message {
         name: fields.database(),
         serial: fields.integer('serial', MAX_SERIAL),
         position: fields.position(),
+        silenceMs: fields.integer('silence', MAX_HALT_MS),
+        holdMs: fields.integer('hold', MAX_HALT_MS),
       };
     case 'halt-ended':
     case 'forward-refused':

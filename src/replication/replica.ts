@@ -120,6 +120,7 @@ export class ReplicationClient {
       upstream.send({ type: 'hello', version: PROTOCOL_VERSION, nodeId, name, positions: this.held });
     };
     upstream.onMessage = (message, sizeBytes) => this.onMessage(message, sizeBytes);
+    upstream.onAnswered = () => this.options.writes?.heard(upstream.answeredMs);
     const error = await upstream.closed;
     this.upstream = undefined;
     this.disconnected(url, error);

@@ -88,6 +88,8 @@ export interface WriteClient {
   connected(send: (message: WriteMessage) => void): void;
   disconnected(): void;
   receive(message: WriteAnswer): void;
+  /** The primary has got what was sent up to then, of `monotonicMs()`. */
+  heard(sentMs: number): void;
 }
 
 export interface ReplicationClientOptions {

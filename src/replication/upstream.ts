@@ -43,6 +43,8 @@ export class Upstream {
   onOpen: () => void = () => {};
   /** May throw: the connection ends then, with that error. */
   onMessage: (message: Message, sizeBytes: number) => void = () => {};
+  /** `answeredMs` is another. */
+  onAnswered: () => void = () => {};
   readonly url: string;
   /** Monotonic milliseconds at which the last ping was sent that the primary answered; 0: none. */
   answeredMs = 0;
@@ -74,7 +76,9 @@ export class Upstream {
       else this.fail(badMessage('not binary'));
     });
     ws.on('pong', (sent: Buffer) => {
-      if (sent.length === PING_BYTES) this.answeredMs = sent.readDoubleBE();
+      if (sent.length !== PING_BYTES) return;
+      this.answeredMs = sent.readDoubleBE();
+      this.onAnswered();
     });
     ws.on('error', (error) => this.fail(error));
     this.closed = new Promise((done) => {

@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import Sqlite from 'better-sqlite3';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { BreakableProxy } from '../replication/breakable-proxy.js';
 import { type ClusterNode, startPrimary, startReplica, stopAll, waitFor, waitUntilSame } from '../support/cluster.js';
 
 /** Applications write on a replica, and the worst happens meanwhile. */
@@ -37,7 +38,7 @@ class Client {
     return client;
   }
 
-  /** Resolves with `OK`, or SQLite's code. */
+  /** Resolves with `OK`, what a SELECT found, or SQLite's code. */
   do(sql: string): Promise<string> {
     this.#answer = this.#next();
     this.#process.send(sql);
@@ -64,13 +65,19 @@ class Client {
   }
 }
 
-async function scene(mode: string): Promise<{ primary: ClusterNode; replica: ClusterNode }> {
+/** `way`: what is between the two. `more`: settings of the replica's writes. */
+async function scene(
+  mode: string,
+  more: object = {},
+  way: (url: string) => Promise<string> = async (url) => url,
+): Promise<{ primary: ClusterNode; replica: ClusterNode }> {
   const primary = await startPrimary({ writes: WRITES });
   const db = new Sqlite(primary.path('a.db'));
   db.pragma(`journal_mode = ${mode}`);
   db.exec('CREATE TABLE t (v INTEGER PRIMARY KEY, who, seq); INSERT INTO t (v) VALUES (0)');
   db.close();
-  const replica = await startReplica(primary, { mount: { locks: 'sluice' }, writes: WRITES });
+  const url = await way(primary.replicationUrl);
+  const replica = await startReplica(url, { mount: { locks: 'sluice' }, writes: { ...WRITES, ...more } });
   await waitUntilSame(primary, replica, 'a.db');
   return { primary, replica };
 }
@@ -198,6 +205,57 @@ for (const mode of ['wal', 'delete']) {
     await replica.start();
     assert.equal(await same(nodes), [2, 4]);
     await stopAll();
+  });
+
+  test(`${mode}: a node that was stopped gives nobody the lock by what the primary said before`, async () => {
+    // It is kept for longer than the primary bears silence.
+    const nodes = await scene(mode, { keep: '20s' });
+    const client = await Client.open(nodes.replica, 'a.db', 20_000);
+    const local = await Client.open(nodes.primary, 'a.db', 20_000);
+    for (let next = 1; next < 6; next += 2) {
+      assert.is(await client.do(`INSERT INTO t (v) VALUES (${next})`), 'OK');
+      process.kill(nodes.replica.nodePid(), 'SIGSTOP');
+      assert.is(await local.do(`INSERT INTO t (v) VALUES (${next + 1})`), 'OK');
+      const begun = client.do('BEGIN IMMEDIATE');
+      await moment();
+      process.kill(nodes.replica.nodePid(), 'SIGCONT');
+      assert.is(await begun, 'OK');
+      assert.is(await client.do('SELECT max(v) FROM t'), String(next + 1));
+      assert.is(await client.do('COMMIT'), 'OK');
+    }
+    await client.end();
+    await local.end();
+    assert.equal(await same(nodes), [1, 2, 3, 4, 5, 6]);
+    await stopAll();
+  });
+
+  test(`${mode}: nobody gets the lock while the primary is not heard, and others may have it`, async () => {
+    let line: BreakableProxy | undefined;
+    const nodes = await scene(mode, { keep: '20s', wait: '2s' }, async (url) => {
+      line = await BreakableProxy.to(url);
+      return line.url;
+    });
+    const client = await Client.open(nodes.replica, 'a.db', 300);
+    const local = await Client.open(nodes.primary, 'a.db', 20_000);
+    let next = 1;
+    for (const isCommitting of [false, true]) {
+      assert.is(await client.do('PRAGMA busy_timeout = 20000'), 'OK');
+      assert.is(await client.do(`INSERT INTO t (v) VALUES (${next++}); PRAGMA busy_timeout = 300`), 'OK');
+      if (isCommitting) assert.is(await client.do('BEGIN IMMEDIATE; INSERT INTO t (v) VALUES (1000)'), 'OK');
+      line?.stall();
+      const commit = isCommitting ? client.do('COMMIT') : undefined;
+      assert.is(await local.do(`INSERT INTO t (v) VALUES (${next++})`), 'OK');
+      if (commit !== undefined) assert.match(await commit, /^SQLITE_IOERR/);
+      await client.do('ROLLBACK');
+      assert.is(await client.do('BEGIN IMMEDIATE'), 'SQLITE_BUSY');
+      line?.flow();
+      assert.is(await client.do('PRAGMA busy_timeout = 20000; BEGIN IMMEDIATE; ROLLBACK'), 'OK');
+    }
+    await client.end();
+    await local.end();
+    assert.equal(await same(nodes), [1, 2, 3, 4]);
+    await stopAll();
+    line?.close();
   });
 
   test(`${mode}: an application is killed at any moment of its transactions`, async () => {

@@ -14,6 +14,7 @@ const test = suite('forwarding/by-hand');
 
 const NAME = 'app.db';
 const AT: Position = { txid: 4, checksum: 1n << 63n };
+const LIMITS = { silenceMs: 60_000, holdMs: 60_000 };
 const FURTHER: Position = { txid: 5, checksum: (1n << 63n) | 5n };
 
 class Scene {
@@ -40,6 +41,7 @@ class Scene {
     look: () => Promise.resolve({ wal: undefined, position: undefined }) as never,
     sender: () => (this.isConnected ? (message) => this.toPrimary.push(message) : undefined),
     worker: (message) => this.toWorker.push(message),
+    heardMs: () => 0,
     serial: () => ++this.serials,
     log: { warn: (_fields, message) => this.warned.push(message), debug: () => undefined },
   });
@@ -59,7 +61,7 @@ class Scene {
 
   /** The primary's answer to the last `halt`. */
   halted(position = AT): void {
-    this.writes.onAnswer({ type: 'halted', name: NAME, serial: this.halt().serial, position });
+    this.writes.onAnswer({ type: 'halted', name: NAME, serial: this.halt().serial, position, ...LIMITS });
   }
 
   ended(code: string): void {
@@ -135,7 +137,7 @@ check('it is kept between transactions, whatever the primary asks, until it is g
       if (message.kind !== 'grant-return') continue;
       s.writes.onWorker({ kind: 'grant-returned', name: NAME, serial: message.serial, ended: true });
     }
-    s.toWorker.push(...new Array<ToWorker>(n).fill({ kind: 'grant', name: NAME, serial, wal: undefined }));
+    s.toWorker.push(...new Array<ToWorker>(n).fill({ kind: 'grant', name: NAME, serial, wal: undefined, untilMs: 0 }));
   }
   assert.equal(s.asked, ['halt by hand']);
   s.worker('hand-released');

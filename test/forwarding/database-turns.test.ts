@@ -17,6 +17,7 @@ const spool = mkdtempSync(join(tmpdir(), 'sluice-turns-'));
 test.after(() => rmSync(spool, { recursive: true, force: true }));
 
 const PAGE_SIZE = 512;
+const ENDS = { silenceMs: HALT_LIMITS.silenceMs, holdMs: HALT_LIMITS.holdMs };
 const FAST: HaltLimits = { ...HALT_LIMITS, restMs: 1, lockMs: 50 };
 
 function sumsOf(value: number): DatabaseSums {
@@ -164,7 +165,7 @@ test('one after the other, each with the lock for itself', async () => {
   a.halt(1);
   b.halt(7);
   await until(() => a.types().includes('halt-wanted'));
-  assert.equal(a.said[0], { type: 'halted', name: 'a.db', serial: 1, position: positionOf(2, 1) });
+  assert.equal(a.said[0], { type: 'halted', name: 'a.db', serial: 1, position: positionOf(2, 1), ...ENDS });
   assert.equal(b.said, []);
   a.forward(2, write(primary.position, 2), 3);
   await until(() => primary.position.txid === 3);
@@ -173,7 +174,7 @@ test('one after the other, each with the lock for itself', async () => {
   await until(() => primary.position.txid === 4);
   a.release(1);
   await until(() => b.said.length > 0);
-  assert.equal(b.said[0], { type: 'halted', name: 'a.db', serial: 7, position: positionOf(4, 3) });
+  assert.equal(b.said[0], { type: 'halted', name: 'a.db', serial: 7, position: positionOf(4, 3), ...ENDS });
   b.release(7);
   await until(() => primary.lock === 'free');
   assert.equal(primary.events, ['lock', 'commit 3', 'commit 4', 'unlock', 'lock', 'unlock']);

@@ -37,6 +37,15 @@ export class BreakableProxy {
     for (const socket of this.sockets) socket.destroy();
   }
 
+  /** From now on nothing arrives and nothing breaks, until it flows again. */
+  stall(): void {
+    for (const socket of this.sockets) socket.pause();
+  }
+
+  flow(): void {
+    for (const socket of this.sockets) socket.resume();
+  }
+
   close(): void {
     this.server.close();
     this.cut();

@@ -24,6 +24,7 @@ const part = fc.string({ unit: 'grapheme', minLength: 1, maxLength: 12 }).filter
 const name = fc.array(part, { minLength: 1, maxLength: 4 }).map((parts) => parts.join('/'));
 const text = fc.string({ unit: 'grapheme', maxLength: 60 });
 const bytes = fc.uint8Array({ maxLength: 300 });
+const haltMs = fc.integer({ min: 0, max: 2 ** 30 });
 const serial = fc.integer({ min: 0, max: 0xffffffff });
 const positions = fc.array(record({ name, position, timeMs }), { maxLength: 5 });
 const held = fc.array(fc.tuple(name, position), { maxLength: 20 }).map((entries) => new Map(entries));
@@ -73,7 +74,7 @@ const arbitraries: { [T in Message['type']]: fc.Arbitrary<Extract<Message, { typ
   restart: record({ type: fc.constant('restart' as const), name, serial }),
   'database-problem': record({ type: fc.constant('database-problem' as const), name, code: text, text }),
   halt: record({ type: fc.constant('halt' as const), name, serial, byHand: fc.boolean() }),
-  halted: record({ type: fc.constant('halted' as const), name, serial, position }),
+  halted: record({ type: fc.constant('halted' as const), name, serial, position, silenceMs: haltMs, holdMs: haltMs }),
   'halt-wanted': record({ type: fc.constant('halt-wanted' as const), name, serial }),
   'halt-ended': record({ type: fc.constant('halt-ended' as const), name, serial, code: text, text }),
   release: record({ type: fc.constant('release' as const), name, serial }),
