@@ -18,6 +18,9 @@ export interface ClientTask {
 
 /** Between two operations: three nodes and their clients share the processors. */
 const MAX_PAUSE_MS = 25;
+/** Some think in the middle of a transaction, so that faults strike there. */
+const DAWDLE_CHANCE = 0.04;
+const MAX_DAWDLE_MS = 250;
 const MAX_AMOUNT = 40;
 /** How many operations a connection lives on average. */
 const CONNECTION_OPERATIONS = 60;
@@ -108,6 +111,7 @@ class Client {
     try {
       at(draft.locked ? 'lock' : 'begin', () => db.exec(draft.locked ? 'BEGIN IMMEDIATE' : 'BEGIN'));
       const seen = at('read', () => this.#look(db, draft));
+      if (this.#random.chance(DAWDLE_CHANCE)) dawdle(this.#random.below(MAX_DAWDLE_MS));
       const change = changes(draft, seen);
       const found = at('read', () => rowOf(db, 'clock', 0));
       const version = change.rows.length === 0 ? found : { value: found.value + 1, by: id };
@@ -202,6 +206,10 @@ function at<T>(step: string, work: () => T): T {
     if (code?.startsWith('SQLITE_') !== true) throw error;
     throw new StepError(code, step);
   }
+}
+
+function dawdle(millis: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, millis);
 }
 
 function nowNs(): number {

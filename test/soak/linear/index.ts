@@ -62,6 +62,7 @@ try {
   );
 } catch (error) {
   console.log(`FAILED: ${(error as Error).message}`);
-  console.log(`again: npm run soak -- linear ${process.argv.slice(2).join(' ')} --seed ${seed}`);
+  // What comes last counts.
+  console.log(`again: npm run soak -- linear --seed ${seed} ${process.argv.slice(2).join(' ')}`.trimEnd());
   process.exitCode = 1;
 }
