@@ -1,6 +1,7 @@
 // Installs the suites that `npm run conformance` runs besides SQLite's own, at pinned versions:
 //
-//   node scripts/conformance-tools.mjs
+//   node scripts/conformance-tools.mjs            all of them
+//   node scripts/conformance-tools.mjs django     what Django's tests need, or fails
 //
 // from PyPI (SQLAlchemy's and Django's tests are in their source distributions), Debian (DBD::SQLite), crates.io (fsx) and
 // npm (mocha, which better-sqlite3's tests want). They land in ${SLUICE_TOOLS:-~/.cache/sluice-tools}/conformance, one
@@ -72,8 +73,13 @@ function run(program, args, cwd) {
   if (ran.status !== 0) throw new Error(ran.stderr.trim().split('\n').at(-1) || `${program} exited with ${ran.status}`);
 }
 
+/** Sets of them that tests want by themselves. */
+const SETS = { django: ['pytest-9.2.0', 'django-5.2.7'] };
+
 mkdirSync(root, { recursive: true });
+const set = SETS[process.argv[2]];
 for (const [name, install] of Object.entries(TOOLS)) {
+  if (set !== undefined && !set.includes(name)) continue;
   const folder = join(root, name);
   let outcome = 'present';
   if (!existsSync(folder)) {
@@ -84,6 +90,7 @@ for (const [name, install] of Object.entries(TOOLS)) {
       outcome = 'installed';
     } catch (error) {
       outcome = `not installed: ${error.message}`;
+      if (set !== undefined && !process.argv.includes('--optional')) process.exitCode = 1;
     } finally {
       rmSync(fresh, { recursive: true, force: true });
     }

@@ -18,12 +18,6 @@ const SQLALCHEMY = [
   ...['unitofworkv2', 'transaction', 'versioning'].map((name) => `test/orm/test_${name}.py`),
 ];
 
-/** Of Django's those of the database layer. */
-const DJANGO = [
-  ...['backends', 'transactions', 'transaction_hooks', 'schema', 'introspection', 'inspectdb'],
-  ...['bulk_create', 'delete', 'get_or_create', 'select_for_update', 'constraints', 'indexes'],
-];
-
 const OPEN_TO_ALL = 0o777;
 
 /** Python's own tests of its sqlite3 module. */
@@ -73,41 +67,6 @@ export function sqlalchemy(staged: Staged, limitMs: number): Suite | string {
     }),
     judgePytest,
   );
-}
-
-/** Django's tests. */
-export function django(staged: Staged, limitMs: number): Suite | string {
-  const source = installed('django-5.2.7');
-  const libraries = installed('pytest-9.2.0');
-  if (source === undefined || libraries === undefined) return 'Django is not installed';
-  const copy = staged.copy(source);
-  return suite(
-    'django',
-    staged,
-    limitMs,
-    (folder) => {
-      writeFileSync(join(copy, 'tests', 'on_folder.py'), djangoSettings(folder));
-      const options = ['--settings=on_folder', '--parallel=1', '--noinput'];
-      return {
-        command: asPython([join(copy, 'tests', 'runtests.py'), ...options, ...DJANGO]),
-        env: { PYTHONPATH: `${copy}:${staged.copy(libraries)}`, TMPDIR: folder },
-      };
-    },
-    judgeUnittest,
-  );
-}
-
-function djangoSettings(folder: string): string {
-  const database = (name: string): string =>
-    `{'ENGINE': 'django.db.backends.sqlite3', 'NAME': '${folder}/${name}-real.db', 'TEST': {'NAME': '${folder}/${name}.db'}}`;
-  return [
-    `DATABASES = {'default': ${database('default')}, 'other': ${database('other')}}`,
-    "SECRET_KEY = 'tests'",
-    "PASSWORD_HASHERS = ['django.contrib.auth.hashers.MD5PasswordHasher']",
-    "DEFAULT_AUTO_FIELD = 'django.db.models.AutoField'",
-    'USE_TZ = False',
-    '',
-  ].join('\n');
 }
 
 /**
@@ -196,12 +155,12 @@ function judgePytest({ output }: LimitedRun): Omit<Outcome, 'seconds'> {
   return { cases, failed, ...(sum === undefined ? { problem: lastLine(output) } : {}) };
 }
 
-function lastLine(output: string): string {
+export function lastLine(output: string): string {
   return output.trimEnd().split('\n').at(-1) ?? '';
 }
 
-/** Python itself may lie where only root comes. */
-function asPython(args: readonly string[]): string[] {
+/** A command of Python's, by a user who may not more than others. Python itself may lie where only root comes. */
+export function asPython(args: readonly string[]): string[] {
   const probe = ['-c', 'import sys; print(sys.executable, sys.prefix, sep="\\n")'];
   const printed = (command: readonly string[]): string => {
     const [program = '', ...words] = command;

@@ -33,7 +33,7 @@ export async function runAt(place: Place, test: SuiteTest, baseline: Baseline | 
   let leftOver = NOTHING;
   let broken: string | undefined;
   try {
-    place.empty();
+    await place.empty();
     outcome = await test.run(place.folder);
     leftOver = await place.leftOver();
   } catch (error) {

@@ -2,7 +2,7 @@
 import { parseArgs } from 'node:util';
 import { stopAll } from '../support/cluster.js';
 import { type Baselines, runSuites } from './campaign.js';
-import { type Locks, MountedPlace, type Place, PlainPlace } from './place.js';
+import { type Locks, MountedPlace, type Place, PlainPlace, type Side } from './place.js';
 import { Report } from './report.js';
 import { Staged } from './staged.js';
 import { SUITES } from './suites.js';
@@ -13,6 +13,7 @@ const USAGE = `Usage: npm run conformance [-- SUITE…] [options]
 Suites: ${Object.keys(SUITES).join(', ')}. Default: all.
 
   --locks kernel|sluice        who keeps the locks on the mount (default: one after the other)
+  --place primary|replica      whose mount (default: the primary's; on a replica's no test can remove a file, which Django's do without)
   --pending real|stock         where SQLite's own tests have the lock bytes (default: one after the other)
   --test NAME                  only the test of this name; may be repeated
   --no-ext4                    leave out ext4; only SQLite's own tests know what it gives
@@ -28,6 +29,7 @@ async function main(): Promise<void> {
     allowNegative: true,
     options: {
       locks: { type: 'string' },
+      place: { type: 'string', default: 'primary' },
       pending: { type: 'string' },
       test: { type: 'string', multiple: true, default: [] },
       ext4: { type: 'boolean', default: true },
@@ -38,6 +40,9 @@ async function main(): Promise<void> {
     },
   });
   const locks = among<Locks>('--locks', values.locks, ['kernel', 'sluice']);
+  const [side] = among<Side>('--place', values.place, ['primary', 'replica']);
+  if (side === 'replica' && values.locks === 'kernel')
+    throw new UsageError('a replica takes writes with --locks sluice');
   const lockBytes = among<LockBytes>('--pending', values.pending, ['real', 'stock']);
   const unknown = positionals.find((name) => !(name in SUITES));
   if (values.help) return console.log(USAGE);
@@ -58,7 +63,8 @@ async function main(): Promise<void> {
       return [];
     }),
   );
-  const places: (() => Promise<Place>)[] = locks.map((each) => () => MountedPlace.open(each));
+  const keepers = side === 'replica' ? (['sluice'] as const) : locks;
+  const places: (() => Promise<Place>)[] = keepers.map((each) => () => MountedPlace.open(each, side));
   if (values.ext4) places.unshift(async () => new PlainPlace());
   const baselines: Baselines = new Map();
   try {

@@ -41,6 +41,15 @@ test('what fails on ext4 too is no complaint; what is new, missing, or wrong as 
   assert.equal(complaints({ cases: 0, failed: [], seconds: 1 }, undefined), ['it ran no case']);
 });
 
+test('what passed on ext4 and is left out elsewhere, though there are as many cases', () => {
+  const baseline = { cases: 2, failed: [], passed: ['one', 'two'] };
+  const outcome = { cases: 2, failed: [], passed: ['one', 'two'], skipped: [], seconds: 1 };
+  assert.equal(complaints(outcome, baseline), []);
+  assert.equal(complaints({ ...outcome, passed: ['one', 'three'] }, baseline), ['two did not run']);
+  assert.equal(complaints({ ...outcome, passed: ['one', 'three'], skipped: ['two'] }, baseline), ['two was skipped']);
+  assert.equal(complaints({ ...outcome, passed: ['one'], failed: ['two'] }, baseline), ['two']);
+});
+
 test('every listed test has a baseline', () => {
   for (const lockBytes of ['real', 'stock'] as const) {
     const baseline = readBaseline(lockBytes);

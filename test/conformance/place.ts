@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
-import { chmodSync } from 'node:fs';
+import { chmodSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { type ClusterNode, freshFolder, startPrimary, startReplica } from '../support/cluster.js';
+import { type ClusterNode, freshFolder, startPrimary, startReplica, waitFor } from '../support/cluster.js';
 import { compareLeftOver, type LeftOver } from './left-over.js';
 import { letOthersThrough } from './unprivileged.js';
 
@@ -9,7 +9,12 @@ import { letOthersThrough } from './unprivileged.js';
 const ANSWER_LIMIT_MS = 60_000;
 const OPEN_TO_ALL = 0o777;
 
+/** For a replica to have removed what the primary has not any more. */
+const EMPTY_LIMIT_MS = 60_000;
+
 export type Locks = 'kernel' | 'sluice';
+/** Of which node the mount is. On a replica's, which takes writes with Sluice's locks, no file can be removed. */
+export type Side = 'primary' | 'replica';
 
 /** Where tests put their databases. */
 export interface Place {
@@ -19,7 +24,7 @@ export interface Place {
   /** Open to all users. Another one after `renew`. */
   readonly folder: string;
   /** Removes all that is in it. Throws if it does not answer. */
-  empty(): void;
+  empty(): Promise<void>;
   /** What the last test left, compared with replica and backup where there are such. */
   leftOver(): Promise<LeftOver>;
   /** Makes it anew, after it stopped answering. */
@@ -34,7 +39,7 @@ export class PlainPlace implements Place {
   readonly plain = true;
   folder = plainFolder();
 
-  empty(): void {
+  async empty(): Promise<void> {
     emptyFolder(this.folder);
   }
 
@@ -65,28 +70,37 @@ interface Nodes {
   readonly nodePids: readonly number[];
 }
 
-/** The mount of a primary, with a replica and a backup to a folder. */
+/** The mount of a primary, with a replica and a backup to a folder; or that of the replica. */
 export class MountedPlace implements Place {
   readonly name: string;
   readonly plain = false;
 
   private constructor(
     private readonly locks: Locks,
+    private readonly side: Side,
     private nodes: Nodes,
   ) {
-    this.name = `mount, ${locks} locks`;
+    this.name = side === 'primary' ? `mount, ${locks} locks` : "replica's mount";
   }
 
-  static async open(locks: Locks): Promise<MountedPlace> {
-    return new MountedPlace(locks, await startNodes(locks));
+  static async open(locks: Locks, side: Side = 'primary'): Promise<MountedPlace> {
+    return new MountedPlace(locks, side, await startNodes(locks));
   }
 
   get folder(): string {
-    return this.nodes.primary.mount;
+    return this.nodes[this.side].mount;
   }
 
-  empty(): void {
-    emptyFolder(this.folder);
+  async empty(): Promise<void> {
+    const { primary, replica } = this.nodes;
+    emptyFolder(primary.mount);
+    if (this.side === 'primary') return;
+    let left: string[] = [];
+    const isEmpty = (): boolean => {
+      left = readdirSync(replica.mount);
+      return left.length === 0;
+    };
+    await waitFor(isEmpty, EMPTY_LIMIT_MS, () => `the replica to be without ${left.join(', ')}`);
   }
 
   async leftOver(): Promise<LeftOver> {
@@ -120,8 +134,10 @@ async function startNodes(locks: Locks): Promise<Nodes> {
   const log = { level: 'info' };
   const primary = await startPrimary({ backup: store, mount, log });
   const replica = await startReplica(primary, { mount, log });
-  letOthersThrough(primary.mount);
+  for (const { mount: folder } of [primary, replica]) letOthersThrough(folder);
   chmodSync(primary.mount, OPEN_TO_ALL);
+  // Nobody can change a replica's folder on its mount.
+  chmodSync(replica.backing('.'), OPEN_TO_ALL);
   return { primary, replica, store, nodePids: [primary.nodePid(), replica.nodePid()] };
 }
 

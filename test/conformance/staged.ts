@@ -45,7 +45,8 @@ export class Staged {
     mkdirSync(join(this.root, 'logs'));
     mkdirSync(join(this.root, 'build'));
     copyFileSync(join(DATA, 'preamble.tcl'), this.preamble);
-    for (const folder of ['test', 'mptest']) {
+    // Suites of others do without SQLite's.
+    for (const folder of existsSync(SQLITE) ? ['test', 'mptest'] : []) {
       cpSync(join(SQLITE, 'source', folder), join(this.root, 'source', folder), {
         recursive: true,
         filter: (path) => !NOT_STAGED.test(basename(path)),

@@ -1,6 +1,7 @@
-import { betterSqlite3, dbd, django, python, sqlalchemy } from './binding-suites.js';
+import { betterSqlite3, dbd, python, sqlalchemy } from './binding-suites.js';
 import { calls } from './calls-suite.js';
 import type { Suite } from './campaign.js';
+import { django, djangoPart } from './django-suite.js';
 import { fsx } from './fsx-suite.js';
 import { figures, mptester, threadtest3 } from './program-suites.js';
 import type { Staged } from './staged.js';
@@ -28,6 +29,7 @@ export const SUITES: Readonly<Record<string, Make>> = {
   dbd: (staged, { patience }) => [dbd(staged, 5 * MINUTE_MS * patience)],
   sqlalchemy: (staged, { patience }) => [sqlalchemy(staged, 20 * MINUTE_MS * patience)],
   django: (staged, { patience }) => [django(staged, 20 * MINUTE_MS * patience)],
+  'django-part': (staged, { patience }) => [djangoPart(staged, 5 * MINUTE_MS * patience)],
   'better-sqlite3': (staged, options) => [
     betterSqlite3(staged, 5 * MINUTE_MS * options.patience, options.betterSqlite3),
   ],
