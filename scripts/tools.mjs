@@ -3,18 +3,31 @@
 //   node scripts/tools.mjs              fails if one cannot be installed
 //   node scripts/tools.mjs --optional   says so and goes on
 //
+// and builds the one of this tree, the judge of linearizability, whose library is pinned in its go.sum.
+//
 // They land in ${SLUICE_TOOLS:-~/.cache/sluice-tools}/bin, beside a stamp per tool that names its version, so a second
 // run does nothing. SQLite's shell and fusermount are the system's; without --optional apt-get installs them. Plain Node without dependencies, because it runs before anything is built.
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 
 const TOOLS = [
   { name: 'ltx', package: 'github.com/superfly/ltx/cmd/ltx', version: 'v0.5.3' },
   { name: 'litestream', package: 'github.com/benbjohnson/litestream/cmd/litestream', version: 'v0.5.18' },
   { name: 'versitygw', package: 'github.com/versity/versitygw/cmd/versitygw', version: 'v1.8.0' },
+  ownTool('linear-checker', 'test/soak/linear/checker'),
 ];
+
+/** A Go program of this tree: its version is what its files hold. */
+function ownTool(name, path) {
+  const folder = fileURLToPath(new URL(`../${path}`, import.meta.url));
+  const hash = createHash('sha256');
+  for (const file of readdirSync(folder).sort()) hash.update(file).update(readFileSync(join(folder, file)));
+  return { name, folder, version: hash.digest('hex').slice(0, 12) };
+}
 
 /** The first build fetches and compiles a few hundred packages; small machines are slow at it. */
 const INSTALL_TIMEOUT_MS = 15 * 60_000;
@@ -30,7 +43,8 @@ function isInstalled(tool) {
 
 /** Returns undefined when it worked, else one line that says why not. */
 function install(tool) {
-  const go = spawnSync('go', ['install', `${tool.package}@${tool.version}`], {
+  const args = tool.folder === undefined ? ['install', `${tool.package}@${tool.version}`] : ['build', '-C', tool.folder, '-o', join(binFolder, tool.name), '.'];
+  const go = spawnSync('go', args, {
     env: { ...process.env, GOBIN: binFolder },
     stdio: ['ignore', 'pipe', 'pipe'],
     encoding: 'utf8',
@@ -38,7 +52,7 @@ function install(tool) {
   });
   if (go.error?.code === 'ENOENT') return 'the `go` command is missing: install Go 1.24 or newer';
   if (go.error) return go.error.message;
-  if (go.status !== 0) return go.stderr.trim().split('\n').at(-1) || `go install exited with ${go.status}`;
+  if (go.status !== 0) return go.stderr.trim().split('\n').at(-1) || `go ${args[0]} exited with ${go.status}`;
   writeFileSync(join(binFolder, `.${tool.name}.version`), `${tool.version}\n`);
   return undefined;
 }

@@ -4,7 +4,7 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 
 /** The outside programs that judge Sluice's files; `scripts/tools.mjs` installs them. */
-export type Tool = 'ltx' | 'litestream' | 'versitygw';
+export type Tool = 'ltx' | 'litestream' | 'versitygw' | 'linear-checker';
 
 /**
  * Path of an outside program, or undefined on a machine without it: the test then says so and is skipped. With

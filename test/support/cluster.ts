@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { readKeeperState, type UpgradeState } from '../../src/keeper/index.js';
 import type { NodeStatus } from '../../src/status.js';
 import { contentChecksum } from './content-checksum.js';
+import type { Machine } from './network.js';
 import { freePort } from './port.js';
 import { openWayTo, readableTree } from './unprivileged.js';
 
@@ -27,6 +28,8 @@ const SAME_LIMIT_MS = 15_000;
 const REPLICA_LIMIT_MS = 20_000;
 const POLL_MS = 15;
 const MAX_LOG_CHARS = 400_000;
+/** Of nodes that listen beyond loopback. */
+const HTTP_TOKEN = 'tests-look-at-nodes';
 /** Its database went away between the open and the read; Node.js has no name for it. */
 const ESTALE = 116;
 
@@ -37,6 +40,8 @@ export interface NodeOptions {
   readonly backup?: string | object;
   /** Who runs it; this process's user if left out. */
   readonly user?: { readonly uid: number; readonly gid: number };
+  /** The machine that it runs on, for one that can be cut off; this one if left out. */
+  readonly machine?: Machine;
   /** More of sluice.yml, merged over the harness's own, one level deep. */
   readonly [section: string]: unknown;
 }
@@ -88,10 +93,10 @@ export async function startPair(options: NodeOptions = {}): Promise<{ primary: C
 }
 
 async function makeNode(name: string, options: NodeOptions, own: object, url: string): Promise<ClusterNode> {
-  const { dir, backup, user, ...more } = options;
+  const { dir, backup, user, machine, ...more } = options;
   const folder = dir ?? freshFolder(name);
   mkdirSync(folder, { recursive: true });
-  const http = `127.0.0.1:${await freePort()}`;
+  const http = `${machine?.address ?? '127.0.0.1'}:${await freePort()}`;
   const config: Record<string, unknown> = {
     data: './data',
     // SLUICE_TEST_DRIVER, SLUICE_TEST_PASSTHROUGH: for running a whole test with the second driver, or where each write to a WAL is a request.
@@ -100,7 +105,7 @@ async function makeNode(name: string, options: NodeOptions, own: object, url: st
       driver: process.env.SLUICE_TEST_DRIVER ?? 'auto',
       passthrough: process.env.SLUICE_TEST_PASSTHROUGH ?? 'on',
     },
-    http: { listen: http },
+    http: { listen: http, ...(machine === undefined ? {} : { token: HTTP_TOKEN }) },
     log: { level: 'debug', format: 'json' },
     ...own,
   };
@@ -116,7 +121,7 @@ async function makeNode(name: string, options: NodeOptions, own: object, url: st
     openWayTo(folder);
     chownSync(folder, user.uid, user.gid);
   }
-  const node = new ClusterNode(folder, (config.http as { listen: string }).listen, url, user);
+  const node = new ClusterNode(folder, (config.http as { listen: string }).listen, url, user, machine);
   started.push(node);
   return node;
 }
@@ -137,6 +142,7 @@ export class ClusterNode {
     /** Where replicas connect; empty for a replica. */
     readonly replicationUrl: string,
     private readonly user?: NodeOptions['user'],
+    private readonly machine?: Machine,
   ) {
     this.data = join(dir, 'data');
     this.mount = join(dir, 'mnt');
@@ -146,7 +152,9 @@ export class ClusterNode {
   /** Starts it (again). Resolves when it is ready; rejects with its log if it does not get there. */
   async start(): Promise<void> {
     const program = this.user === undefined ? SLUICE : join(readableTree(), 'dist/cmd/sluice.js');
-    const keeper = spawn(process.execPath, [program, 'mount', '-c', join(this.dir, 'sluice.yml')], {
+    const command = [process.execPath, program, 'mount', '-c', join(this.dir, 'sluice.yml')];
+    const [first = '', ...args] = this.machine?.within(command) ?? command;
+    const keeper = spawn(first, args, {
       ...this.user,
       cwd: this.dir,
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -179,7 +187,8 @@ export class ClusterNode {
   }
 
   async status(): Promise<NodeStatus> {
-    const response = await fetch(`${this.httpUrl}/status`, { signal: AbortSignal.timeout(READ_LIMIT_MS) });
+    const headers = { authorization: `Bearer ${HTTP_TOKEN}` };
+    const response = await fetch(`${this.httpUrl}/status`, { headers, signal: AbortSignal.timeout(READ_LIMIT_MS) });
     if (!response.ok) throw new Error(`/status answers ${response.status}: ${await response.text()}`);
     return (await response.json()) as NodeStatus;
   }
