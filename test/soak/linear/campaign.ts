@@ -13,9 +13,10 @@ import {
 import { isInOwnNetwork, Machine } from '../../support/network.js';
 import { freePort } from '../../support/port.js';
 import { Client } from './clients.js';
+import { makeDatabase } from './database.js';
 import { complaints, judgeLinear, type Verdict } from './linearizable.js';
 import { describeFault, planFaults, strike } from './nemesis.js';
-import { ACCOUNTS, BALANCE, KEYS, type NodeName, type Operation } from './operations.js';
+import type { NodeName, Operation } from './operations.js';
 import { isLinear, NODES } from './roles.js';
 import { judgeSessions } from './sessions.js';
 import { unexpectedErrors } from './sqlite-errors.js';
@@ -123,20 +124,7 @@ export class Campaign {
 
   async #makeDatabase(name: string, mode: string): Promise<void> {
     const primary = this.#node('primary');
-    const db = new Sqlite(primary.path(name));
-    db.pragma(`journal_mode = ${mode}`);
-    db.transaction(() => {
-      for (const [table, rows, value] of [
-        ['registers', KEYS, 0],
-        ['accounts', ACCOUNTS, BALANCE],
-        ['clock', 1, 0],
-      ] as const) {
-        db.exec(`CREATE TABLE ${table} (key INTEGER PRIMARY KEY, value INTEGER, "by" TEXT)`);
-        const insert = db.prepare(`INSERT INTO ${table} VALUES (?, ?, '')`);
-        for (let key = 0; key < rows; key++) insert.run(key, value);
-      }
-    })();
-    db.close();
+    makeDatabase(primary.path(name), mode);
     await this.#same(name);
   }
 
