@@ -15,7 +15,7 @@ import { freePort } from '../../support/port.js';
 import { Client } from './clients.js';
 import { makeDatabase } from './database.js';
 import { complaints, judgeLinear, type Verdict } from './linearizable.js';
-import { describeFault, planFaults, strike } from './nemesis.js';
+import { describePlan, planFaults, strike } from './nemesis.js';
 import type { NodeName, Operation } from './operations.js';
 import { isLinear, NODES } from './roles.js';
 import { judgeSessions } from './sessions.js';
@@ -109,8 +109,7 @@ export class Campaign {
     const database = `round-${round}.db`;
     const millis = this.#o.seconds * 1000;
     const plan = this.#o.faults ? planFaults(random, millis, NODES, [...this.#machines.keys()]) : [];
-    const faults = plan.map(({ afterMs, fault }) => `+${afterMs} ms ${describeFault(fault)}`).join('; ');
-    const about = `round ${round} (${mode}): ${faults || 'no faults'}`;
+    const about = `round ${round} (${mode}): ${describePlan(plan) || 'no faults'}`;
     const folder = join(this.#o.keep ?? freshFolder('linear'), `round-${round}`);
     mkdirSync(folder, { recursive: true });
     const clients: Client[] = [];
