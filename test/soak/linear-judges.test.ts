@@ -296,6 +296,24 @@ test('sessions: who wrote on a replica reads it there', () => {
   assert.equal(judgeSessions([{ ...one, kind: 'unknown' }, unread]), []);
 });
 
+test('sessions: what had the lock is in one order, over all registers and nodes', () => {
+  const one = write('1.1', 0, 10, 5, START, at(1, '1.1'));
+  const other = { input: { key: 2 }, output: { seen: { 2: START } } };
+  const unaware = read('2.1', 20, 30, START, { ...other, node: 'replica 1', ...at(0, '') });
+  assert.match(judgeSessions([one, unaware]).join('\n'), /^does not read what was written on one database/);
+  assert.equal(judgeSessions([one, { ...unaware, locked: false }]), []);
+  if (withJudge)
+    assert.equal(
+      linearComplaints(
+        judge(
+          'register',
+          [one, unaware].map((each) => JSON.stringify(each)),
+        ),
+      ),
+      [],
+    );
+});
+
 test('sessions: each read is one state of the database', () => {
   const one = transfer('1.1', 0, 10, FULL, FULL, at(1, '1.1'));
   const torn = { ...balances('2.1', 20, 30, { 0: { value: 70, by: '1.1' } }), ...at(1, '1.1'), node: 'replica 1' };

@@ -15,7 +15,7 @@ import { freePort } from '../../support/port.js';
 import { Client } from './clients.js';
 import { makeDatabase } from './database.js';
 import { complaints, judgeLinear, type Verdict } from './linearizable.js';
-import { describeFault, planFaults, strike } from './nemesis.js';
+import { describePlan, planFaults, strike } from './nemesis.js';
 import type { NodeName, Operation } from './operations.js';
 import { isLinear, NODES } from './roles.js';
 import { judgeSessions } from './sessions.js';
@@ -31,6 +31,8 @@ export interface CampaignOptions {
   readonly writers: readonly NodeName[];
   readonly clientsPerNode: number;
   readonly faults: boolean;
+  /** Of the databases; one after the other at random, if left out. */
+  readonly mode?: string;
   /** Where histories of rounds that fail stay; a folder. */
   readonly keep: string | undefined;
   readonly report: (line: string) => void;
@@ -43,10 +45,11 @@ export interface RoundResult {
   readonly verdicts: readonly Verdict[];
 }
 
-const MODES = ['wal', 'delete', 'wal', 'persist', 'wal', 'truncate'] as const;
+export const MODES: readonly string[] = ['wal', 'delete', 'wal', 'persist', 'wal', 'truncate'];
 const BUSY_MS = [0, 200, 3000, 3000, 8000];
-/** So that faults are longer than what nodes wait. */
-const WRITE_SETTINGS = { wait: '3s', commit: '8s', hold: '4s', silence: '2s' };
+/** So that faults are longer than what nodes wait; and, with a commit that waits for less, that outcomes are unknown. */
+const WRITE_SETTINGS = { wait: '3s', hold: '4s', silence: '2s' };
+const COMMIT_LIMITS = ['8s', '1s'];
 const TOKEN = 'three-nodes-that-know-each-other';
 /** For the operation that a client is in the middle of, with all that nodes wait. */
 const FINISH_LIMIT_MS = 90_000;
@@ -82,7 +85,8 @@ export class Campaign {
   /** A primary here, and each replica on a machine of its own; all on loopback where there is no network of our own. */
   async #start(): Promise<void> {
     const port = await freePort();
-    const shared = { writes: WRITE_SETTINGS, log: { level: 'info', format: 'json' } };
+    const commit = COMMIT_LIMITS[this.#o.seed % COMMIT_LIMITS.length];
+    const shared = { writes: { ...WRITE_SETTINGS, commit }, log: { level: 'info', format: 'json' } };
     const replication = { listen: isInOwnNetwork() ? `0.0.0.0:${port}` : `127.0.0.1:${port}`, token: TOKEN };
     this.#nodes.set('primary', await startPrimary({ ...shared, replication }));
     for (const [i, name] of NODES.filter((name) => name !== 'primary').entries()) {
@@ -100,12 +104,12 @@ export class Campaign {
 
   async #round(round: number): Promise<RoundResult> {
     const random = new Random(this.#o.seed * 1000 + round);
-    const mode = MODES[random.below(MODES.length)]!;
+    const chosen = random.pick(MODES);
+    const mode = this.#o.mode ?? chosen;
     const database = `round-${round}.db`;
     const millis = this.#o.seconds * 1000;
     const plan = this.#o.faults ? planFaults(random, millis, NODES, [...this.#machines.keys()]) : [];
-    const faults = plan.map(({ afterMs, fault }) => `+${afterMs} ms ${describeFault(fault)}`).join('; ');
-    const about = `round ${round} (${mode}): ${faults || 'no faults'}`;
+    const about = `round ${round} (${mode}): ${describePlan(plan) || 'no faults'}`;
     const folder = join(this.#o.keep ?? freshFolder('linear'), `round-${round}`);
     mkdirSync(folder, { recursive: true });
     const clients: Client[] = [];

@@ -22,6 +22,10 @@ const MAX_PAUSE_MS = 25;
 const DAWDLE_CHANCE = 0.04;
 const MAX_DAWDLE_MS = 250;
 const MAX_AMOUNT = 40;
+/** Of writers: how many begin by reading, and of these and the others, how many write many pages. */
+const UPGRADES = 0.25;
+const LARGE = 0.1;
+const MAX_PAD_BYTES = 200_000;
 /** How many operations a connection lives on average. */
 const CONNECTION_OPERATIONS = 60;
 /** Values are unique: so many for each client. */
@@ -31,7 +35,12 @@ const WRITING: readonly OperationName[] = ['write', 'cas', 'cas', 'transfer', 't
 const READING: readonly OperationName[] = ['read', 'balances'];
 
 type Table = 'registers' | 'accounts' | 'clock';
-type Draft = Pick<Operation, 'op' | 'locked' | 'input'>;
+type Draft = Pick<Operation, 'op' | 'input'> & {
+  /** Whether it begins with the write lock. What only takes it when it writes is judged as if it had, if it got it. */
+  readonly isImmediate: boolean;
+  /** How much else a change writes: commits of one page, and of many. */
+  readonly padBytes: number;
+};
 
 /** What is wrong at a step of a transaction. */
 class StepError extends Error {
@@ -61,7 +70,8 @@ class Client {
     const id = `${this.#task.client}.${++this.#count}`;
     const { client, node, history } = this.#task;
     const start_ns = nowNs();
-    const base = { ...draft, id, client, node, start_ns, wrote: false } as const;
+    const { op, input, isImmediate } = draft;
+    const base = { op, input, locked: isImmediate, id, client, node, start_ns, wrote: false } as const;
     let intent: Operation | undefined;
     try {
       const transaction = this.#run(draft, id, (before) => {
@@ -88,19 +98,21 @@ class Client {
     const op = this.#random.pick(this.#task.writes ? WRITING : READING);
     const key = this.#random.below(KEYS);
     const value = this.#task.client * VALUES + this.#count + 1;
+    const isImmediate = !this.#random.chance(UPGRADES);
+    const how = { isImmediate, padBytes: this.#random.chance(LARGE) ? this.#random.below(MAX_PAD_BYTES) : 0 };
     switch (op) {
       case 'write':
-        return { op, locked: true, input: { key, value } };
+        return { op, ...how, input: { key, value } };
       case 'cas':
-        return { op, locked: true, input: { key, value, expect: this.#lastSeen.get(key) ?? 0 } };
+        return { op, ...how, input: { key, value, expect: this.#lastSeen.get(key) ?? 0 } };
       case 'transfer': {
         const from = this.#random.below(ACCOUNTS);
         const to = (from + 1 + this.#random.below(ACCOUNTS - 1)) % ACCOUNTS;
-        return { op, locked: true, input: { from, to, amount: 1 + this.#random.below(MAX_AMOUNT) } };
+        return { op, ...how, input: { from, to, amount: 1 + this.#random.below(MAX_AMOUNT) } };
       }
       default: {
-        const locked = this.#task.writes && this.#random.chance(0.5);
-        return { op, locked, input: op === 'read' ? { key } : {} };
+        const withLock = this.#task.writes && this.#random.chance(0.5);
+        return { op, isImmediate: withLock, padBytes: 0, input: op === 'read' ? { key } : {} };
       }
     }
   }
@@ -109,19 +121,21 @@ class Client {
   #run(draft: Draft, id: string, beforeCommit: (so: Transaction) => void): Transaction {
     const db = this.#open();
     try {
-      at(draft.locked ? 'lock' : 'begin', () => db.exec(draft.locked ? 'BEGIN IMMEDIATE' : 'BEGIN'));
+      at(draft.isImmediate ? 'lock' : 'begin', () => db.exec(draft.isImmediate ? 'BEGIN IMMEDIATE' : 'BEGIN'));
       const seen = at('read', () => this.#look(db, draft));
       if (this.#random.chance(DAWDLE_CHANCE)) dawdle(this.#random.below(MAX_DAWDLE_MS));
       const change = changes(draft, seen);
       const found = at('read', () => rowOf(db, 'clock', 0));
       const version = change.rows.length === 0 ? found : { value: found.value + 1, by: id };
       const output = { seen, ...(change.done === undefined ? {} : { done: change.done }) };
-      const transaction = { output, version, wrote: change.rows.length > 0 };
+      const wrote = change.rows.length > 0;
+      const transaction = { output, version, wrote, locked: draft.isImmediate || wrote };
       at('write', () => {
         for (const { table, key, value } of change.rows) writeRow(db, table, key, { value, by: id });
-        if (transaction.wrote) writeRow(db, 'clock', 0, version);
+        if (wrote) writeRow(db, 'clock', 0, version);
+        if (wrote && draft.padBytes > 0) db.prepare('UPDATE pad SET bytes = randomblob(?)').run(draft.padBytes);
       });
-      if (transaction.wrote) beforeCommit(transaction);
+      if (wrote) beforeCommit(transaction);
       at('commit', () => db.exec('COMMIT'));
       if (draft.input.key !== undefined) this.#lastSeen.set(draft.input.key, this.#valueAfter(draft, change, seen));
       return transaction;
@@ -162,7 +176,7 @@ class Client {
   }
 }
 
-type Transaction = Pick<Operation, 'output' | 'wrote'> & { readonly version: Row };
+type Transaction = Pick<Operation, 'output' | 'wrote' | 'locked'> & { readonly version: Row };
 
 interface Change {
   readonly rows: readonly { readonly table: Table; readonly key: number; readonly value: number }[];

@@ -6,6 +6,8 @@ import { type Operation, readNotes } from './operations.js';
 
 const PROGRAM = fileURLToPath(new URL('./client-process.js', import.meta.url));
 
+const TICK_MS = 100;
+
 /** A client process, and what it wrote down. */
 export class Client {
   readonly #child: ChildProcess;
@@ -47,12 +49,17 @@ export class Client {
 
   /** Waits for its end; one that takes longer is killed, and that is a failure. */
   async finish(limitMs: number): Promise<void> {
-    const late = setTimeout(() => {
+    // Ticks, not time: while the whole machine stood still, so did the client.
+    let leftMs = limitMs;
+    const ticking = setInterval(() => {
+      leftMs -= TICK_MS;
+      if (leftMs > 0) return;
+      clearInterval(ticking);
       this.#complaint += 'it did not come to its end';
       this.#child.kill('SIGKILL');
-    }, limitMs);
+    }, TICK_MS);
     await this.#ended;
-    clearTimeout(late);
+    clearInterval(ticking);
   }
 
   /** Why it ended otherwise than it should. */

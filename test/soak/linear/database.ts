@@ -1,7 +1,7 @@
 import Sqlite from 'better-sqlite3';
 import { ACCOUNTS, BALANCE, KEYS } from './operations.js';
 
-/** Makes the database that clients work on: registers, accounts, and how often it was written. */
+/** Makes the database that clients work on: registers, accounts, how often it was written, and ballast. */
 export function makeDatabase(path: string, mode: string): void {
   const db = new Sqlite(path);
   db.pragma(`journal_mode = ${mode}`);
@@ -15,6 +15,8 @@ export function makeDatabase(path: string, mode: string): void {
       const insert = db.prepare(`INSERT INTO ${table} VALUES (?, ?, '')`);
       for (let key = 0; key < rows; key++) insert.run(key, value);
     }
+    // What makes some transactions large.
+    db.exec('CREATE TABLE pad (bytes BLOB); INSERT INTO pad VALUES (NULL)');
   })();
   db.close();
 }

@@ -2,12 +2,12 @@ import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { canHaveNetworks, inOwnNetwork, isInOwnNetwork } from '../../support/network.js';
-import { Campaign } from './campaign.js';
+import { Campaign, MODES } from './campaign.js';
 import { NODES, WRITERS } from './roles.js';
 
 /**
  * `npm run soak -- linear [--rounds N] [--seconds S] [--seed S] [--clients N] [--writers primary,…] [--no-faults]
- * [--keep FOLDER] [--loopback]`: in a network of its own, unless `--loopback`, where lines cannot be cut.
+ * [--mode wal|delete|…] [--keep FOLDER] [--loopback]`: in a network of its own, unless `--loopback`, where lines cannot be cut.
  */
 
 const { values } = parseArgs({
@@ -19,6 +19,7 @@ const { values } = parseArgs({
     clients: { type: 'string', default: '2' },
     writers: { type: 'string', default: WRITERS.join(',') },
     faults: { type: 'boolean', default: true },
+    mode: { type: 'string' },
     keep: { type: 'string' },
     loopback: { type: 'boolean', default: false },
   },
@@ -37,6 +38,8 @@ if (!values.loopback && !isInOwnNetwork()) {
 const writers = values.writers.split(',').map((name) => name.trim());
 const unknown = writers.find((name) => !NODES.includes(name));
 if (unknown !== undefined) throw new Error(`--writers: there is no ${unknown}, but ${NODES.join(', ')}`);
+if (values.mode !== undefined && !MODES.includes(values.mode))
+  throw new Error(`--mode: ${[...new Set(MODES)].join(', ')}`);
 const [rounds, seconds, seed, clientsPerNode] = [values.rounds, values.seconds, values.seed, values.clients].map(
   Number,
 );
@@ -51,6 +54,7 @@ try {
     clientsPerNode: clientsPerNode!,
     writers,
     faults: values.faults,
+    ...(values.mode === undefined ? {} : { mode: values.mode }),
     keep: values.keep,
     report: console.log,
   }).run();

@@ -3,8 +3,10 @@ import { DEATH_WINDOW_MS, MAX_DEATHS } from '../../../src/keeper/limits.js';
 import type { Random } from '../../database/support/random.js';
 import type { ClusterNode } from '../../support/cluster.js';
 import { CUTS, type Cut, type Machine } from '../../support/network.js';
+import { untilCommit } from './aim.js';
 import type { Client } from './clients.js';
 import type { NodeName } from './operations.js';
+import { PRIMARY } from './roles.js';
 
 /** What happens to nodes, lines and clients while they work. */
 export type Fault =
@@ -12,14 +14,16 @@ export type Fault =
   | { readonly name: 'stop node' | 'stop client'; readonly node: NodeName; readonly forMs: number }
   | { readonly name: 'kill node' | 'kill client'; readonly node: NodeName };
 
-/** Each fault comes so long after the one before; they may overlap. */
-export type Plan = readonly { readonly afterMs: number; readonly fault: Fault }[];
+/** Each fault comes so long after the one before; they may overlap. `atCommit`: it then waits until somebody on a replica commits. */
+export type Plan = readonly { readonly afterMs: number; readonly atCommit: boolean; readonly fault: Fault }[];
 
 const MIN_BETWEEN_MS = 300;
 const MAX_BETWEEN_MS = 2500;
 const MIN_FAULT_MS = 200;
 /** Longer than the primary waits for a silent replica (see NODE_SETTINGS). */
 const MAX_FAULT_MS = 6000;
+/** How many faults come in the middle of a commit. */
+const AT_COMMIT = 0.6;
 /** After the last fault: for what was held up to go on. */
 const REST_SHARE = 0.25;
 
@@ -32,7 +36,7 @@ export function planFaults(
   nodes: readonly NodeName[],
   cuttable: readonly NodeName[],
 ): Plan {
-  const plan: { afterMs: number; fault: Fault }[] = [];
+  const plan: Plan[number][] = [];
   const names = NAMES.filter((name) => name !== 'cut' || cuttable.length > 0);
   for (let atMs = 0; ; ) {
     const afterMs = MIN_BETWEEN_MS + random.below(MAX_BETWEEN_MS);
@@ -41,7 +45,7 @@ export function planFaults(
     const forMs = Math.min(MIN_FAULT_MS + random.below(MAX_FAULT_MS), millis * (1 - REST_SHARE / 2) - atMs);
     const name = random.pick(names);
     const node = random.pick(name === 'cut' ? cuttable : nodes);
-    plan.push({ afterMs, fault: faultOf(name, node, forMs, random) });
+    plan.push({ afterMs, atCommit: random.chance(AT_COMMIT), fault: faultOf(name, node, forMs, random) });
   }
 }
 
@@ -51,7 +55,13 @@ function faultOf(name: (typeof NAMES)[number], node: NodeName, forMs: number, ra
   return { name, node, forMs: Math.round(forMs) };
 }
 
-export function describeFault(fault: Fault): string {
+export function describePlan(plan: Plan): string {
+  const one = ({ afterMs, atCommit, fault }: Plan[number]) =>
+    `+${afterMs} ms${atCommit ? ', at a commit,' : ''} ${describeFault(fault)}`;
+  return plan.map(one).join('; ');
+}
+
+function describeFault(fault: Fault): string {
   const how = fault.name === 'cut' ? ` ${fault.way}` : '';
   const time = 'forMs' in fault ? ` for ${fault.forMs} ms` : '';
   return `${fault.name}${how} (${fault.node})${time}`;
@@ -69,14 +79,21 @@ export interface Scene {
 export async function strike(plan: Plan, scene: Scene, random: Random): Promise<void> {
   const running: Promise<void>[] = [];
   try {
-    for (const { afterMs, fault } of plan) {
+    for (const { afterMs, atCommit, fault } of plan) {
       await pause(afterMs);
+      if (atCommit) await untilCommit(committing(scene, fault));
       running.push(once(fault, scene, random));
     }
   } finally {
     await Promise.all(running);
     for (const machine of scene.machines.values()) machine.heal();
   }
+}
+
+/** The histories of those whose commits a fault is for: of the primary's, they are those of all replicas. */
+function committing({ clients }: Scene, { node }: Fault): string[] {
+  const isMeant = (name: NodeName) => (node === PRIMARY ? name !== PRIMARY : name === node);
+  return clients().flatMap(({ task, hasEnded }) => (isMeant(task.node) && !hasEnded ? [task.history] : []));
 }
 
 async function once(fault: Fault, scene: Scene, random: Random): Promise<void> {

@@ -24,7 +24,7 @@ export interface Operation {
   readonly client: number;
   readonly node: NodeName;
   readonly op: OperationName;
-  /** Whether its transaction held the write lock from its beginning (BEGIN IMMEDIATE). */
+  /** Whether its transaction held the write lock: from its beginning (BEGIN IMMEDIATE), or since it wrote. */
   readonly locked: boolean;
   /** Of the machine's monotonic clock. */
   readonly start_ns: number;

@@ -1,6 +1,7 @@
 import type { NodeName } from './operations.js';
 
-export const NODES: readonly NodeName[] = ['primary', 'replica 1', 'replica 2'];
+export const PRIMARY: NodeName = 'primary';
+export const NODES: readonly NodeName[] = [PRIMARY, 'replica 1', 'replica 2'];
 
 /** The nodes on which applications write: the switch. On the others they read. */
 export const WRITERS: readonly NodeName[] = NODES;
@@ -10,5 +11,5 @@ export const WRITERS: readonly NodeName[] = NODES;
  * on a replica may be of a moment ago (see sessions.ts).
  */
 export function isLinear({ locked, node }: { readonly locked: boolean; readonly node: NodeName }): boolean {
-  return locked || node === 'primary';
+  return locked || node === PRIMARY;
 }

@@ -1,4 +1,5 @@
 import type { Operation, Row } from './operations.js';
+import { isLinear } from './roles.js';
 
 /**
  * What holds of reads that need not be linearizable, those on a replica: each sees a state that the database had (no
@@ -13,6 +14,8 @@ export function judgeSessions(history: readonly Operation[]): string[] {
   const done = history.filter(({ kind, version }) => kind === 'ok' && version !== undefined);
   return [
     judgeVersions(done),
+    // The judge in checker/ looks at each register by itself; this is the order of all of them.
+    judgeOrder(done.filter(isLinear), 'database', () => 'with the write lock'),
     judgeOrder(done, 'client', ({ client }) => client),
     judgeOrder(done, 'node', ({ node }) => node),
     judgeStates(history, done),
