@@ -1,6 +1,15 @@
-import type { Database, MountServer, Recovered } from './database/index.js';
+import type { DurabilityConfig } from './config/index.js';
+import type { CommitState, Database, MountServer, Recovered } from './database/index.js';
 import type { FromWorker } from './database/worker-messages.js';
-import type { BackupRequest, BackupRun, BackupStatus, Problem, ReplicaStatus, UpstreamStatus } from './status.js';
+import type {
+  BackupRequest,
+  BackupRun,
+  BackupStatus,
+  DurabilityStatus,
+  Problem,
+  ReplicaStatus,
+  UpstreamStatus,
+} from './status.js';
 
 /** What a node does that depends on its being primary or replica. In the order in which the node calls it. */
 export interface NodeRole {
@@ -9,6 +18,8 @@ export interface NodeRole {
   readonly writes: boolean;
   /** Before the mount answers. `live`: applications may have files open. */
   recover(live: boolean): Promise<readonly Recovered[]>;
+  /** Where commits may have to wait until they are on other machines. */
+  readonly commits: { readonly rules: DurabilityConfig; readonly state: CommitState } | undefined;
   /** Names and slots for the fuse worker. */
   slots(): { name: string; slot: number }[];
   /**
@@ -30,6 +41,8 @@ export interface NodeRole {
 
   databases(): readonly Database[];
   lagMs(name?: string): number | null;
+  /** Null on a replica. */
+  durability(name: string): DurabilityStatus | null;
   primaryAddress(): string | null;
   replicas(): ReplicaStatus[];
   upstream(): UpstreamStatus | null;

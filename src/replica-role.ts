@@ -49,6 +49,7 @@ interface Upstream {
 /** A replica: follows the primary's stream or a store, and has the applier write what comes. */
 export class ReplicaRole implements NodeRole {
   readonly role = 'replica';
+  readonly commits = undefined;
   readonly writes: boolean;
   private readonly applier: Applier & Halter;
   private readonly desk: WriteDesk | undefined;
@@ -214,6 +215,10 @@ export class ReplicaRole implements NodeRole {
 
   lagMs(name?: string): number | null {
     return this.followed.lagMs(name);
+  }
+
+  durability(): null {
+    return null;
   }
 
   primaryAddress(): string | null {

@@ -9,6 +9,7 @@ export function checkMeaning(config: Config, source: ConfigSource): void {
   checkLease(config, source);
   checkDriver(config, source);
   checkWrites(config, source);
+  checkDurability(config, source);
   checkListen(config.http.listen, config.http.token, 'http', source);
   checkListen(config.replication.listen, config.replication.token, 'replication', source);
   const [http, replication] = [config.http.listen, config.replication.listen];
@@ -69,6 +70,24 @@ function checkWrites({ writes, lease, mount, replication }: Config, source: Conf
     );
   } else if (replication.upstream === 'store' && source.at(['writes', 'forward']) !== undefined) {
     source.reportValue(['writes', 'forward'], 'a replica that follows a store has no primary to write to; remove it');
+  }
+}
+
+function checkDurability({ durability, lease, replication, backup }: Config, source: ConfigSource): void {
+  const { databases, ...all } = durability;
+  const rules = [
+    { path: ['durability'], rule: all },
+    ...databases.map((rule) => ({ path: ['durability', 'databases', rule.pattern], rule })),
+  ];
+  for (const { path, rule } of rules) {
+    if (rule.until === 'local') continue;
+    if (lease.role === 'replica') {
+      source.reportValue(path, 'only for a node that may be primary; remove it');
+    } else if (rule.until === 'backup' && backup.length === 0) {
+      source.reportValue(path, 'backup wants a store that commits wait for; add one under backup');
+    } else if (rule.until === 'replicas' && replication.listen === null) {
+      source.reportValue(path, 'replicas cannot connect: replication.listen is off');
+    }
   }
 }
 

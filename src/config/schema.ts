@@ -143,6 +143,50 @@ const writesShape = {
   silence: duration('5s', 100, 600_000).default(5000),
 };
 
+const replicasWant = 'a number of replicas from 1 to 100';
+const durabilityWant = 'local, backup, or a section like {replicas: 1}';
+
+const durabilityRuleShape = {
+  replicas: z.coerce
+    .number({ error: replicasWant })
+    .int({ error: replicasWant })
+    .min(1, { error: replicasWant })
+    .max(100, { error: replicasWant })
+    .optional(),
+  backup: flag.optional(),
+  timeout: duration('5s', 10, 600_000).optional(),
+  onTimeout: oneOf(['degrade', 'refuse']).optional(),
+};
+
+/** A word stands for a section. */
+function durabilityWord(value: unknown): unknown {
+  if (value === 'local') return {};
+  return value === 'backup' ? { backup: true } : value;
+}
+
+const durabilityRule = z.preprocess(
+  durabilityWord,
+  z
+    .strictObject(durabilityRuleShape, { error: durabilityWant })
+    .refine(({ replicas, backup }) => replicas === undefined || backup !== true, {
+      error: 'replicas or backup, not both',
+    }),
+);
+
+const durabilityShape = {
+  ...durabilityRuleShape,
+  databases: z.record(z.string(), durabilityRule, { error: 'a section of names or patterns' }).default({}),
+};
+
+const durability = z.preprocess(
+  (value) => durabilityWord(value) ?? {},
+  z
+    .strictObject(durabilityShape, { error: durabilityWant })
+    .refine(({ replicas, backup }) => replicas === undefined || backup !== true, {
+      error: 'replicas or backup, not both',
+    }),
+);
+
 /** At most 8: 9 is the snapshots' own. */
 const MAX_LEVELS = 8;
 
@@ -200,6 +244,7 @@ const rootShape = {
   lease: section(leaseShape),
   replication: section(replicationShape),
   writes: section(writesShape),
+  durability,
   backup: z.preprocess(
     (value) => (value === undefined || value === null ? [] : Array.isArray(value) ? value : [value]),
     z
@@ -226,6 +271,8 @@ export const KNOWN_KEYS: Readonly<Record<string, readonly string[]>> = {
   replication: Object.keys(replicationShape),
   'replication.retain': Object.keys(retainShape),
   writes: Object.keys(writesShape),
+  durability: Object.keys(durabilityShape),
+  'durability.databases.*': Object.keys(durabilityRuleShape),
   backup: Object.keys(backupShape),
   'backup.retain': Object.keys(storeRetainShape),
   'backup.encryption': Object.keys(encryptionShape),

@@ -40,6 +40,8 @@ export class PinDesk {
   /** A rollback transaction is over. */
   journalEnded(database: TrackedDatabase): void {
     database.journalOpen = false;
+    database.journalFrom = undefined;
+    database.playback = false;
     this.grant(database);
   }
 

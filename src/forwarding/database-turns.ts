@@ -35,6 +35,8 @@ export interface HaltParts {
   ground(name: string): (Ground & { after(txid: Txid): Checksum | undefined }) | undefined;
   /** Where a database stands once all that was committed is logged; undefined if that cannot be said. */
   settled(name: string): Promise<Position | undefined>;
+  /** A replica's transaction is about to become the next, and to lead there. */
+  expected?(name: string, position: Position): void;
   readonly log: { warn(fields: object, message: string): void; info(fields: object, message: string): void };
 }
 
@@ -235,6 +237,7 @@ export class DatabaseTurns {
       const { maxTxid, postApply } = await checkForwarded(file, ground);
       const expected = { txid: maxTxid, checksum: postApply };
       commit.peer.expect(name, expected);
+      parts.expected?.(name, expected);
       await (await parts.halter()).commit(name, locationOf(file));
       const position = await parts.settled(name);
       if (position !== undefined && samePosition(position, expected)) return;

@@ -30,6 +30,14 @@ export class Metrics {
     'operation',
   ]);
   readonly #errors = this.#counter('sluice_errors_total', 'Errors, by the part that met them', ['part']);
+  readonly #late = this.#counter(
+    'sluice_commits_late_total',
+    'Commits that were not where durability wants them in time, by what came of it',
+    ['database', 'outcome'],
+  );
+  readonly #degraded = this.#gauge('sluice_durability_degraded', '1 while commits return without waiting', [
+    'database',
+  ]);
   readonly #nodeRole = this.#gauge('sluice_primary', '1 on the primary, 0 on a replica');
   readonly #ready = this.#gauge('sluice_ready', '1 when applications may use the mount');
   readonly #problems = this.#gauge('sluice_problems', 'Problems that /status shows');
@@ -86,6 +94,11 @@ export class Metrics {
   /** On a replica: a transaction became visible so long after its commit. */
   visible(lagMs: number): void {
     this.#commitLag.observe(Math.max(lagMs, 0) / 1000);
+  }
+
+  /** A commit returned, or failed, since others did not have it in time. */
+  late(database: string, outcome: 'degraded' | 'refused'): void {
+    this.#late.inc({ database: this.#labels.of('database', database), outcome });
   }
 
   /** A file was written to a store. */
@@ -156,13 +169,16 @@ export class Metrics {
   }
 
   #collectDatabases(status: NodeState): void {
-    for (const gauge of [this.#txid, this.#size, this.#walBytes, this.#logBytes]) gauge.reset();
+    for (const gauge of [this.#txid, this.#size, this.#walBytes, this.#logBytes, this.#degraded]) gauge.reset();
     for (const db of status.databases) {
       const database = this.#labels.of('database', db.name);
       this.#txid.set({ database }, Number.parseInt(db.txid, 16));
       this.#size.inc({ database }, db.sizeBytes);
       this.#walBytes.inc({ database }, db.walBytes);
       this.#logBytes.inc({ database }, db.log.bytes);
+      if (db.durability !== null && db.durability.until !== 'local') {
+        this.#degraded.inc({ database }, db.durability.degradedSince === null ? 0 : 1);
+      }
     }
   }
 

@@ -60,6 +60,7 @@ export class Follower implements WritePeer {
     stream.flow.begin(held, database);
     stream.flow.noteBehind(database.position.txid, database.positionTimeMs);
     this.makeReady(stream);
+    this.context.hooks.standing?.(database.name);
   }
 
   private addStream(name: string): Stream {
@@ -97,6 +98,12 @@ export class Follower implements WritePeer {
     } else if (flow.mode === 'catching-up') {
       this.makeReady(stream);
     }
+  }
+
+  /** What it certainly has of a database, of this history; undefined: nothing. */
+  standing(name: string): Position | undefined {
+    const flow = this.streams.get(name)?.flow;
+    return flow === undefined || flow.mode === 'dropped' || flow.acked.txid === 0 ? undefined : flow.acked;
   }
 
   send(message: Message): void {
@@ -184,6 +191,7 @@ export class Follower implements WritePeer {
     if (flow.finished) this.streams.delete(name);
     if (position !== null && flow.acked === position) {
       this.context.hooks.acknowledged?.(this.nodeId, name, position);
+      this.context.hooks.standing?.(name);
     }
     if (stream.parked && flow.unackedBytes === 0) stream.parked = false;
     this.turns.unblock();

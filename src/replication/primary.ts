@@ -129,6 +129,8 @@ export class ReplicationServer {
     }
     this.following.add(follower);
     this.context.hooks.followers?.(this.following.size);
+    // It was made before it counted.
+    for (const { name } of this.options.databases.all()) this.context.hooks.standing?.(name);
   }
 
   private left(connection: FollowerConnection): void {
@@ -192,6 +194,11 @@ export class ReplicationServer {
       follower.tick();
       follower.controlBytes(message);
     }
+  }
+
+  /** Where connected replicas certainly stand with a database, each on a machine of its own. */
+  standings(name: string): Position[] {
+    return Array.from(this.following, (follower) => follower.standing(name)).filter((at) => at !== undefined);
   }
 
   /** Who is connected, for `sluice status`. */

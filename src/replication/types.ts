@@ -17,6 +17,8 @@ export interface ServerHooks {
   sent?(bytes: number, kind: 'live' | 'log' | 'snapshot'): void;
   /** The replica has this transaction, applied and visible to its readers. */
   acknowledged?(nodeId: string, name: string, position: Position): void;
+  /** What connected replicas are known to have of this database changed; see ReplicationServer.standings. */
+  standing?(name: string): void;
   /** A replica connected or left. */
   followers?(count: number): void;
 }
