@@ -303,7 +303,10 @@ export class CaptureWatcher implements Watcher {
   private mayEndJournal(database: TrackedDatabase, journal: FileNode): Verdict {
     this.commits.settling(database);
     const settled = this.files.settle(database);
-    return settled === PROCEED ? this.commits.mayEndJournal(database, journal) : settled;
+    if (settled !== PROCEED) return settled;
+    const verdict = this.commits.mayEndJournal(database, journal);
+    if (verdict === DEFER) this.pins.grant(database);
+    return verdict;
   }
 
   private mayWriteWal(
