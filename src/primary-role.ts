@@ -302,6 +302,7 @@ export class PrimaryRole implements NodeRole {
     if (config.writes.forward) this.desk = this.haltDesk();
     this.server = new ReplicationServer({
       ...(this.desk !== undefined && { writes: this.desk }),
+      wantsStored: this.commits !== undefined,
       databases: this.set,
       nodeId: this.folder.nodeId,
       token: config.replication.token ?? undefined,

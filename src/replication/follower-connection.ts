@@ -26,6 +26,7 @@ export interface FollowerConnectionOptions {
   /** See `hello-reply`. */
   readonly run: bigint;
   readonly advertise: string | null;
+  readonly wantsStored: boolean;
   readonly heartbeatMs: number;
   positions(): DatabasePosition[];
   /** The other connections of a node id. */
@@ -93,7 +94,7 @@ export class FollowerConnection {
       );
       return;
     }
-    const { nodeId, run, advertise, context } = this.options;
+    const { nodeId, run, advertise, wantsStored, context } = this.options;
     if (message.nodeId === nodeId) {
       this.refuse('SAME_NODE', `node ${nodeId} is the primary itself, or has a copy of its data folder`);
       return;
@@ -111,7 +112,7 @@ export class FollowerConnection {
     // From here to the Follower in one turn of the event loop: nothing that happens to a database falls between.
     const sentMs = context.now();
     const positions = this.options.positions();
-    const reply = encodeMessage({ type: 'hello-reply', nodeId, advertise, sentMs, positions, run });
+    const reply = encodeMessage({ type: 'hello-reply', nodeId, advertise, sentMs, positions, run, wantsStored });
     if (reply.length > MAX_MESSAGE_BYTES || positions.length > MAX_DATABASES) {
       this.refuse(
         'TOO_MANY_DATABASES',

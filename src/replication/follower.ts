@@ -102,8 +102,8 @@ export class Follower implements WritePeer {
 
   /** What it certainly has of a database, of this history; undefined: nothing. */
   standing(name: string): Position | undefined {
-    const flow = this.streams.get(name)?.flow;
-    return flow === undefined || flow.mode === 'dropped' || flow.acked.txid === 0 ? undefined : flow.acked;
+    const standing = this.streams.get(name)?.flow.standing;
+    return standing?.txid === 0 ? undefined : standing;
   }
 
   send(message: Message): void {
@@ -149,6 +149,10 @@ export class Follower implements WritePeer {
     switch (message.type) {
       case 'ack':
         return this.acknowledged(message.name, message.position, message.bytes);
+      case 'stored':
+        this.streams.get(message.name)?.flow.stored(message.position);
+        this.context.hooks.standing?.(message.name);
+        return true;
       case 'heartbeat-reply':
         return true;
       case 'request-snapshot':

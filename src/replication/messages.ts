@@ -46,6 +46,8 @@ export type Message =
       positions: readonly DatabasePosition[];
       /** Another for each process of each primary, so that "the same history" can be told; never 0n. */
       run: bigint;
+      /** Somebody waits for what replicas have: they say `stored`. */
+      wantsStored: boolean;
     }
   /** Either: why the connection will be closed. */
   | { type: 'refuse'; code: string; text: string }
@@ -90,7 +92,9 @@ export type Message =
   /** Primary, in the place of the transaction: it is the one that this replica forwarded, and in the primary's history. */
   | { type: 'forwarded'; name: string; position: Position }
   /** Primary: it was not taken, and will not be. */
-  | { type: 'forward-refused'; name: string; serial: number; code: string; text: string };
+  | { type: 'forward-refused'; name: string; serial: number; code: string; text: string }
+  /** Replica: the transaction that leads there is in its log, and will be applied whatever becomes of this connection. */
+  | { type: 'stored'; name: string; position: Position };
 
 export type MessageType = Message['type'];
 
@@ -121,6 +125,7 @@ const TYPES: readonly MessageType[] = [
   'forward',
   'forwarded',
   'forward-refused',
+  'stored',
 ];
 const TYPE_NUMBERS = new Map(TYPES.map((type, number) => [type, number]));
 
@@ -180,7 +185,14 @@ function fieldsOf(message: Exclude<Message, { type: 'transaction' | 'large-chunk
         Array.from(message.positions, ([name, { txid, checksum }]) => [name, txid, checksum]),
       ];
     case 'hello-reply':
-      return [message.nodeId, message.advertise, message.sentMs, positionList(message.positions), message.run];
+      return [
+        message.nodeId,
+        message.advertise,
+        message.sentMs,
+        positionList(message.positions),
+        message.run,
+        message.wantsStored ? 1 : 0,
+      ];
     case 'refuse':
       return [message.code, message.text];
     case 'large-begin':
@@ -219,6 +231,7 @@ function fieldsOf(message: Exclude<Message, { type: 'transaction' | 'large-chunk
     case 'forward':
       return [message.name, message.serial, message.bytes];
     case 'forwarded':
+    case 'stored':
       return [message.name, ...positionPair(message.position)];
   }
 }
@@ -288,6 +301,7 @@ function readFields(type: MessageType, fields: Fields, count: number): Message {
         sentMs: fields.integer('time'),
         positions: readPositions(fields),
         run: fields.long('run'),
+        wantsStored: fields.integer('wants stored', 1) === 1,
       };
     case 'refuse':
       return { type, code: fields.text('code', MAX_ID_LENGTH), text: fields.text('text', MAX_TEXT_LENGTH) };
@@ -370,6 +384,7 @@ function readFields(type: MessageType, fields: Fields, count: number): Message {
         bytes: fields.bytes('LTX', CHUNK_BYTES),
       };
     case 'forwarded':
+    case 'stored':
       return { type, name: fields.database(), position: fields.position() };
   }
 }

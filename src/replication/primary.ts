@@ -101,6 +101,7 @@ export class ReplicationServer {
         nodeId: this.options.nodeId,
         run: this.run,
         advertise: this.options.advertise ?? null,
+        wantsStored: this.options.wantsStored === true,
         heartbeatMs: this.heartbeatMs,
         positions: () => this.positions(),
         others: (nodeId) =>

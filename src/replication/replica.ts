@@ -44,6 +44,7 @@ export class ReplicationClient {
   private lastError: string | null = null;
   private lastRefusal: string | null = null;
   private advertised: string | null = null;
+  private wantsStored = false;
   private stopped = true;
   private loop: Promise<void> | undefined;
 
@@ -61,6 +62,7 @@ export class ReplicationClient {
       limits: this.limits,
       random: options.random ?? Math.random,
       send: (message) => this.upstream?.send(message),
+      wantsStored: () => this.wantsStored,
       queued: (bytes) => this.onQueued(bytes),
       applied: (database, timeMs) => this.onApplied(database, timeMs),
       reached: (database) => this.onReached(database),
@@ -184,6 +186,7 @@ export class ReplicationClient {
     this.lastError = null;
     this.lastRefusal = null;
     this.advertised = hello.advertise;
+    this.wantsStored = hello.wantsStored;
     this.clock = new PrimaryClock();
     this.heardClock(hello.sentMs);
     const told = new Map(hello.positions.map((entry) => [entry.name, entry]));

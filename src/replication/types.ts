@@ -57,6 +57,8 @@ export interface ReplicationServerOptions {
   readonly limits?: Partial<ServerLimits>;
   readonly log: ReplicationLog;
   readonly hooks?: ServerHooks;
+  /** Whether somebody waits for what replicas have: they say so as soon as it is in their logs. */
+  readonly wantsStored?: boolean;
   /** Left out: no replica may write. */
   readonly writes?: WriteServer;
 }

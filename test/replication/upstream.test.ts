@@ -43,7 +43,15 @@ async function withRawPrimary(
 
 function reply(peer: RawPeer, ...databases: FakeDatabase[]): void {
   const positions = databases.map(({ name, position, positionTimeMs }) => ({ name, position, timeMs: positionTimeMs }));
-  peer.send({ type: 'hello-reply', nodeId: 'p', advertise: 'http://p', sentMs: Date.now(), positions, run: 1n });
+  peer.send({
+    type: 'hello-reply',
+    nodeId: 'p',
+    advertise: 'http://p',
+    sentMs: Date.now(),
+    positions,
+    run: 1n,
+    wantsStored: false,
+  });
 }
 
 function sendAll(peer: RawPeer, database: FakeDatabase, from = 1): void {

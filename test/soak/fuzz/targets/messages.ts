@@ -19,7 +19,7 @@ const MESSAGES: readonly Message[] = [
     name: 'fra',
     positions: new Map([['app.db', position]]),
   },
-  { type: 'hello-reply', nodeId: 'node-1', advertise: null, sentMs: 5, positions, run: 12n },
+  { type: 'hello-reply', nodeId: 'node-1', advertise: null, sentMs: 5, positions, run: 12n, wantsStored: true },
   {
     type: 'refuse',
     code: 'CODE',
