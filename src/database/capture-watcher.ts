@@ -317,6 +317,8 @@ export class CaptureWatcher implements Watcher {
     start: number,
     length: number,
   ): Verdict {
+    const refused = this.commits.mayWrite(database, position, length);
+    if (refused !== PROCEED) return refused;
     if (database.waitingPins.length > 0) {
       this.pins.grant(database);
       if (database.waitingPins.length > 0 && !database.journalOpen) return DEFER;

@@ -38,6 +38,17 @@ export class CommitGate {
   }
 
   /**
+   * Before a write to the WAL. Where the kernel had split a write, the application has seen a short one, and tries what is
+   * missing once more: its commit does not wait a second time.
+   */
+  mayWrite(database: TrackedDatabase, position: number, length: number): Verdict {
+    const { refusedWrite } = database;
+    if (refusedWrite === undefined) return PROCEED;
+    database.refusedWrite = undefined;
+    return refusedWrite.position === position && refusedWrite.length === length ? EIO : PROCEED;
+  }
+
+  /**
    * After a write of these bytes to the WAL, which the capture has seen. One that completes a commit is answered when that
    * is where it has to be; also if it is one that an earlier process got, and did not answer.
    */
@@ -45,7 +56,7 @@ export class CommitGate {
     const { main } = this;
     const { wal } = database;
     const from = Math.max(position, WAL_HEADER_SIZE);
-    if (database.undoing) return main.resolve(database) ? this.undone(database, node, from) : DEFER;
+    if (database.undoing) return main.resolve(database) ? this.undone(database, node, position, length) : DEFER;
     if (position + length <= WAL_HEADER_SIZE || !wal.overwritesCommitted(from)) return PROCEED;
     if (!main.resolve(database)) return DEFER;
     const verdict = this.decide(database, () => main.isLoggedTo(database, wal.committedFrames));
@@ -54,7 +65,7 @@ export class CommitGate {
     for (const pin of database.pins) pin.saveWal();
     database.undoing = true;
     const undo = main.askToUndo(database, wal.framesBefore(from));
-    return undo === PROCEED ? this.undone(database, node, from) : undo;
+    return undo === PROCEED ? this.undone(database, node, position, length) : undo;
   }
 
   /** Before main is asked to log what the journal's transaction changed: afterwards it is told from one that changed nothing. */
@@ -111,10 +122,14 @@ export class CommitGate {
    * Main has taken the commit back. Its frames are made void, so that nobody who reads the WAL without its index finds them:
    * by one byte of those that were written last, where the kernel keeps no copy of what it failed to write.
    */
-  private undone(database: TrackedDatabase, node: FileNode, from: number): Verdict {
+  private undone(database: TrackedDatabase, node: FileNode, position: number, length: number): Verdict {
+    const { wal } = database;
     database.undoing = false;
     this.answer(database);
-    const at = Math.max(from, database.wal.committedEnd);
+    // A transaction's first write begins where a frame does.
+    const isPiece = (position - WAL_HEADER_SIZE) % wal.frameSize !== 0;
+    if (isPiece) database.refusedWrite = { position, length };
+    const at = Math.max(position, WAL_HEADER_SIZE, wal.committedEnd);
     if (readSync(node.fd(), this.byte, 0, 1, at) === 1) {
       this.byte[0]! ^= 0xff;
       writeSync(node.fd(), this.byte, 0, 1, at);

@@ -72,6 +72,8 @@ export class TrackedDatabase {
   awaiting = 0;
   /** Main is taking that commit back. */
   undoing = false;
+  /** The write that was told to have failed as its commit was refused. */
+  refusedWrite: { readonly position: number; readonly length: number } | undefined;
   /** TXID before the journal's transaction was logged, -1 if that is not known; undefined if it changed nothing so far. */
   journalFrom: number | undefined;
   /** The end of a journal was refused: its next end is that of its playback. */
