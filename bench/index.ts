@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { libfuseDriver } from '../src/fuse/index.js';
 import { benchBackupCost, benchCompaction, benchLoss } from './backup.js';
 import { benchCommits, DRIVER_VARIANTS, RAW_VARIANTS } from './commits.js';
+import { benchDurability } from './durability.js';
 import { benchProxy } from './proxy.js';
 import { benchMixed, benchVisibility } from './replicas.js';
 import { benchRequests } from './requests.js';
@@ -30,6 +31,7 @@ const parts: Record<string, { title: string; run: (root: string) => Promise<stri
   libfuse: { title: 'The drivers', run: (root) => benchDrivers(root) },
   lag: { title: 'Visibility on a replica', run: (root) => benchVisibility(root, COUNT) },
   writes: { title: 'Writes on a replica', run: (root) => benchWrites(root) },
+  durability: { title: 'Commits that replicas have', run: (root) => benchDurability(root, COUNT, ROUNDS) },
   mixed: { title: 'Mixed load', run: (root) => benchMixed(root, MIXED_SECONDS, ROUNDS) },
   sharers: { title: 'Four processes on one database', run: (root) => benchSharers(root, SHARED_OPERATIONS, ROUNDS) },
   programs: { title: 'SQLite’s own programs', run: (root) => benchPrograms(root, ROUNDS) },

@@ -18,6 +18,8 @@ export interface NodeOptions {
   readonly driver?: 'raw' | 'libfuse';
   /** The primary to follow; left out: a primary. */
   readonly follow?: Node;
+  /** Of sluice.yml. */
+  readonly durability?: object;
   /** Folder to back up to. */
   readonly backup?: string;
   /** Ports of an HTTP proxy and of the application behind it. */
@@ -49,6 +51,7 @@ export async function startNode(root: string, name: string, options: NodeOptions
         ? { type: 'static', role: 'primary' }
         : { type: 'static', role: 'replica', primary: options.follow.streamUrl },
     ...(options.backup === undefined ? {} : { backup: { url: `file://${options.backup}` } }),
+    ...(options.durability === undefined ? {} : { durability: options.durability }),
     log: { level: 'info', format: 'json' },
   };
   const file = join(folder, 'sluice.yml');

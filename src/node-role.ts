@@ -1,7 +1,16 @@
-import type { Database, MountServer, Recovered } from './database/index.js';
+import type { DurabilityConfig } from './config/index.js';
+import type { CommitState, Database, MountServer, Recovered } from './database/index.js';
 import type { FromWorker } from './database/worker-messages.js';
 import type { Told, Word } from './proxy/index.js';
-import type { BackupRequest, BackupRun, BackupStatus, Problem, ReplicaStatus, UpstreamStatus } from './status.js';
+import type {
+  BackupRequest,
+  BackupRun,
+  BackupStatus,
+  DurabilityStatus,
+  Problem,
+  ReplicaStatus,
+  UpstreamStatus,
+} from './status.js';
 
 /** What a role knows for the HTTP proxy. */
 export interface ProxiedRole {
@@ -28,6 +37,8 @@ export interface NodeRole {
   readonly writes: boolean;
   /** Before the mount answers. `live`: applications may have files open. */
   recover(live: boolean): Promise<readonly Recovered[]>;
+  /** Where commits may have to wait until they are on other machines. */
+  readonly commits: { readonly rules: DurabilityConfig; readonly state: CommitState } | undefined;
   /** Names and slots for the fuse worker. */
   slots(): { name: string; slot: number }[];
   /**
@@ -50,6 +61,8 @@ export interface NodeRole {
   readonly proxied: ProxiedRole;
   databases(): readonly Database[];
   lagMs(name?: string): number | null;
+  /** Null on a replica. */
+  durability(name: string): DurabilityStatus | null;
   primaryAddress(): string | null;
   replicas(): ReplicaStatus[];
   upstream(): UpstreamStatus | null;

@@ -1,7 +1,7 @@
 import { statSync } from 'node:fs';
 import type { Database } from './database/index.js';
 import { formatChecksum, formatTxid } from './ltx/index.js';
-import { type DatabaseStatus, isUnfit, type Problem } from './status.js';
+import { type DatabaseStatus, type DurabilityStatus, isUnfit, type Problem } from './status.js';
 
 /** Local files that a status names. */
 const LISTED_FILES = 100;
@@ -10,7 +10,12 @@ const LISTED_FILES = 100;
 const BEHIND_MS = 1_000;
 
 /** How one database stands. `lagMs`: on a replica how old what it shows is, null if that is not known. */
-export function databaseStatus(db: Database, role: 'primary' | 'replica', lagMs: number | null): DatabaseStatus {
+export function databaseStatus(
+  db: Database,
+  role: 'primary' | 'replica',
+  lagMs: number | null,
+  durability: DurabilityStatus | null,
+): DatabaseStatus {
   const { txid, checksum } = db.position;
   const walBytes = statSync(db.walPath, { throwIfNoEntry: false })?.size ?? 0;
   const damaged = db.problem !== undefined && isUnfit(db.problem.error);
@@ -27,6 +32,7 @@ export function databaseStatus(db: Database, role: 'primary' | 'replica', lagMs:
     walBytes,
     lagMs,
     log: { first: formatTxid(db.log.first), last: formatTxid(db.log.last), bytes: db.log.bytes },
+    durability,
   };
 }
 

@@ -10,6 +10,7 @@ import {
 } from './database/index.js';
 import type { FromWorker } from './database/worker-messages.js';
 import { mkdirSync, rmSync } from './disk/index.js';
+import { isAwaited } from './durability/index.js';
 import { SluiceError } from './errors.js';
 import {
   abortConnection,
@@ -78,10 +79,15 @@ export async function startNode(options: StartNodeOptions): Promise<RunningNode>
       else role.onMessage(message);
     },
   };
+  const { commits } = role;
   const connection = connectionAt(config.mount.path);
   const worker: MountServer =
     config.mount.driver === 'libfuse'
-      ? new LibfuseMount({ ...served, shared })
+      ? new LibfuseMount({
+          ...served,
+          shared,
+          commits: commits && { state: commits.state, isAwaited: (name) => isAwaited(commits.rules, name) },
+        })
       : new MountWorker({
           ...served,
           deviceFd: options.deviceFd,
@@ -89,6 +95,7 @@ export async function startNode(options: StartNodeOptions): Promise<RunningNode>
           connection,
           takeover,
           passthrough: passes,
+          commits: commits && { rules: commits.rules, state: commits.state.buffer },
           writes: role.writes,
           state: shared.buffer,
         });
@@ -214,7 +221,9 @@ function stateOf(
     locks: facts.locks,
     passthrough: facts.passthrough,
     requests: Object.fromEntries(facts.requests),
-    databases: databases.filter((db) => db.live).map((db) => databaseStatus(db, role.role, role.lagMs(db.name))),
+    databases: databases
+      .filter((db) => db.live)
+      .map((db) => databaseStatus(db, role.role, role.lagMs(db.name), role.durability(db.name))),
     replicas: role.replicas(),
     upstream: role.upstream(),
     backups: role.backups(),

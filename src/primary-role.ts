@@ -3,6 +3,7 @@ import { type Applier, createApplier, type Halter } from './apply/index.js';
 import { Backup, CompactionThread, openConfiguredStore, ScheduledVerify, type VerifiedStore } from './backup/index.js';
 import type { BackupConfig } from './config/index.js';
 import {
+  CommitState,
   type DataFolder,
   keepTail,
   type MountServer,
@@ -11,13 +12,14 @@ import {
   type SharedState,
 } from './database/index.js';
 import type { FromWorker } from './database/worker-messages.js';
+import { awaitsAny, DurabilityDesk } from './durability/index.js';
 import { SluiceError } from './errors.js';
 import { HALT_LIMITS, HaltDesk } from './forwarding/index.js';
 import { type Position, parseTxid } from './ltx/index.js';
 import type { NodeRole, ProxiedRole } from './node-role.js';
 import type { StartNodeOptions } from './node-types.js';
 import { ReplicationServer } from './replication/index.js';
-import type { BackupRequest, BackupRun } from './status.js';
+import type { BackupRequest, BackupRun, DurabilityStatus } from './status.js';
 
 const PRUNE_INTERVAL_MS = 10_000;
 /** How often the logs are made durable. */
@@ -28,6 +30,17 @@ const BACKUP_NOW_LIMIT_MS = 9 * 60_000;
 /** How long the mount's thread may take to end once the mount is gone. */
 const ENDED_LIMIT_MS = 5_000;
 
+/** Where nothing else is said. */
+const LOCAL: DurabilityStatus = {
+  until: 'local',
+  replicas: 0,
+  onTimeout: 'degrade',
+  degradedSince: null,
+  refusingSince: null,
+  degraded: 0,
+  refused: 0,
+};
+
 /** A primary: captures what applications write, streams it to replicas, backs it up. */
 export class PrimaryRole implements NodeRole {
   readonly role = 'primary';
@@ -37,6 +50,8 @@ export class PrimaryRole implements NodeRole {
   private applierStarted: Promise<unknown> | undefined;
   private desk: HaltDesk | undefined;
   private readonly set: PrimaryDatabases;
+  readonly commits: NodeRole['commits'];
+  private readonly durable: DurabilityDesk | undefined;
   private worker: MountServer | undefined;
   private awake: () => void = () => undefined;
   private server: ReplicationServer | undefined;
@@ -51,7 +66,9 @@ export class PrimaryRole implements NodeRole {
     private readonly folder: DataFolder,
     shared: SharedState,
   ) {
-    const { log, metrics } = options;
+    const { log, metrics, config } = options;
+    const { durability } = config;
+    if (awaitsAny(durability)) this.commits = { rules: durability, state: new CommitState({ slots: shared.slots }) };
     this.set = new PrimaryDatabases({
       folder,
       shared,
@@ -60,6 +77,8 @@ export class PrimaryRole implements NodeRole {
       wakeWorker: () => this.worker?.waker.wake(),
       cache: (path, bytes) => this.worker?.warmer.read(path, bytes) ?? false,
       onWrite: () => this.awake(),
+      commits: this.commits?.state,
+      onAttended: (slot, name) => this.durable?.attended(slot, name),
       onLogged: (db, pages, bytes) => {
         this.awake();
         metrics.transaction(db.name, pages, bytes);
@@ -69,8 +88,24 @@ export class PrimaryRole implements NodeRole {
         log.warn({ database, err: error }, text);
       },
     });
+    this.durable = this.commits && new DurabilityDesk({ ...this.commits, ...this.others() });
+    this.durable?.start();
     shared.setLagMs(0);
     this.proxied = this.proxiedRole();
+  }
+
+  /** Where commits may have to be, beside this machine. */
+  private others(): Omit<ConstructorParameters<typeof DurabilityDesk>[0], 'rules' | 'state'> {
+    const { log, metrics } = this.options;
+    return {
+      databases: this.set,
+      replicas: (name, except) => this.server?.standings(name, except) ?? [],
+      backup: (name) => this.stores[0]?.confirmed(name),
+      hurryBackup: (name) => this.stores[0]?.hurry(name),
+      wakeWorker: () => this.worker?.waker.wake(),
+      late: (name, outcome) => metrics.late(name, outcome),
+      log,
+    };
   }
 
   async recover(live: boolean): Promise<readonly Recovered[]> {
@@ -123,6 +158,7 @@ export class PrimaryRole implements NodeRole {
       await backup.stop();
     });
     await Promise.all([...flushed, this.server?.close()]);
+    this.durable?.close();
     await this.set.saveClean();
   }
 
@@ -132,6 +168,7 @@ export class PrimaryRole implements NodeRole {
     // What is not stored or streamed yet, the next process sends from the log.
     const stores = this.stores.splice(0);
     await Promise.all([...stores.map((backup) => backup.stop()), this.verify?.stop(), this.server?.close()]);
+    this.durable?.close();
   }
 
   async handOver(): Promise<void> {
@@ -154,6 +191,10 @@ export class PrimaryRole implements NodeRole {
 
   lagMs(): null {
     return null;
+  }
+
+  durability(name: string): DurabilityStatus {
+    return this.durable?.status(name) ?? LOCAL;
   }
 
   primaryAddress(): string | null {
@@ -231,7 +272,13 @@ export class PrimaryRole implements NodeRole {
       hint,
       since: new Date(sinceMs).toISOString(),
     }));
-    return [...refused, ...this.stores.flatMap((backup) => backup.problems()), ...(this.verify?.problems() ?? [])];
+    const late = this.durable?.problems() ?? [];
+    return [
+      ...refused,
+      ...late,
+      ...this.stores.flatMap((backup) => backup.problems()),
+      ...(this.verify?.problems() ?? []),
+    ];
   }
 
   /** Takes the writes of replicas, by a process that is started at the first of them. */
@@ -250,6 +297,9 @@ export class PrimaryRole implements NodeRole {
           return { name, position, pageSize, pageCount, sums, after };
         },
         settled: (name) => this.set.settledPosition(name),
+        expected: (name, position, origin) => this.durable?.forwarded(name, position, origin),
+        orphaned: (name) => this.durable?.orphaned(name),
+        decided: (name) => this.durable?.decided(name),
         log,
       },
       this.folder.spool,
@@ -288,6 +338,7 @@ export class PrimaryRole implements NodeRole {
     if (config.writes.forward) this.desk = this.haltDesk();
     this.server = new ReplicationServer({
       ...(this.desk !== undefined && { writes: this.desk }),
+      wantsStored: this.commits !== undefined,
       databases: this.set,
       nodeId: this.folder.nodeId,
       token: config.replication.token ?? undefined,
@@ -295,6 +346,7 @@ export class PrimaryRole implements NodeRole {
       proxy: config.proxy?.advertise ?? undefined,
       heartbeatMs: config.replication.heartbeatMs,
       log,
+      hooks: { standing: (name) => this.durable?.replicated(name) },
     });
     const bound = await this.server.listen(address.host, address.port);
     this.address ??= url(bound.host, bound.port);
@@ -329,6 +381,9 @@ export class PrimaryRole implements NodeRole {
       hooks: {
         uploaded: (event) => metrics.uploaded(url, event.sizeBytes),
         failed: () => metrics.error('backup'),
+        stored: (name, position) => {
+          if (this.stores[0] === backup) this.durable?.backedUp(name, position);
+        },
         fenced: (name, after) => void this.keepTail(name, after),
       },
     });

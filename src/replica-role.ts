@@ -51,6 +51,7 @@ interface Upstream {
 /** A replica: follows the primary's stream or a store, and has the applier write what comes. */
 export class ReplicaRole implements NodeRole {
   readonly role = 'replica';
+  readonly commits = undefined;
   readonly writes: boolean;
   readonly proxied: ProxiedRole;
   private readonly applier: Applier & Halter;
@@ -229,6 +230,10 @@ export class ReplicaRole implements NodeRole {
 
   lagMs(name?: string): number | null {
     return this.followed.lagMs(name);
+  }
+
+  durability(): null {
+    return null;
   }
 
   primaryAddress(): string | null {

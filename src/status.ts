@@ -45,6 +45,22 @@ export interface DatabaseStatus {
   /** On a replica: how old what it shows is. Null on the primary, or if unknown. */
   readonly lagMs: number | null;
   readonly log: { readonly first: string; readonly last: string; readonly bytes: number };
+  /** On the primary: where its commits have to be before they return. Null on a replica. */
+  readonly durability: DurabilityStatus | null;
+}
+
+export interface DurabilityStatus {
+  readonly until: 'local' | 'replicas' | 'backup';
+  /** With `replicas`: how many; else 0. */
+  readonly replicas: number;
+  readonly onTimeout: 'degrade' | 'refuse';
+  /** Since when commits return without waiting, as the others did not answer in time; null if they wait. */
+  readonly degradedSince: string | null;
+  /** Since when commits fail for it; null if they do not. */
+  readonly refusingSince: string | null;
+  /** Commits of this process that returned without being where they should be; those that failed for it. */
+  readonly degraded: number;
+  readonly refused: number;
 }
 
 export interface ReplicaStatus {

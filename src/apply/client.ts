@@ -10,10 +10,6 @@ import {
 } from '../sqlite/index.js';
 import { readOrZeros } from './files.js';
 
-/** Bytes 18 and 19 of a database file. */
-export const ROLLBACK_VERSION = 1;
-export const WAL_VERSION = 2;
-
 /**
  * One database, open as any application would have it: a SQLite connection, which holds the locks, and beside it raw
  * descriptors on the same files, through which the pages are written.

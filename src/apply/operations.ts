@@ -3,8 +3,9 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { errorCode, SluiceError } from '../errors.js';
 import type { WalIndexHeader } from '../sqlite/index.js';
+import { WAL_FORMAT } from '../sqlite/index.js';
 import type { Checkpointer } from './checkpointer.js';
-import { DatabaseClient, isBusy, WAL_VERSION } from './client.js';
+import { DatabaseClient, isBusy } from './client.js';
 import type { ExclusiveLock } from './exclusive-lock.js';
 import { FIRST_RETRY_MS, HALT_RETRY_MS, LAST_RETRY_MS, LEAVE_WAL_MS } from './limits.js';
 import type { LtxFile } from './ltx-file.js';
@@ -127,7 +128,7 @@ export class DatabaseOperations {
     try {
       if (client.mode === 'rollback') {
         await commitToRollback(client, ltx, this.shared);
-        if (client.header()?.writeVersion !== WAL_VERSION) return;
+        if (client.header()?.writeVersion !== WAL_FORMAT) return;
         // The next one comes by a WAL. Who comes in between is found by the position.
         await this.release();
         return await this.halt(LEAVE_WAL_MS);
@@ -201,7 +202,7 @@ export class DatabaseOperations {
     const { turn, exclusive } = this.shared;
     const applied = client.mode === 'rollback' && (await applyToRollback(client, ltx, exclusive, turn));
     // Page 1 may have brought WAL mode, or the transaction needs it.
-    if (client.mode === 'rollback' && (!applied || client.header()?.writeVersion === WAL_VERSION)) {
+    if (client.mode === 'rollback' && (!applied || client.header()?.writeVersion === WAL_FORMAT)) {
       await this.waitFor(() => client.refreshMode());
       this.upkeep.begin(client);
     }

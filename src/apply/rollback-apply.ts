@@ -1,7 +1,8 @@
 import { fsync, ftruncateSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { SluiceError } from '../errors.js';
-import { type DatabaseClient, WAL_VERSION } from './client.js';
+import { WAL_FORMAT } from '../sqlite/index.js';
+import type { DatabaseClient } from './client.js';
 import type { ExclusiveLock } from './exclusive-lock.js';
 import { ExclusiveUpgrade } from './exclusive-upgrade.js';
 import { readOrZeros } from './files.js';
@@ -49,7 +50,7 @@ export async function applyToRollback(
     await writeOver(client, ltx, turn);
     journal.remove();
     touched = false;
-    if (client.header()?.writeVersion === WAL_VERSION) client.createWal();
+    if (client.header()?.writeVersion === WAL_FORMAT) client.createWal();
     return true;
   } finally {
     client.end();

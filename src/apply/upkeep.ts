@@ -1,7 +1,8 @@
 import { describeError } from '../errors.js';
 import type { DatabaseHeader } from '../sqlite/index.js';
+import { ROLLBACK_FORMAT, WAL_FORMAT } from '../sqlite/index.js';
 import { checkpoint } from './checkpoint.js';
-import { type DatabaseClient, ROLLBACK_VERSION, WAL_VERSION } from './client.js';
+import type { DatabaseClient } from './client.js';
 import { CHECKPOINT_FRAMES, FIRST_UPKEEP_MS, LAST_UPKEEP_MS } from './limits.js';
 import type { Shared } from './operations.js';
 import { type WalProgress, walFrames } from './wal-apply.js';
@@ -104,7 +105,7 @@ export class Upkeep {
   }
 
   private isWalDatabase(): boolean {
-    return this.pageOne?.writeVersion === WAL_VERSION;
+    return this.pageOne?.writeVersion === WAL_FORMAT;
   }
 
   /**
@@ -112,7 +113,7 @@ export class Upkeep {
    * that its page cache is old.
    */
   private mayLeave(client: DatabaseClient): boolean {
-    return this.pageOne?.writeVersion === ROLLBACK_VERSION && client.isNewToReaders(this.pageOne);
+    return this.pageOne?.writeVersion === ROLLBACK_FORMAT && client.isNewToReaders(this.pageOne);
   }
 
   /** The file is another, or in another mode: what was known of it does not count. */

@@ -3,10 +3,11 @@ import {
   backfilledFrames,
   type DatabaseHeader,
   parseWalIndexHeader,
+  WAL_FORMAT,
   WAL_INDEX_PREFIX_SIZE,
   type WalIndexHeader,
 } from '../sqlite/index.js';
-import { type DatabaseClient, WAL_VERSION } from './client.js';
+import type { DatabaseClient } from './client.js';
 import { readOrZeros } from './files.js';
 import { FIRST_RETRY_MS, LAST_RETRY_MS } from './limits.js';
 import type { LtxFile } from './ltx-file.js';
@@ -61,7 +62,7 @@ export async function appendToWal(
     if (await appender.writeFrames(ltx.pages(), turn)) {
       const { pageOne } = appender.progress;
       // From this page 1 on the WAL must not be empty, and a checkpoint that has begun may be about to empty it.
-      if (pageOne !== undefined && pageOne.writeVersion !== WAL_VERSION) await checkpointed();
+      if (pageOne !== undefined && pageOne.writeVersion !== WAL_FORMAT) await checkpointed();
       appender.publish(ltx.header.commit);
     }
     return appender.progress;

@@ -19,6 +19,8 @@ export interface BackupLog {
 export interface BackupHooks {
   uploaded?(event: UploadEvent): void;
   failed?(database: string, error: unknown): void;
+  /** The store certainly leads up to this position. */
+  stored?(database: string, position: Position): void;
   /** Another primary has the store now: what this one committed after `after` is not there, and does not get there. */
   fenced?(database: string, after: Position): void;
 }
@@ -77,6 +79,8 @@ interface Task {
   timer: NodeJS.Timeout | undefined;
   running: Promise<void> | undefined;
   closed: boolean;
+  /** Somebody waits for what is not stored: no interval. */
+  hurried: boolean;
   /** When the oldest transaction that is not stored was made, or began to be waited for. */
   behindSinceMs: number | undefined;
   failures: number;
@@ -144,6 +148,19 @@ export class Backup {
     await Promise.race([all, sleep(timeoutMs, undefined, { signal: timeout.signal }).catch(() => undefined)]);
     timeout.abort();
     return [...this.tasks.values()].every((task) => task.backup.upToDate);
+  }
+
+  /** Uploads what this database has now as soon as it can: somebody waits for it. What is under way comes first. */
+  hurry(name: string): void {
+    const task = this.tasks.get(name);
+    if (task === undefined) return;
+    if (task.running === undefined) this.schedule(task, 0);
+    else task.hurried = true;
+  }
+
+  /** Up to where the store certainly has a database. */
+  confirmed(name: string): Position | undefined {
+    return this.tasks.get(name)?.backup.ledger.confirmed;
   }
 
   /** Stores whole databases, of those that moved on since their last snapshot. Rejects with the first failure. */
@@ -225,6 +242,7 @@ export class Backup {
       timer: undefined,
       running: undefined,
       closed: false,
+      hurried: false,
       behindSinceMs: Date.now(),
       failures: 0,
       failure: undefined,
@@ -272,7 +290,10 @@ export class Backup {
     const startMs = performance.now();
     task.running ??= this.bringUpToDate(task).finally(() => {
       task.running = undefined;
+      const { hurried } = task;
+      task.hurried = false;
       if (task.failures > 0) this.schedule(task, this.retryMs(task.failures));
+      else if (hurried && !task.backup.upToDate) this.schedule(task, 0);
       else if (!task.backup.upToDate) this.schedule(task, Math.max(0, this.intervalMs - (performance.now() - startMs)));
     });
     return task.running;
@@ -326,12 +347,15 @@ export class Backup {
   private uploaded(event: UploadEvent): void {
     this.lastUploadMs = Date.now();
     this.options.hooks?.uploaded?.(event);
+    this.options.hooks?.stored?.(event.database, event.position);
   }
 
   private succeeded(task: Task, startMs: number): void {
     // What is not stored now came while this ran.
     task.behindSinceMs = task.backup.upToDate ? undefined : startMs;
     task.failures = 0;
+    const { database: db, ledger } = task.backup;
+    if (ledger.confirmed.txid > 0) this.options.hooks?.stored?.(db.name, ledger.confirmed);
     if (task.failure === undefined) return;
     task.failure = undefined;
     this.options.log.info({ database: task.backup.database.name }, 'backup works again');

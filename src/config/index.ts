@@ -9,6 +9,8 @@ export { ConfigError, type ConfigProblem, formatProblem } from './problem.js';
 export type {
   BackupConfig,
   Config,
+  DurabilityConfig,
+  DurabilityRule,
   HttpConfig,
   LeaseConfig,
   ListenAddress,

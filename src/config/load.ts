@@ -9,7 +9,7 @@ import { ConfigError } from './problem.js';
 import { configSchema, KNOWN_KEYS, type ParsedConfig } from './schema.js';
 import { ConfigSource, type KeyPath } from './source.js';
 import { nearest } from './suggest.js';
-import type { BackupConfig, Config, ProxyConfig, WritesConfig } from './types.js';
+import type { BackupConfig, Config, DurabilityConfig, DurabilityRule, ProxyConfig, WritesConfig } from './types.js';
 
 const DEFAULT_FILE = 'sluice.yml';
 const MAX_FILE_BYTES = 2 ** 20;
@@ -72,13 +72,20 @@ interface Issue {
 function reportIssue(source: ConfigSource, issue: Issue): void {
   const path = issue.path.filter((key) => typeof key !== 'symbol');
   if (issue.code === 'unrecognized_keys' && issue.keys !== undefined) {
-    const known = KNOWN_KEYS[path.filter((key) => typeof key === 'string').join('.')] ?? [];
+    const known = knownKeys(path);
     for (const key of issue.keys) source.reportKey([...path, key], unknownKey(key, known));
     return;
   }
   const got = source.at(path);
   const want = `want ${issue.message}`;
   source.reportValue(path, got === undefined ? `missing; ${want}` : `got ${show(path, got)}; ${want}`);
+}
+
+/** Below `durability.databases` are names, not keys. */
+function knownKeys(path: KeyPath): readonly string[] {
+  const keys = path.filter((key) => typeof key === 'string');
+  const section = keys[0] === 'durability' && keys.length > 2 ? 'durability.databases.*' : keys.join('.');
+  return KNOWN_KEYS[section] ?? [];
 }
 
 function unknownKey(key: string, known: readonly string[]): string {
@@ -126,6 +133,7 @@ function effective(parsed: ParsedConfig, file: string | null, folder: string): C
     },
     writes: effectiveWrites(parsed),
     proxy: effectiveProxy(parsed),
+    durability: effectiveDurability(parsed.durability),
     backup: parsed.backup.map((store) => effectiveBackup(store, folder)),
     restore: parsed.restore,
     log: parsed.log,
@@ -176,6 +184,28 @@ function effectiveProxy({ proxy, lease }: ParsedConfig): ProxyConfig | null {
     maxConnections: proxy.maxConnections,
     cookie: { name: proxy.cookie.name, maxAgeMs: proxy.cookie.maxAge, secure: proxy.cookie.secure },
     header: proxy.header.toLowerCase(),
+  };
+}
+
+const DEFAULT_DURABILITY: DurabilityRule = { until: 'local', replicas: 0, timeoutMs: 5000, onTimeout: 'degrade' };
+
+/** What an entry does not say of its time-out is as for all databases. */
+function effectiveDurability({ databases, ...all }: ParsedConfig['durability']): DurabilityConfig {
+  const rule = effectiveRule(all, DEFAULT_DURABILITY);
+  const named = Object.entries(databases).map(([pattern, entry]) => ({ pattern, ...effectiveRule(entry, rule) }));
+  return { ...rule, databases: named };
+}
+
+function effectiveRule(
+  parsed: ParsedConfig['durability']['databases'][string],
+  { timeoutMs, onTimeout }: DurabilityRule,
+): DurabilityRule {
+  const { replicas = 0, backup } = parsed;
+  return {
+    until: backup === true ? 'backup' : replicas > 0 ? 'replicas' : 'local',
+    replicas,
+    timeoutMs: parsed.timeout ?? timeoutMs,
+    onTimeout: parsed.onTimeout ?? onTimeout,
   };
 }
 

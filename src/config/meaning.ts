@@ -9,6 +9,7 @@ export function checkMeaning(config: Config, source: ConfigSource): void {
   checkLease(config, source);
   checkDriver(config, source);
   checkWrites(config, source);
+  checkDurability(config, source);
   checkListen(config.http.listen, config.http.token, 'http', source);
   checkListen(config.replication.listen, config.replication.token, 'replication', source);
   checkProxy(config, source);
@@ -89,6 +90,24 @@ function checkProxy({ proxy, lease, http, replication }: Config, source: ConfigS
   const isTold = replication.upstream === 'primary' || (flyReplay !== null && flyReplay !== 'instance');
   if (lease.role === 'replica' && primary === null && !isTold) {
     source.reportValue(['proxy', 'primary'], "missing; a store does not say where the primary's proxy is");
+  }
+}
+
+function checkDurability({ durability, lease, replication, backup }: Config, source: ConfigSource): void {
+  const { databases, ...all } = durability;
+  const rules = [
+    { path: ['durability'], rule: all },
+    ...databases.map((rule) => ({ path: ['durability', 'databases', rule.pattern], rule })),
+  ];
+  for (const { path, rule } of rules) {
+    if (rule.until === 'local') continue;
+    if (lease.role === 'replica') {
+      source.reportValue(path, 'only for a node that may be primary; remove it');
+    } else if (rule.until === 'backup' && backup.length === 0) {
+      source.reportValue(path, 'backup wants a store that commits wait for; add one under backup');
+    } else if (rule.until === 'replicas' && replication.listen === null) {
+      source.reportValue(path, 'replicas cannot connect: replication.listen is off');
+    }
   }
 }
 

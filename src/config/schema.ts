@@ -205,6 +205,50 @@ const proxyShape = {
     .default('sluice-position'),
 };
 
+const replicasWant = 'a number of replicas from 1 to 100';
+const durabilityWant = 'local, backup, or a section like {replicas: 1}';
+
+const durabilityRuleShape = {
+  replicas: z.coerce
+    .number({ error: replicasWant })
+    .int({ error: replicasWant })
+    .min(1, { error: replicasWant })
+    .max(100, { error: replicasWant })
+    .optional(),
+  backup: flag.optional(),
+  timeout: duration('5s', 10, 600_000).optional(),
+  onTimeout: oneOf(['degrade', 'refuse']).optional(),
+};
+
+/** A word stands for a section. */
+function durabilityWord(value: unknown): unknown {
+  if (value === 'local') return {};
+  return value === 'backup' ? { backup: true } : value;
+}
+
+const durabilityRule = z.preprocess(
+  durabilityWord,
+  z
+    .strictObject(durabilityRuleShape, { error: durabilityWant })
+    .refine(({ replicas, backup }) => replicas === undefined || backup !== true, {
+      error: 'replicas or backup, not both',
+    }),
+);
+
+const durabilityShape = {
+  ...durabilityRuleShape,
+  databases: z.record(z.string(), durabilityRule, { error: 'a section of names or patterns' }).default({}),
+};
+
+const durability = z.preprocess(
+  (value) => durabilityWord(value) ?? {},
+  z
+    .strictObject(durabilityShape, { error: durabilityWant })
+    .refine(({ replicas, backup }) => replicas === undefined || backup !== true, {
+      error: 'replicas or backup, not both',
+    }),
+);
+
 /** At most 8: 9 is the snapshots' own. */
 const MAX_LEVELS = 8;
 
@@ -266,6 +310,7 @@ const rootShape = {
     (value) => (value === null ? {} : value),
     z.strictObject(proxyShape, { error: 'a section of keys with a target' }).optional(),
   ),
+  durability,
   backup: z.preprocess(
     (value) => (value === undefined || value === null ? [] : Array.isArray(value) ? value : [value]),
     z
@@ -294,6 +339,8 @@ export const KNOWN_KEYS: Readonly<Record<string, readonly string[]>> = {
   writes: Object.keys(writesShape),
   proxy: Object.keys(proxyShape),
   'proxy.cookie': Object.keys(cookieShape),
+  durability: Object.keys(durabilityShape),
+  'durability.databases.*': Object.keys(durabilityRuleShape),
   backup: Object.keys(backupShape),
   'backup.retain': Object.keys(storeRetainShape),
   'backup.encryption': Object.keys(encryptionShape),

@@ -11,6 +11,8 @@ export interface Config {
   readonly writes: WritesConfig;
   /** Null: no HTTP proxy. */
   readonly proxy: ProxyConfig | null;
+  /** The primary's: where a commit must be before it returns. */
+  readonly durability: DurabilityConfig;
   /** Empty: no backup. Written while the node is primary; a replica with `upstream: store` follows the first. */
   readonly backup: readonly BackupConfig[];
   /** Whether a node whose data folder has no database restores them all from the first store before it goes on. */
@@ -115,6 +117,22 @@ export interface ProxyConfig {
   readonly cookie: { readonly name: string; readonly maxAgeMs: number; readonly secure: boolean };
   /** The same as the cookie, as a header, in lower case. */
   readonly header: string;
+}
+
+/** Where a commit must be before it returns, beside this machine. */
+export interface DurabilityRule {
+  /** `replicas`: so many of them have applied it. `backup`: the first store has it. */
+  readonly until: 'local' | 'replicas' | 'backup';
+  /** With `replicas`: how many, from 1; else 0. */
+  readonly replicas: number;
+  readonly timeoutMs: number;
+  /** `degrade`: the commit returns, and those after it at once until the others are there again. `refuse`: it fails, and is undone. */
+  readonly onTimeout: 'degrade' | 'refuse';
+}
+
+/** What holds for all databases, and in order what holds for some: by name, or a pattern with `*` and `**`. */
+export interface DurabilityConfig extends DurabilityRule {
+  readonly databases: readonly (DurabilityRule & { readonly pattern: string })[];
 }
 
 export interface BackupConfig {

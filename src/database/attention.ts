@@ -11,6 +11,8 @@ export class Attention {
   constructor(
     private readonly shared: SharedState,
     private readonly attend: (slot: number) => void,
+    /** Somebody waits for more than the log: nothing is gathered. */
+    private readonly isUrgent: () => boolean = () => false,
   ) {}
 
   begin(): void {
@@ -26,7 +28,8 @@ export class Attention {
     const { shared } = this;
     let lastMs = 0;
     while (!this.stopped) {
-      if (performance.now() - lastMs < BURST_MS) await new Promise((resolve) => setTimeout(resolve, GATHER_MS));
+      if (performance.now() - lastMs < BURST_MS && !this.isUrgent())
+        await new Promise((resolve) => setTimeout(resolve, GATHER_MS));
       const seen = shared.bell();
       for (let slot = shared.takeAttention(); slot >= 0; slot = shared.takeAttention()) this.attend(slot);
       lastMs = performance.now();

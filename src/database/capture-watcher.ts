@@ -8,6 +8,7 @@ import {
   type Watcher,
 } from '../fuse/index.js';
 import { HEADER_SIZE, hasDatabaseMagic, hasJournalMagic, JOURNAL_HEADER_SIZE } from '../sqlite/index.js';
+import { CommitGate, type CommitParts } from './commit-gate.js';
 import { DatabaseGate } from './database-gate.js';
 import { FileOwners, type Owner } from './file-owners.js';
 import { MainLink } from './main-link.js';
@@ -34,6 +35,8 @@ export interface CaptureOptions {
   readonly databases: readonly { readonly name: string; readonly slot: number }[];
   /** Whether the kernel may write WALs by itself; see WalLook. */
   readonly passthrough?: boolean;
+  /** Where commits may have to wait until they are on other machines. */
+  readonly commits?: CommitParts | undefined;
   readonly send: (message: FromWorker) => void;
   /** The next message from main, if there is one. */
   readonly receive: () => ToWorker | undefined;
@@ -52,6 +55,7 @@ export class CaptureWatcher implements Watcher {
   private readonly wals: WalGate;
   private readonly pins: PinDesk;
   private readonly owners: FileOwners;
+  private readonly commits: CommitGate;
   private readonly syncList: number[] = [-1];
 
   constructor(private readonly options: CaptureOptions) {
@@ -59,6 +63,7 @@ export class CaptureWatcher implements Watcher {
     this.main = new MainLink(options.shared, options.send, (database) => this.pins.grant(database));
     this.files = new DatabaseGate(options.shared, this.main, options.marks);
     this.wals = new WalGate(this.main, this.files);
+    this.commits = new CommitGate(options.commits, options.shared, this.main);
     this.pins = new PinDesk(options.shared, this.main, (database) => this.wals.inFile(database));
     this.databases = new TrackedDatabases(options.backing, options.shared, options.databases, (slot, name) =>
       options.send({ kind: 'found', slot, name }),
@@ -105,7 +110,7 @@ export class CaptureWatcher implements Watcher {
   /** A WAL, and the wal-index that tells how far it is committed: both or none. */
   mayPass(node: FileNode): boolean {
     const { kind, database } = node.tag as Owner;
-    if (this.options.passthrough !== true || database === undefined) return false;
+    if (this.options.passthrough !== true || database === undefined || this.commits.isAwaited(database)) return false;
     if (kind === 'shm') return true;
     if (kind !== 'wal' || isUsedUnpassed(database.shmNode)) return false;
     this.owners.watchWal(database, true);
@@ -133,7 +138,7 @@ export class CaptureWatcher implements Watcher {
       case 'wal':
         return this.mayWriteWal(database, node, position, data, start, length);
       case 'journal':
-        return isJournalCommit(position, data, start, length) ? this.files.settle(database) : PROCEED;
+        return isJournalCommit(position, data, start, length) ? this.mayEndJournal(database, node) : PROCEED;
       case 'main': {
         const caughtUp = this.wals.mayCheckpoint(database);
         return caughtUp === PROCEED ? this.files.mayWrite(database, node, position, length, pid) : caughtUp;
@@ -152,7 +157,7 @@ export class CaptureWatcher implements Watcher {
         this.wals.look(database);
         return size < database.wal.committedEnd ? this.wals.mayLeave(database, true) : PROCEED;
       case 'journal':
-        return size === 0 ? this.files.settle(database) : PROCEED;
+        return size === 0 ? this.mayEndJournal(database, node) : PROCEED;
       case 'main': {
         const caughtUp = this.wals.mayEndCheckpoint(database, node, size);
         return caughtUp === PROCEED ? this.files.mayResize(database, node, size) : caughtUp;
@@ -167,7 +172,7 @@ export class CaptureWatcher implements Watcher {
     if (tag.database === undefined) return PROCEED;
     if (this.isOthers(node, tag)) return EBUSY;
     if (tag.kind === 'wal') return this.wals.mayLeave(tag.database, true);
-    if (tag.kind === 'journal') return this.files.settle(tag.database);
+    if (tag.kind === 'journal') return this.mayEndJournal(tag.database, node);
     if (tag.kind !== 'main') return PROCEED;
     this.wals.look(tag.database);
     // Its state and its log stay, and would be believed of the file that comes in its place.
@@ -206,6 +211,16 @@ export class CaptureWatcher implements Watcher {
         return;
       default:
     }
+  }
+
+  awaits(node: FileNode): boolean {
+    const { kind, database } = node.tag as Owner;
+    return kind === 'wal' && database !== undefined && this.commits.isAwaited(database);
+  }
+
+  mayAnswer(node: FileNode, position: number, length: number): Verdict {
+    const { database } = node.tag as Owner;
+    return database === undefined ? PROCEED : this.commits.mayAnswer(database, node, position, length);
   }
 
   resized(node: FileNode, size: number): void {
@@ -299,6 +314,15 @@ export class CaptureWatcher implements Watcher {
     this.pins.tryAll();
   }
 
+  private mayEndJournal(database: TrackedDatabase, journal: FileNode): Verdict {
+    this.commits.settling(database);
+    const settled = this.files.settle(database);
+    if (settled !== PROCEED) return settled;
+    const verdict = this.commits.mayEndJournal(database, journal);
+    if (verdict === DEFER) this.pins.grant(database);
+    return verdict;
+  }
+
   private mayWriteWal(
     database: TrackedDatabase,
     node: FileNode,
@@ -307,6 +331,8 @@ export class CaptureWatcher implements Watcher {
     start: number,
     length: number,
   ): Verdict {
+    const refused = this.commits.mayWrite(database, position, length);
+    if (refused !== PROCEED) return refused;
     if (database.waitingPins.length > 0) {
       this.pins.grant(database);
       if (database.waitingPins.length > 0 && !database.journalOpen) return DEFER;

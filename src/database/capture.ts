@@ -27,6 +27,10 @@ export interface CaptureHooks {
   cache(path: string, bytes: number): boolean;
   /** A transaction was logged: for metrics. */
   logged(db: Database, pages: number, bytes: number): void;
+  /** It was looked for commits: what was there is logged, or could not be. */
+  captured(db: Database): void;
+  /** Whether its position may not be that of what is committed. */
+  lost(db: Database, lost: boolean): void;
   warn(db: Database, message: string, error: unknown): void;
   /** The database is gone, and nothing is captured of it any more. */
   ended(db: Database): void;
@@ -226,6 +230,10 @@ export class Capture {
     this.tasks.push(async () => {
       try {
         await task();
+      } catch (error) {
+        // Before the worker goes on.
+        if (existsSync(this.database.path)) this.hooks.lost(this.database, true);
+        throw error;
       } finally {
         this.shared.settle(this.database.slot, sequence);
         this.wakeIfWaiting();
@@ -265,6 +273,7 @@ export class Capture {
   };
 
   private readonly wakeIfWaiting = (): void => {
+    this.hooks.captured(this.database);
     if (this.shared.takeWaiting(this.database.slot)) this.hooks.wakeWorker();
   };
 
@@ -280,6 +289,7 @@ export class Capture {
 
   private report(error: unknown): void {
     const { database } = this;
+    this.hooks.lost(database, true);
     database.fail(error, 'CAPTURE_FAILED', 'It is read whole at its next transaction; if this goes on, check the disk');
     this.hooks.warn(database, 'a transaction could not be captured', error);
     try {
@@ -402,6 +412,7 @@ export class Capture {
         this.hooks.logged(database, database.pageCount, 0);
       }
       database.problem = undefined;
+      this.hooks.lost(database, false);
       this.announce();
     } finally {
       this.wakeIfWaiting();

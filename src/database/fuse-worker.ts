@@ -1,6 +1,9 @@
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import type { DurabilityConfig } from '../config/index.js';
+import { isAwaited } from '../durability/rules.js';
 import { describeError } from '../errors.js';
 import { serveMount } from '../fuse/index.js';
+import { CommitState } from './commit-state.js';
 import { createWatcher } from './mount-watcher.js';
 import { cutOffMessage, Outlived } from './outlived.js';
 import { SharedState } from './shared.js';
@@ -19,6 +22,8 @@ export interface FuseWorkerData {
   readonly role: 'primary' | 'replica';
   /** Whether the kernel may read and write WALs by itself, if it can. */
   readonly passthrough: boolean;
+  /** On a primary, where commits may have to wait for other machines: which do, and CommitState's memory. */
+  readonly commits: { readonly rules: DurabilityConfig; readonly state: SharedArrayBuffer } | undefined;
   /** Whether applications of a replica write. */
   readonly writes: boolean;
   /** From src/fuse's `createShared`. */
@@ -32,7 +37,17 @@ export interface FuseWorkerData {
 
 function run(data: FuseWorkerData, send: (message: FromWorker) => void): void {
   const receive = (): ToWorker | undefined => receiveMessageOnPort(data.port)?.message as ToWorker | undefined;
-  const { watcher, mayLock, ended } = createWatcher({ ...data, shared: new SharedState(data.state), send, receive });
+  const { commits } = data;
+  const { watcher, mayLock, ended } = createWatcher({
+    ...data,
+    shared: new SharedState(data.state),
+    commits: commits && {
+      state: new CommitState(commits.state),
+      isAwaited: (name) => isAwaited(commits.rules, name),
+    },
+    send,
+    receive,
+  });
   send({ kind: 'serving' });
   const end = serveMount({
     deviceFd: data.deviceFd,

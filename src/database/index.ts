@@ -1,3 +1,4 @@
+export { CommitState } from './commit-state.js';
 export { DataFolder } from './data-folder.js';
 export type { Database } from './database.js';
 export { writeDurably } from './durable-file.js';

@@ -1,6 +1,7 @@
 import { realpathSync } from 'node:fs';
 import { SluiceError } from '../errors.js';
 import { LibfuseServer, mayAllowOthers, Warmer } from '../fuse/index.js';
+import type { CommitParts } from './commit-gate.js';
 import type { MountServer } from './mount-server.js';
 import { createWatcher } from './mount-watcher.js';
 import type { SharedState } from './shared.js';
@@ -19,6 +20,8 @@ export interface LibfuseMountOptions {
   /** From src/fuse's `createShared`. */
   readonly fuseShared: SharedArrayBuffer;
   readonly shared: SharedState;
+  /** On a primary where commits may have to wait for other machines. */
+  readonly commits?: CommitParts | undefined;
   readonly databases: readonly { readonly name: string; readonly slot: number }[];
   readonly onMessage: (message: FromWorker) => void;
 }

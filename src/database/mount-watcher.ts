@@ -1,5 +1,6 @@
 import type { MayLock, Watcher } from '../fuse/index.js';
 import { CaptureWatcher } from './capture-watcher.js';
+import type { CommitParts } from './commit-gate.js';
 import { ForwardingWatcher } from './forwarding-watcher.js';
 import { ReplicaWatcher } from './replica-watcher.js';
 import type { SharedState } from './shared.js';
@@ -17,6 +18,8 @@ export interface WatcherOptions {
   readonly passthrough?: boolean;
   /** On a replica, with locks that Sluice keeps: applications write. */
   readonly writes?: boolean;
+  /** On a primary where commits may have to wait until they are on other machines. */
+  readonly commits?: CommitParts | undefined;
   readonly send: (message: FromWorker) => void;
   readonly receive: () => ToWorker | undefined;
 }
@@ -41,6 +44,7 @@ export function createWatcher(options: WatcherOptions): {
     marks,
     databases,
     passthrough: passthrough === true,
+    commits: options.commits,
     send,
     receive,
   });

@@ -40,6 +40,8 @@ export class PinDesk {
   /** A rollback transaction is over. */
   journalEnded(database: TrackedDatabase): void {
     database.journalOpen = false;
+    database.journalFrom = undefined;
+    database.playback = false;
     this.grant(database);
   }
 
@@ -47,7 +49,8 @@ export class PinDesk {
   grant(database: TrackedDatabase): void {
     if (database.waitingPins.length === 0) return;
     const { slot, wal, isPassed } = database;
-    if (database.journalOpen || database.pending !== undefined) return;
+    // While the end of a journal waits for other machines nothing is written, and they may wait for this.
+    if ((database.journalOpen && database.awaiting === 0) || database.pending !== undefined) return;
     if (database.changed && !database.checkpointing) return;
     // Where the kernel writes the WAL by itself, main may have logged more than was seen here, but never less than a checkpoint took.
     if (!isPassed && !this.main.isLogged(database)) return;

@@ -5,6 +5,7 @@ import type { WalIndexHeader } from '../sqlite/index.js';
 import { Attention } from './attention.js';
 import { Capture } from './capture.js';
 import { CatchUps } from './catch-ups.js';
+import type { CommitState } from './commit-state.js';
 import type { DataFolder } from './data-folder.js';
 import { Database } from './database.js';
 import { DroppedDatabases, isLongGone } from './dropped-databases.js';
@@ -41,6 +42,10 @@ export interface PrimaryOptions {
   readonly cache: (path: string, bytes: number) => boolean;
   /** An application writes: there is soon something to do. */
   readonly onWrite: () => void;
+  /** Where commits may have to wait for other machines. */
+  readonly commits?: CommitState | undefined;
+  /** A database was attended to, so a commit that waits may be logged; by slot and name. */
+  readonly onAttended?: (slot: number, name: string) => void;
   readonly onLogged: (db: ReplicatedDatabase, pages: number, bytes: number) => void;
   readonly warn: (name: string, message: string, error: unknown) => void;
 }
@@ -80,10 +85,14 @@ export class PrimaryDatabases implements DatabaseSet {
     });
     this.refused = new RefusedDatabases(folder.files, shared.slots);
     this.catchUps = new CatchUps(send);
-    this.attention = new Attention(shared, (slot) => {
-      // One that is not known here yet is attended to when it is.
-      if (this.captures[slot] !== undefined || this.refused.has(slot)) this.attend(slot);
-    });
+    this.attention = new Attention(
+      shared,
+      (slot) => {
+        // One that is not known here yet is attended to when it is.
+        if (this.captures[slot] !== undefined || this.refused.has(slot)) this.attend(slot);
+      },
+      () => options.commits?.isAwaited === true,
+    );
   }
 
   /** Before the mount answers. `live`: applications may have files open. */
@@ -361,6 +370,7 @@ export class PrimaryDatabases implements DatabaseSet {
     delete this.databases[slot];
     this.byName.delete(name);
     this.options.shared.forget(slot);
+    this.options.commits?.forget(slot);
   }
 
   private async snapshot(db: Database): Promise<Snapshot> {
@@ -386,6 +396,7 @@ export class PrimaryDatabases implements DatabaseSet {
       if (database.live) database.distrust();
       this.addCapture(database);
       this.refused.delete(slot);
+      this.options.commits?.setLost(slot, false);
     } catch (error) {
       this.refused.failed(slot, error);
       this.options.warn(name, 'it is not replicated: nothing can be kept of it in the data folder', error);
@@ -396,16 +407,23 @@ export class PrimaryDatabases implements DatabaseSet {
   private attend(slot: number): void {
     const capture = this.captureOf(slot);
     if (capture === undefined) this.letGo(slot, 0);
-    else capture.attend();
+    else {
+      capture.attend();
+      this.options.onAttended?.(slot, capture.database.name);
+    }
   }
 
   /** Lets the application go on with a database that is not captured. */
   private letGo(slot: number, sequence: number): void {
-    const { shared, wakeWorker } = this.options;
+    const { shared, wakeWorker, commits, onAttended } = this.options;
+    const name = this.refused.nameOf(slot);
+    // What is not captured is nowhere else: a commit that waits for that waits until its time is over.
+    if (name !== undefined) commits?.setLost(slot, true);
     const { generation, frames } = shared.wal(slot);
     shared.publishLogged(slot, generation, frames);
     if (sequence > 0) shared.settle(slot, sequence);
     if (shared.takeWaiting(slot)) wakeWorker();
+    if (name !== undefined) onAttended?.(slot, name);
   }
 
   private addCapture(database: Database): void {
@@ -415,6 +433,8 @@ export class PrimaryDatabases implements DatabaseSet {
       logged: this.options.onLogged,
       warn: (db: Database, text: string, error: unknown) => this.options.warn(db.name, text, error),
       ended: (db: Database) => this.ended(db),
+      captured: (db: Database) => this.options.onAttended?.(db.slot, db.name),
+      lost: (db: Database, lost: boolean) => this.options.commits?.setLost(db.slot, lost),
     };
     this.captures[database.slot] = new Capture(
       database,

@@ -41,6 +41,10 @@ export class RefusedDatabases {
     return this.bySlot.has(slot);
   }
 
+  nameOf(slot: number): string | undefined {
+    return this.bySlot.get(slot)?.name;
+  }
+
   /** It was opened, or is gone. */
   delete(slot: number): void {
     this.bySlot.delete(slot);

@@ -23,6 +23,9 @@ const APPLIER_PATIENCE_MS = 20_000;
 const APPLIER_RETRY_MS = 50;
 const COPY_BYTES = 1024 * 1024;
 
+/** Called when what came is in the log, where it then stays until it is applied. */
+export type OnLogged = (position: Position) => void;
+
 /** A file that may lead on from the position. */
 interface Input {
   readonly source: ByteSource;
@@ -34,6 +37,7 @@ interface Input {
   readonly origin: bigint;
   /** From a store: see checkTransaction. */
   readonly stored: boolean;
+  readonly onLogged?: OnLogged | undefined;
 }
 
 /** One database of a replica: checks what comes, logs it, has it applied, and only then counts it. One call at a time. */
@@ -91,22 +95,23 @@ export class ReplicaDatabase {
   }
 
   /** A transaction in memory, from this run of the primary. */
-  receive(ltx: Uint8Array, run: bigint): Promise<Position> {
-    return this.inOrder(() => this.takeNext(this.inputOf(ltx, run)));
+  receive(ltx: Uint8Array, run: bigint, onLogged?: OnLogged): Promise<Position> {
+    return this.inOrder(() => this.takeNext(this.inputOf(ltx, run, onLogged)));
   }
 
-  private inputOf(ltx: Uint8Array, run: bigint): Input {
+  private inputOf(ltx: Uint8Array, run: bigint, onLogged: OnLogged | undefined): Input {
     return {
       source: bytesSource(ltx),
       location: { kind: 'bytes', bytes: ltx },
       append: () => this.append(ltx),
       origin: run,
       stored: false,
+      onLogged,
     };
   }
 
   /** What an application here wrote, and the primary has taken. */
-  receiveForwarded(position: Position, run: bigint): Promise<Position> {
+  receiveForwarded(position: Position, run: bigint, onLogged?: OnLogged): Promise<Position> {
     return this.inOrder(async () => {
       const { database } = this;
       const { last } = database.log;
@@ -118,7 +123,7 @@ export class ReplicaDatabase {
       const location = this.writes?.pendingAt(database.name, position);
       if (location === undefined)
         throw gap(database.name, `forwarded transaction ${position.txid} is not here any more`);
-      if (location.kind === 'bytes') return this.takeNext(this.inputOf(location.bytes, run));
+      if (location.kind === 'bytes') return this.takeNext(this.inputOf(location.bytes, run, onLogged));
       return withFile(location.path, (source) =>
         this.takeNext({
           source,
@@ -126,6 +131,7 @@ export class ReplicaDatabase {
           append: (header) => this.appendFile(header, source),
           origin: run,
           stored: false,
+          onLogged,
         }),
       );
     });
@@ -269,7 +275,7 @@ export class ReplicaDatabase {
     return this.take(input);
   }
 
-  private async take({ source, location, append, origin, stored }: Input): Promise<Position> {
+  private async take({ source, location, append, origin, stored, onLogged }: Input): Promise<Position> {
     const { database } = this;
     const checked = await checkTransaction(database, this.isKnown, source, stored);
     const { header } = checked;
@@ -279,9 +285,12 @@ export class ReplicaDatabase {
     if (isNew && claim === undefined && this.fileSize() > 0) await this.giveWay('unknown');
     try {
       const logged = append?.(header);
+      if (append !== undefined) onLogged?.(position);
       if (claim === undefined || !(await claim.through())) await this.apply(logged ?? location!);
     } catch (error) {
-      if (append !== undefined) database.log.cut(database.position.txid);
+      // Where somebody was told that it is here, it stays, to be applied when that goes again.
+      const isTold = onLogged !== undefined && database.log.last === position.txid;
+      if (append !== undefined && !isTold) database.log.cut(database.position.txid);
       // SQLite cannot open what came before, so nothing can follow it but all that the primary has now.
       if (database.position.txid > 0 && isUnsound(error)) this.distrust();
       database.fail(error, 'REPLICA_FAILED', 'It is tried again; check the disk if this goes on');

@@ -10,7 +10,7 @@ import { scanFolder } from './folder-scan.js';
 import { writeWhole } from './log-segment.js';
 import { checkName } from './names.js';
 import { type Recovered, recoverReplica } from './recovery.js';
-import { ReplicaDatabase } from './replica-database.js';
+import { type OnLogged, ReplicaDatabase } from './replica-database.js';
 import { SetAsides } from './set-asides.js';
 import { MAX_SLOTS, type SharedState } from './shared.js';
 import type { Retention } from './transaction-log.js';
@@ -124,15 +124,15 @@ export class ReplicaDatabases implements ReplicaSink, StoreSink {
     for (const [name, position] of positions) this.byName.get(name)?.confirm(position, run);
   }
 
-  async receive(name: string, ltx: Uint8Array): Promise<Position> {
+  async receive(name: string, ltx: Uint8Array, onLogged?: OnLogged): Promise<Position> {
     const { maxTxid, postApply } = decodeHeader(ltx);
     this.options.writes?.arrived(name, { txid: maxTxid, checksum: postApply });
-    return this.ensure(name).receive(ltx, this.run);
+    return this.ensure(name).receive(ltx, this.run, onLogged);
   }
 
-  async receiveForwarded(name: string, position: Position): Promise<Position> {
+  async receiveForwarded(name: string, position: Position, onLogged?: OnLogged): Promise<Position> {
     this.options.writes?.arrived(name, position);
-    return this.ensure(name).receiveForwarded(position, this.run);
+    return this.ensure(name).receiveForwarded(position, this.run, onLogged);
   }
 
   get(name: string): Database | undefined {

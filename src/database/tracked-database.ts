@@ -66,6 +66,18 @@ export class TrackedDatabase {
   watched = false;
   /** Somebody wrote without a journal whose locks cannot be seen. */
   writtenUnseen = false;
+  /** Whether its commits may have to wait; undefined until it was asked. */
+  awaited: boolean | undefined;
+  /** The number of the commit whose answer is withheld; 0: none. See CommitGate. */
+  awaiting = 0;
+  /** Main is taking that commit back. */
+  undoing = false;
+  /** The write that was told to have failed as its commit was refused. */
+  refusedWrite: { readonly position: number; readonly length: number } | undefined;
+  /** TXID before the journal's transaction was logged, -1 if that is not known; undefined if it changed nothing so far. */
+  journalFrom: number | undefined;
+  /** The end of a journal was refused: its next end is that of its playback. */
+  playback = false;
   readonly pins: WorkerPin[] = [];
   readonly waitingPins: WaitingPin[] = [];
 

@@ -106,9 +106,9 @@ export interface ReplicaSink {
    * the new position when readers of the mount can see it. Calls for one database are queued, in order.
    * Rejects with a SluiceError: `REPLICA_GAP` (does not follow the position: ask for a snapshot), `LTX_*` (bad bytes:
    * nothing was applied), `REPLICA_DIVERGED` (checksum after it differs from the one promised), `REPLICA_FAILED`
-   * (this database cannot take it now, e.g. disk full: try later).
+   * (this database cannot take it now, e.g. disk full: try later). `onLogged`: it is in the log, where it stays until it is applied.
    */
-  receive(name: string, ltx: Uint8Array): Promise<Position>;
+  receive(name: string, ltx: Uint8Array, onLogged?: (position: Position) => void): Promise<Position>;
   /** A transaction too large for one message: written piece by piece, applied at finish as by `receive`. */
   receiveLarge(name: string): LargeReceiver;
   /**
@@ -116,7 +116,7 @@ export interface ReplicaSink {
    * mount can see it. Rejects as `receive` does; `REPLICA_GAP` also if it is not known here (any more). Left out where
    * nobody writes.
    */
-  receiveForwarded?(name: string, position: Position): Promise<Position>;
+  receiveForwarded?(name: string, position: Position, onLogged?: (position: Position) => void): Promise<Position>;
   /**
    * Takes a snapshot piece by piece and puts it in the place of the database at `finish`. What was there before is set
    * aside in a dated folder first, unless it came from this run of the primary, so that it has it too, and has not

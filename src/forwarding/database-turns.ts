@@ -38,6 +38,12 @@ export interface HaltParts {
   ground(name: string): (Ground & { after(txid: Txid): Checksum | undefined }) | undefined;
   /** Where a database stands once all that was committed is logged; undefined if that cannot be said. */
   settled(name: string): Promise<Position | undefined>;
+  /** A transaction of the replica of this id is about to become the next, and to lead there. */
+  expected?(name: string, position: Position, origin: string): void;
+  /** That replica will learn by another connection that it is committed, as soon as it is logged. */
+  orphaned?(name: string): void;
+  /** What was expected is there, or will not be. */
+  decided?(name: string): void;
   readonly log: { warn(fields: object, message: string): void; info(fields: object, message: string): void };
 }
 
@@ -67,6 +73,8 @@ export class DatabaseTurns {
   /** Of replicas that hold nothing: sent again after a connection was lost, or too late. */
   private readonly strays: Commit[] = [];
   private current: Turn | undefined;
+  /** Whose transaction is being committed. */
+  private committing: WritePeer | undefined;
   private running = false;
   private closeTimer: NodeJS.Timeout | undefined;
   private wake: () => void = () => undefined;
@@ -105,6 +113,7 @@ export class DatabaseTurns {
   }
 
   left(peer: WritePeer): void {
+    if (this.committing === peer) this.parts.orphaned?.(this.name);
     for (const turn of [this.current, ...this.turns]) if (turn?.peer === peer) turn.ended = true;
     this.wake();
   }
@@ -259,15 +268,19 @@ export class DatabaseTurns {
       const { maxTxid, postApply } = await checkForwarded(file, ground);
       const expected = { txid: maxTxid, checksum: postApply };
       commit.peer.expect(name, expected);
+      this.committing = commit.peer;
+      parts.expected?.(name, expected, commit.peer.nodeId);
       await (await parts.halter()).commit(name, locationOf(file));
-      commit.peer.settle(name);
+      commit.peer.settle(name, true);
       const position = await parts.settled(name);
       if (position !== undefined && samePosition(position, expected)) return;
       throw new SluiceError('FORWARD_DIFFERS', `${name}: it did not become transaction ${maxTxid} on the primary`);
     } catch (error) {
       this.refuse(commit, error);
+      commit.peer.settle(name, false);
     } finally {
-      commit.peer.settle(name);
+      this.committing = undefined;
+      parts.decided?.(name);
       commit.incoming.remove();
     }
   }

@@ -564,7 +564,7 @@ export class DatabaseWrites {
     try {
       for (let pauseMs = FIRST_LOOK_MS; ; pauseMs = Math.min(2 * pauseMs, LAST_LOOK_MS)) {
         const { isReleased, isMade } = pending;
-        if (isMade && (await this.isVisible(pending))) return true;
+        if (isMade && (await this.isVisible(pending))) return !pending.outgoing.isMore;
         // Nobody is at it any more, so it will not be.
         if (isReleased) return false;
         await this.change(isMade ? pauseMs : LAST_LOOK_MS);

@@ -15,7 +15,14 @@ import {
   pageChecksum,
   SumsChange,
 } from '../ltx/index.js';
-import { frameCommitSize, framePageNumber, WAL_FRAME_HEADER_SIZE } from '../sqlite/index.js';
+import {
+  frameCommitSize,
+  framePageNumber,
+  parseDatabaseHeader,
+  setChangeCounter,
+  WAL_FORMAT,
+  WAL_FRAME_HEADER_SIZE,
+} from '../sqlite/index.js';
 
 /** Pages up to which a transaction is made in memory, in one go. */
 const SMALL_PAGES = 1024;
@@ -40,6 +47,8 @@ export interface OutgoingTransaction {
   readonly location: LtxLocation;
   /** What the wal-index says when it is committed; undefined in a rollback mode. */
   readonly walEnd: WalEnd | undefined;
+  /** What the application makes of it is not all: the node adds the rest. */
+  readonly isMore: boolean;
   /** Its file, if it is one, goes away. */
   remove(): void;
 }
@@ -58,6 +67,7 @@ interface Pages {
   readonly commit: number;
   readonly pageSize: number;
   readonly walEnd: WalEnd | undefined;
+  readonly isMore: boolean;
   read(pgno: number, target: Buffer): void;
   close(): void;
 }
@@ -80,7 +90,7 @@ export async function outgoingTransaction(
 }
 
 async function transactionOf(database: Origin, pages: Pages, spool: string): Promise<OutgoingTransaction | undefined> {
-  const { commit, pageSize, numbers, walEnd } = pages;
+  const { commit, pageSize, numbers, walEnd, isMore } = pages;
   const { position, pageCount } = database;
   // One that is new has a page size of its own.
   const sums = database.live ? database.sums : new DatabaseSums(pageSize);
@@ -115,9 +125,9 @@ async function transactionOf(database: Origin, pages: Pages, spool: string): Pro
       return { pgno, data };
     });
     const bytes = encodeLtx(header, list);
-    return { position: after, location: { kind: 'bytes', bytes }, walEnd, remove: () => undefined };
+    return { position: after, location: { kind: 'bytes', bytes }, walEnd, isMore, remove: () => undefined };
   }
-  return { ...(await spooled(header, changed, pages, spool)), position: after, walEnd };
+  return { ...(await spooled(header, changed, pages, spool)), position: after, walEnd, isMore };
 }
 
 async function spooled(
@@ -174,17 +184,23 @@ function walPages(database: Origin, commit: Extract<WorkerCommit, { kind: 'wal' 
     const size = frameCommitSize(head, 0);
     const walEnd = { frames: to, salt1, salt2, s0: head.readUInt32BE(16), s1: head.readUInt32BE(20) };
     const lock = lockPage(pageSize);
-    const numbers = grownPages(database, newest.keys(), size);
     const older = new OlderPages(database, wal, from);
+    const written = (pgno: number, target: Buffer) => {
+      const frame = newest.get(pgno);
+      if (frame === undefined || pgno === lock) older.read(pgno, target);
+      else readOver(wal, commit, target, wal.offsetOf(frame) + WAL_FRAME_HEADER_SIZE);
+    };
+    const counter = missingCounter(database, older, written, pageSize);
+    const numbers = grownPages(database, counter === undefined ? newest.keys() : [...newest.keys(), 1], size);
     return {
       numbers,
       commit: size,
       pageSize,
       walEnd,
+      isMore: counter !== undefined,
       read: (pgno, target) => {
-        const frame = newest.get(pgno);
-        if (frame === undefined || pgno === lock) older.read(pgno, target);
-        else readOver(wal, commit, target, wal.offsetOf(frame) + WAL_FRAME_HEADER_SIZE);
+        written(pgno, target);
+        if (pgno === 1 && counter !== undefined) setChangeCounter(target, counter);
       },
       close: () => {
         older.close();
@@ -195,6 +211,28 @@ function walPages(database: Origin, commit: Extract<WorkerCommit, { kind: 'wal' 
     close();
     throw error;
   }
+}
+
+/**
+ * What the change counter must be where SQLite has not raised it, as it believes to be in WAL mode. A replica's copy may have a
+ * WAL for a while where the primary is in a rollback mode (see `applyToRollback`), and there readers go by the counter.
+ */
+function missingCounter(
+  database: Origin,
+  older: OlderPages,
+  written: (pgno: number, target: Buffer) => void,
+  pageSize: number,
+): number | undefined {
+  // In WAL mode, as nearly always: the rest would have to read all of the WAL.
+  if (!database.live || databaseFileFacts(database.path)?.header.writeVersion === WAL_FORMAT) return undefined;
+  const page = Buffer.allocUnsafe(pageSize);
+  written(1, page);
+  const after = parseDatabaseHeader(page);
+  if (after === undefined || after.writeVersion === WAL_FORMAT) return undefined;
+  older.read(1, page);
+  const before = parseDatabaseHeader(page);
+  if (before === undefined || after.changeCounter !== before.changeCounter) return undefined;
+  return (before.changeCounter + 1) >>> 0;
 }
 
 /** Pages that SQLite added and freed in one transaction, and never wrote: as they were before, if they were. */
@@ -262,6 +300,7 @@ function filePages(database: Origin, pages: Uint32Array | undefined): Pages {
     commit: pageCount,
     pageSize,
     walEnd: undefined,
+    isMore: false,
     read: (pgno, target) => images.read(pgno, target, 0),
     close: () => images.close(),
   };

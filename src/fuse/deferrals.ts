@@ -9,6 +9,8 @@ export const DEFERRED_LIMIT_BYTES = 64 << 20;
 export interface KeptRequest {
   readonly bytes: Buffer;
   readonly length: number;
+  /** Bytes that were written already, where only the answer waits; -1: nothing was done. */
+  written: number;
 }
 
 /** Requests that wait, in the order in which they came. */
@@ -32,8 +34,9 @@ export class Deferrals {
   }
 
   /** Keeps a copy of `request`, or the kept one itself if it is presented again. */
-  keep(request: Buffer, length: number, again: KeptRequest | undefined): void {
-    const kept = again ?? { bytes: Buffer.from(request.subarray(0, length)), length };
+  keep(request: Buffer, length: number, again: KeptRequest | undefined, written = -1): void {
+    const kept = again ?? { bytes: Buffer.from(request.subarray(0, length)), length, written };
+    kept.written = written;
     this.#waiting.push(kept);
     this.#bytes += length;
   }

@@ -1,4 +1,4 @@
-import { type Backing, backingPath, type Result, watcherOf } from './backing.js';
+import { type Backing, backingPath, type Result, refusal, watcherOf } from './backing.js';
 import { EEXIST, EINVAL, EISDIR, ENOENT, EPERM, ESTALE } from './errno.js';
 import { type AttributeChange, type FileOperations, NO_CHANGE } from './files.js';
 import { ANSWERED_LATER, type Answer, type LibfuseParts } from './libfuse-parts.js';
@@ -11,6 +11,7 @@ import type { PathNodes } from './path-nodes.js';
 import type { PoolSyncer } from './pool-syncer.js';
 import * as p from './protocol.js';
 import { VirtualViews } from './virtual-views.js';
+import { DEFER, PROCEED } from './watcher.js';
 
 const TWO_32 = 0x1_0000_0000;
 const EMPTY = Buffer.alloc(0);
@@ -27,6 +28,8 @@ export class LibfuseFiles {
   readonly #syncer: PoolSyncer;
   readonly #handles = new OpenHandles();
   readonly #stat = new NativeStat();
+  /** Of writes that are made and wait for their answer: how much they wrote. */
+  readonly #written = new WeakMap<Buffer, number>();
   readonly #views = new VirtualViews(() => performance.now());
 
   constructor(parts: LibfuseParts) {
@@ -175,11 +178,16 @@ export class LibfuseFiles {
     const node = this.#handles.get(handle)?.node;
     if (node === undefined) return -ESTALE;
     const [position, pid] = [whole(low, high), callerPid(record)];
-    const written = this.#files.write(node, position, data, 0, size, pid);
-    if (written > 0 && node.kind === 'file') {
-      watcherOf(this.#backing, node).wrote(node, position, data, 0, written, pid);
-    }
-    return written;
+    const made = this.#written.get(record);
+    const written = made ?? this.#files.write(node, position, data, 0, size, pid);
+    if (written <= 0 || node.kind !== 'file') return written;
+    const watcher = watcherOf(this.#backing, node);
+    if (made === undefined) watcher.wrote(node, position, data, 0, written, pid);
+    if (watcher.awaits?.(node) !== true) return written;
+    const verdict = watcher.mayAnswer?.(node, position, written) ?? PROCEED;
+    if (verdict === DEFER) this.#written.set(record, written);
+    else this.#written.delete(record);
+    return verdict === PROCEED ? written : refusal(verdict);
   }
 
   #release(number: number): Result {

@@ -8,11 +8,12 @@ import { F_UNLCK, LockTable, type MayLock } from './lock-table.js';
 import { type Lockable, Locks } from './locks.js';
 import { NameRequests } from './name-requests.js';
 import { type Negotiated, negotiate } from './negotiation.js';
-import type { Node } from './nodes.js';
+import type { Node, RegularFile } from './nodes.js';
 import type { Passthrough } from './passthrough.js';
 import * as p from './protocol.js';
 import * as w from './reply.js';
 import * as r from './request.js';
+import { DEFER, PROCEED } from './watcher.js';
 
 /** What a session needs around it. */
 export interface SessionOptions {
@@ -58,6 +59,8 @@ export class Session {
   /** The request being answered, if it was kept before. */
   #kept: KeptRequest | undefined;
   #answered = false;
+  /** Bytes that the request has written, if only its answer waits; else -1. */
+  #written = -1;
   /** The request was a LOOKUP of the wake file. */
   #wakeWanted = false;
 
@@ -110,6 +113,7 @@ export class Session {
     this.#x.uniqueLow = r.headerUniqueLow(request);
     this.#x.uniqueHigh = r.headerUniqueHigh(request);
     this.#kept = kept;
+    this.#written = kept?.written ?? -1;
     this.#answered = !expectsReply(opcode);
     let result: Result;
     try {
@@ -138,7 +142,7 @@ export class Session {
   }
 
   #keep(where: Deferrals, request: Buffer): Result {
-    where.keep(request, this.#x.length, this.#kept);
+    where.keep(request, this.#x.length, this.#kept, this.#written);
     return NO_REPLY;
   }
 
@@ -224,7 +228,7 @@ export class Session {
     }
   }
 
-  /** Replies before the watcher looks at the bytes, so that the application goes on meanwhile. */
+  /** Replies before the watcher looks at the bytes, so that the application goes on meanwhile; but where answers may have to wait. */
   #write(request: Buffer): Result {
     const node = this.#x.node(request);
     if (node === undefined) return -ESTALE;
@@ -232,11 +236,26 @@ export class Session {
     if (size > this.#x.length - r.WRITE_DATA) return -EINVAL;
     const position = r.writeOffset(request);
     const pid = r.headerPid(request);
-    const written = this.#operations.write(node, position, request, r.WRITE_DATA, size, pid);
+    const isMade = this.#written >= 0;
+    const written = isMade ? this.#written : this.#operations.write(node, position, request, r.WRITE_DATA, size, pid);
     if (written < 0 || node.kind !== 'file') return written;
+    const watcher = watcherOf(this.#o.backing, node);
+    if (written > 0 && watcher.awaits?.(node) === true) {
+      if (!isMade) watcher.wrote(node, position, request, r.WRITE_DATA, written, pid);
+      return this.#answerWrite(node, position, written);
+    }
     this.#reply(w.writeWritten(this.#x.out, written));
-    if (written > 0) watcherOf(this.#o.backing, node).wrote(node, position, request, r.WRITE_DATA, written, pid);
+    if (written > 0 && !isMade) watcher.wrote(node, position, request, r.WRITE_DATA, written, pid);
     return NO_REPLY;
+  }
+
+  #answerWrite(node: RegularFile, position: number, written: number): Result {
+    const verdict = watcherOf(this.#o.backing, node).mayAnswer?.(node, position, written) ?? PROCEED;
+    if (verdict === DEFER) {
+      this.#written = written;
+      return DEFERRED;
+    }
+    return verdict === PROCEED ? w.writeWritten(this.#x.out, written) : -verdict;
   }
 
   #lookup(request: Buffer): Result {

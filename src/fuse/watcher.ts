@@ -105,6 +105,10 @@ export interface Watcher {
   mayWrite(node: FileNode, position: number, data: Buffer, start: number, length: number, pid: number): Verdict;
   /** After that write reached the backing file, before or after the reply (the session replies first). */
   wrote(node: FileNode, position: number, data: Buffer, start: number, length: number, pid: number): void;
+  /** Whether writes to the file, once they are made, may have to wait for their answer: then `mayAnswer` is asked after `wrote`. */
+  awaits?(node: FileNode): boolean;
+  /** DEFER: the write is done, and its answer waits for a wake-up. An errno: whoever wrote is told that nothing was. */
+  mayAnswer?(node: FileNode, position: number, length: number): Verdict;
   /** Before the size changes to `size` (truncate, O_TRUNC, fallocate beyond the end). */
   mayResize(node: FileNode, size: number, pid: number): Verdict;
   resized(node: FileNode, size: number, pid: number): void;

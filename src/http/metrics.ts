@@ -34,6 +34,14 @@ export class Metrics {
   readonly #proxied = this.#counter('sluice_proxy_requests_total', 'What became of the requests to the HTTP proxy', [
     'outcome',
   ]);
+  readonly #late = this.#counter(
+    'sluice_commits_late_total',
+    'Commits that were not where durability wants them in time, by what came of it',
+    ['database', 'outcome'],
+  );
+  readonly #degraded = this.#gauge('sluice_durability_degraded', '1 while commits return without waiting', [
+    'database',
+  ]);
   readonly #nodeRole = this.#gauge('sluice_primary', '1 on the primary, 0 on a replica');
   readonly #ready = this.#gauge('sluice_ready', '1 when applications may use the mount');
   readonly #problems = this.#gauge('sluice_problems', 'Problems that /status shows');
@@ -96,6 +104,11 @@ export class Metrics {
   proxied(counts: ProxyCounts): void {
     this.#proxied.reset();
     for (const outcome of COUNT_NAMES) this.#proxied.inc({ outcome }, counts[outcome] ?? 0);
+  }
+
+  /** A commit returned, or failed, since others did not have it in time. */
+  late(database: string, outcome: 'degraded' | 'refused'): void {
+    this.#late.inc({ database: this.#labels.of('database', database), outcome });
   }
 
   /** A file was written to a store. */
@@ -166,13 +179,16 @@ export class Metrics {
   }
 
   #collectDatabases(status: NodeState): void {
-    for (const gauge of [this.#txid, this.#size, this.#walBytes, this.#logBytes]) gauge.reset();
+    for (const gauge of [this.#txid, this.#size, this.#walBytes, this.#logBytes, this.#degraded]) gauge.reset();
     for (const db of status.databases) {
       const database = this.#labels.of('database', db.name);
       this.#txid.set({ database }, Number.parseInt(db.txid, 16));
       this.#size.inc({ database }, db.sizeBytes);
       this.#walBytes.inc({ database }, db.walBytes);
       this.#logBytes.inc({ database }, db.log.bytes);
+      if (db.durability !== null && db.durability.until !== 'local') {
+        this.#degraded.inc({ database }, db.durability.degradedSince === null ? 0 : 1);
+      }
     }
   }
 

@@ -27,6 +27,7 @@ export interface FollowerConnectionOptions {
   readonly run: bigint;
   readonly advertise: string | null;
   readonly proxy: string | null;
+  readonly wantsStored: boolean;
   readonly heartbeatMs: number;
   positions(): DatabasePosition[];
   /** The other connections of a node id. */
@@ -95,7 +96,7 @@ export class FollowerConnection {
       );
       return;
     }
-    const { nodeId, run, advertise, proxy, context } = this.options;
+    const { nodeId, run, advertise, proxy, wantsStored, context } = this.options;
     if (message.nodeId === nodeId) {
       this.refuse('SAME_NODE', `node ${nodeId} is the primary itself, or has a copy of its data folder`);
       return;
@@ -113,7 +114,16 @@ export class FollowerConnection {
     // From here to the Follower in one turn of the event loop: nothing that happens to a database falls between.
     const sentMs = context.now();
     const positions = this.options.positions();
-    const reply = encodeMessage({ type: 'hello-reply', nodeId, advertise, sentMs, positions, run, proxy });
+    const reply = encodeMessage({
+      type: 'hello-reply',
+      nodeId,
+      advertise,
+      sentMs,
+      positions,
+      run,
+      proxy,
+      wantsStored,
+    });
     if (reply.length > MAX_MESSAGE_BYTES || positions.length > MAX_DATABASES) {
       this.refuse(
         'TOO_MANY_DATABASES',

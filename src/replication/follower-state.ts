@@ -49,6 +49,8 @@ export class DatabaseFlow {
   /** The last that was sent; the next to send follows it. */
   sent: Position = ZERO_POSITION;
   acked: Position = ZERO_POSITION;
+  /** What it said to have in its log, applied or not. */
+  private inLog: Position = ZERO_POSITION;
   unackedBytes = 0;
   /** When something was last acknowledged, or was sent with nothing outstanding. */
   progressMs = 0;
@@ -65,6 +67,7 @@ export class DatabaseFlow {
   begin(held: Position | undefined, history: History): void {
     const decision = decide(held, history);
     this.sent = held ?? ZERO_POSITION;
+    this.inLog = ZERO_POSITION;
     this.acked = decision.kind === 'snapshot' ? ZERO_POSITION : this.sent; // what is not known to be ours does not count
     if (decision.kind === 'snapshot') this.needSnapshot(decision.reason);
     else this.mode = decision.kind === 'live' ? 'live' : 'catching-up';
@@ -118,6 +121,7 @@ export class DatabaseFlow {
     this.mode = 'dropped';
     this.sent = ZERO_POSITION;
     this.acked = ZERO_POSITION;
+    this.inLog = ZERO_POSITION;
     this.missing = null;
     this.problem = null;
     this.drops++;
@@ -140,6 +144,16 @@ export class DatabaseFlow {
     this.problem = null;
     if (this.missing !== null && position.txid >= this.missing.txid) this.missing = null;
     return true;
+  }
+
+  /** It has what leads to `position` in its log. */
+  stored(position: Position): void {
+    if (this.drops === 0 && position.txid <= this.sent.txid) this.inLog = position;
+  }
+
+  /** What it certainly has, of this history, and will have applied; ZERO_POSITION: nothing. */
+  get standing(): Position {
+    return this.inLog.txid > this.acked.txid ? this.inLog : this.acked;
   }
 
   /** A dropped database with nothing outstanding can be forgotten. */

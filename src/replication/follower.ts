@@ -60,6 +60,7 @@ export class Follower implements WritePeer {
     stream.flow.begin(held, database);
     stream.flow.noteBehind(database.position.txid, database.positionTimeMs);
     this.makeReady(stream);
+    this.context.hooks.standing?.(database.name);
   }
 
   private addStream(name: string): Stream {
@@ -88,6 +89,10 @@ export class Follower implements WritePeer {
       else stream.half = 'logged';
       return;
     }
+    if (stream.half === 'logged') {
+      flow.logged(position.txid, 0, this.window, false, now); // behind what is not decided
+      return;
+    }
     const cost = sizeBytes + MESSAGE_COST_BYTES;
     const room =
       envelope !== undefined &&
@@ -101,6 +106,12 @@ export class Follower implements WritePeer {
     }
   }
 
+  /** What it certainly has of a database, of this history; undefined: nothing. */
+  standing(name: string): Position | undefined {
+    const standing = this.streams.get(name)?.flow.standing;
+    return standing?.txid === 0 ? undefined : standing;
+  }
+
   send(message: Message): void {
     this.control(message);
   }
@@ -112,11 +123,20 @@ export class Follower implements WritePeer {
     stream.half = null;
   }
 
-  settle(name: string): void {
+  settle(name: string, isTaken: boolean): void {
     const stream = this.streams.get(name);
     if (stream?.expected == null) return;
-    if (stream.half === 'logged') this.tellOwn(stream, stream.expected);
-    else stream.half = 'durable';
+    const { expected, half, flow } = stream;
+    if (isTaken && half === 'logged') this.tellOwn(stream, expected);
+    else if (isTaken) stream.half = 'durable';
+    else {
+      stream.expected = null;
+      stream.half = null;
+      if (half !== 'logged') return;
+      // It was made and taken back, which the replica gets as anybody does.
+      flow.logged(expected.txid, 0, this.window, false, this.context.now());
+      this.makeReady(stream);
+    }
   }
 
   /** In the place of the transaction. */
@@ -167,6 +187,10 @@ export class Follower implements WritePeer {
     switch (message.type) {
       case 'ack':
         return this.acknowledged(message.name, message.position, message.bytes);
+      case 'stored':
+        this.streams.get(message.name)?.flow.stored(message.position);
+        this.context.hooks.standing?.(message.name);
+        return true;
       case 'heartbeat-reply':
         return true;
       case 'request-snapshot':
@@ -209,6 +233,7 @@ export class Follower implements WritePeer {
     if (flow.finished) this.streams.delete(name);
     if (position !== null && flow.acked === position) {
       this.context.hooks.acknowledged?.(this.nodeId, name, position);
+      this.context.hooks.standing?.(name);
     }
     if (stream.parked && flow.unackedBytes === 0) stream.parked = false;
     this.turns.unblock();
@@ -285,6 +310,8 @@ export class Follower implements WritePeer {
     if (stream.parked || stream.retry !== null) return 'idle';
     const database = this.context.databases.get(flow.name);
     if (database === undefined) return 'idle'; // its drop is to come
+    const isHeld = stream.half === 'logged' && stream.expected?.txid === flow.sent.txid + 1;
+    if (isHeld || (stream.half === 'logged' && flow.mode === 'snapshot')) return 'idle'; // see settle
     const next = flow.next(database);
     if (next.kind === 'none') return 'idle';
     if (next.kind === 'snapshot') return this.startSnapshot(stream, database, next.reason);

@@ -48,6 +48,8 @@ export type Message =
       run: bigint;
       /** The address of the primary's HTTP proxy; null if it has none, or does not say. */
       proxy: string | null;
+      /** Somebody waits for what replicas have: they say `stored`. */
+      wantsStored: boolean;
     }
   /** Either: why the connection will be closed. */
   | { type: 'refuse'; code: string; text: string }
@@ -98,7 +100,9 @@ export type Message =
   /** Primary, in the place of the transaction: it is the one that this replica forwarded, and in the primary's history. */
   | { type: 'forwarded'; name: string; position: Position }
   /** Primary: it was not taken, and will not be. */
-  | { type: 'forward-refused'; name: string; serial: number; code: string; text: string };
+  | { type: 'forward-refused'; name: string; serial: number; code: string; text: string }
+  /** Replica: the transaction that leads there is in its log, and will be applied whatever becomes of this connection. */
+  | { type: 'stored'; name: string; position: Position };
 
 export type MessageType = Message['type'];
 
@@ -129,6 +133,7 @@ const TYPES: readonly MessageType[] = [
   'forward',
   'forwarded',
   'forward-refused',
+  'stored',
 ];
 const TYPE_NUMBERS = new Map(TYPES.map((type, number) => [type, number]));
 
@@ -197,6 +202,7 @@ function fieldsOf(message: Exclude<Message, { type: 'transaction' | 'large-chunk
         positionList(message.positions),
         message.run,
         message.proxy,
+        message.wantsStored ? 1 : 0,
       ];
     case 'refuse':
       return [message.code, message.text];
@@ -239,6 +245,7 @@ function fieldsOf(message: Exclude<Message, { type: 'transaction' | 'large-chunk
     case 'forward':
       return [message.name, message.serial, message.bytes];
     case 'forwarded':
+    case 'stored':
       return [message.name, ...positionPair(message.position)];
   }
 }
@@ -309,6 +316,7 @@ function readFields(type: MessageType, fields: Fields, count: number): Message {
         positions: readPositions(fields),
         run: fields.long('run'),
         proxy: fields.textOrNull('proxy address', MAX_ADDRESS_LENGTH),
+        wantsStored: fields.integer('wants stored', 1) === 1,
       };
     case 'refuse':
       return { type, code: fields.text('code', MAX_ID_LENGTH), text: fields.text('text', MAX_TEXT_LENGTH) };
@@ -399,6 +407,7 @@ function readFields(type: MessageType, fields: Fields, count: number): Message {
         bytes: fields.bytes('LTX', CHUNK_BYTES),
       };
     case 'forwarded':
+    case 'stored':
       return { type, name: fields.database(), position: fields.position() };
   }
 }

@@ -102,6 +102,7 @@ export class ReplicationServer {
         run: this.run,
         advertise: this.options.advertise ?? null,
         proxy: this.options.proxy ?? null,
+        wantsStored: this.options.wantsStored === true,
         heartbeatMs: this.heartbeatMs,
         positions: () => this.positions(),
         others: (nodeId) =>
@@ -130,6 +131,8 @@ export class ReplicationServer {
     }
     this.following.add(follower);
     this.context.hooks.followers?.(this.following.size);
+    // It was made before it counted.
+    for (const { name } of this.options.databases.all()) this.context.hooks.standing?.(name);
   }
 
   private left(connection: FollowerConnection): void {
@@ -193,6 +196,16 @@ export class ReplicationServer {
       follower.tick();
       follower.controlBytes(message);
     }
+  }
+
+  /** Where connected replicas certainly stand with a database, each on a machine of its own; without the one of the id `except`. */
+  standings(name: string, except?: string): Position[] {
+    const standings: Position[] = [];
+    for (const follower of this.following) {
+      const standing = follower.nodeId === except ? undefined : follower.standing(name);
+      if (standing !== undefined) standings.push(standing);
+    }
+    return standings;
   }
 
   /** Who is connected, for `sluice status`. */

@@ -19,6 +19,8 @@ export interface ReplicaDatabaseContext {
   readonly sink: ReplicaSink;
   readonly limits: ClientLimits;
   readonly random: () => number;
+  /** The primary wants to know as soon as something is in the log. */
+  wantsStored(): boolean;
   /** Sends on the present connection; without one it does nothing. */
   send(message: Message): void;
   /** Bytes that came to wait here (positive) or do no longer. */
@@ -208,7 +210,7 @@ export class ReplicaDatabase {
   private async takeTransaction(item: Extract<Item, { kind: 'transaction' }>): Promise<boolean> {
     if (item.header !== undefined && this.has({ txid: item.header.maxTxid, checksum: item.header.postApply }))
       return true;
-    const position = await this.persist(() => this.context.sink.receive(this.name, item.ltx));
+    const position = await this.persist(() => this.context.sink.receive(this.name, item.ltx, this.onLogged()));
     if (position === undefined) return false;
     this.moveTo(position, item.header?.timestampMs);
     return true;
@@ -219,10 +221,19 @@ export class ReplicaDatabase {
     if (this.has(position)) return true;
     const { sink } = this.context;
     if (sink.receiveForwarded === undefined) throw badMessage('a forwarded transaction, where nothing was forwarded');
-    const reached = await this.persist(() => sink.receiveForwarded!(this.name, position));
+    const reached = await this.persist(() => sink.receiveForwarded!(this.name, position, this.onLogged()));
     if (reached === undefined) return false;
     this.moveTo(reached, this.context.now());
     return true;
+  }
+
+  /** Tells the primary, on the connection by which it came. */
+  private onLogged(): ((position: Position) => void) | undefined {
+    if (!this.context.wantsStored()) return undefined;
+    const { connection } = this;
+    return (position) => {
+      if (connection === this.connection) this.context.send({ type: 'stored', name: this.name, position });
+    };
   }
 
   /** True for what came by an earlier connection too, see mayRepeat. */

@@ -47,6 +47,7 @@ export class ReplicationClient {
   private lastError: string | null = null;
   private lastRefusal: string | null = null;
   private advertised: string | null = null;
+  private wantsStored = false;
   private stopped = true;
   private loop: Promise<void> | undefined;
 
@@ -64,6 +65,7 @@ export class ReplicationClient {
       limits: this.limits,
       random: options.random ?? Math.random,
       send: (message) => this.upstream?.send(message),
+      wantsStored: () => this.wantsStored,
       queued: (bytes) => this.onQueued(bytes),
       applied: (database, timeMs) => this.onApplied(database, timeMs),
       reached: (database) => this.onReached(database),
@@ -189,6 +191,7 @@ export class ReplicationClient {
     this.lastError = null;
     this.lastRefusal = null;
     this.advertised = hello.advertise;
+    this.wantsStored = hello.wantsStored;
     this.clock = new PrimaryClock();
     this.heardClock(hello.sentMs);
     this.word.hello(hello.run, hello.proxy, hello.positions);

@@ -17,6 +17,8 @@ export interface ServerHooks {
   sent?(bytes: number, kind: 'live' | 'log' | 'snapshot'): void;
   /** The replica has this transaction, applied and visible to its readers. */
   acknowledged?(nodeId: string, name: string, position: Position): void;
+  /** What connected replicas are known to have of this database changed; see ReplicationServer.standings. */
+  standing?(name: string): void;
   /** A replica connected or left. */
   followers?(count: number): void;
 }
@@ -32,8 +34,8 @@ export interface WritePeer {
   send(message: Message): void;
   /** The transaction that leads to this position is its own: it is not sent the pages, and not told of it before `settle`. */
   expect(name: string, position: Position): void;
-  /** What was expected is durable, or is not expected any more. */
-  settle(name: string): void;
+  /** What was expected is where it has to be (`isTaken`), or was not made, or was taken back. */
+  settle(name: string, isTaken: boolean): void;
 }
 
 /** Takes what applications write on replicas. Calls must not throw. */
@@ -59,6 +61,8 @@ export interface ReplicationServerOptions {
   readonly limits?: Partial<ServerLimits>;
   readonly log: ReplicationLog;
   readonly hooks?: ServerHooks;
+  /** Whether somebody waits for what replicas have: they say so as soon as it is in their logs. */
+  readonly wantsStored?: boolean;
   /** Left out: no replica may write. */
   readonly writes?: WriteServer;
 }

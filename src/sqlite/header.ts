@@ -4,6 +4,10 @@ export const HEADER_SIZE = 100;
 export const MIN_PAGE_SIZE = 512;
 export const MAX_PAGE_SIZE = 65536;
 
+/** `writeVersion` and `readVersion` of a database in a rollback mode, and of one in WAL mode. */
+export const ROLLBACK_FORMAT = 1;
+export const WAL_FORMAT = 2;
+
 const MAGIC = Buffer.from('SQLite format 3\0', 'latin1');
 
 export interface DatabaseHeader {
@@ -44,6 +48,12 @@ export function parseDatabaseHeader(bytes: Uint8Array): DatabaseHeader | undefin
     pageCount: view.getUint32(28),
     versionValidFor: view.getUint32(92),
   };
+}
+
+/** In page 1, as SQLite raises it with each transaction in a rollback mode. */
+export function setChangeCounter(pageOne: Buffer, counter: number): void {
+  pageOne.writeUInt32BE(counter, 24);
+  pageOne.writeUInt32BE(counter, 92);
 }
 
 /** Pages of a database file of `fileSizeBytes`, as SQLite counts them: the header's figure where it is valid. */

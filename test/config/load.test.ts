@@ -63,6 +63,7 @@ test('without a file the defaults hold, relative to the working folder', () => {
       holdByHandMs: 600_000,
     },
     proxy: null,
+    durability: { until: 'local', replicas: 0, timeoutMs: 5000, onTimeout: 'degrade', databases: [] },
     backup: [],
     restore: 'never',
     log: { level: 'info', format: 'auto' },
@@ -149,6 +150,7 @@ exec: [npm, start]
       silenceMs: 5000,
       holdByHandMs: 600_000,
     },
+    durability: { until: 'local', replicas: 0, timeoutMs: 5000, onTimeout: 'degrade', databases: [] },
     proxy: {
       listen: { host: '0.0.0.0', port: 8080 },
       target: 'http://127.0.0.1:3000',
@@ -556,5 +558,55 @@ for (const [what, text, message] of [
     );
   });
 }
+
+const RULE = { until: 'replicas', replicas: 2, timeoutMs: 3000, onTimeout: 'refuse' } as const;
+
+test('durability: a word or a section, and what databases say otherwise', () => {
+  const LOCAL = { until: 'local', replicas: 0, timeoutMs: 5000, onTimeout: 'degrade' };
+  assert.equal(load('').durability, { ...LOCAL, databases: [] });
+  assert.equal(load('durability: local').durability, { ...LOCAL, databases: [] });
+  const store = 'backup: { url: file:///b }\n';
+  assert.equal(load(`${store}durability: backup`).durability, { ...LOCAL, until: 'backup', databases: [] });
+  const { durability } = load(`${store}
+durability:
+  replicas: 2
+  timeout: 3s
+  onTimeout: refuse
+  databases: { a.db: local, "b/*": backup, c.db: { replicas: 1, onTimeout: degrade }, d.db: { timeout: 1s } }`);
+  assert.equal(durability, {
+    ...RULE,
+    databases: [
+      { pattern: 'a.db', ...RULE, until: 'local', replicas: 0 },
+      { pattern: 'b/*', ...RULE, until: 'backup', replicas: 0 },
+      { pattern: 'c.db', ...RULE, replicas: 1, onTimeout: 'degrade' },
+      { pattern: 'd.db', ...RULE, until: 'local', replicas: 0, timeoutMs: 1000 },
+    ],
+  });
+});
+
+test('durability: what does not go is said', () => {
+  assert.equal(problems('durability: remote'), [
+    'sluice.yml:1:13: durability: got "remote"; want local, backup, or a section like {replicas: 1}',
+  ]);
+  assert.equal(problems('durability: { replicas: 0 }'), [
+    'sluice.yml:1:25: durability.replicas: got 0; want a number of replicas from 1 to 100',
+  ]);
+  assert.equal(problems('durability: { databases: { a.db: { replica: 1 } } }'), [
+    'sluice.yml:1:36: durability.databases.a.db.replica: unknown key; did you mean replicas?',
+  ]);
+  assert.equal(problems('durability: backup'), [
+    'sluice.yml:1:13: durability: backup wants a store that commits wait for; add one under backup',
+  ]);
+  assert.equal(problems('replication: { listen: "off" }\ndurability: { replicas: 1 }'), [
+    'sluice.yml:2:13: durability: replicas cannot connect: replication.listen is off',
+  ]);
+  const replica = 'lease: { role: replica, primary: "ws://p:1" }\n';
+  assert.equal(problems(`${replica}durability: { replicas: 1 }`), [
+    'sluice.yml:2:13: durability: only for a node that may be primary; remove it',
+  ]);
+  assert.equal(problems('durability: { replicas: 1, backup: true }'), [
+    'sluice.yml:1:13: durability: got a section; want replicas or backup, not both',
+  ]);
+});
 
 test.run();

@@ -26,6 +26,15 @@ export const PRIMARY: NodeStatus = {
       walBytes: 4152,
       lagMs: null,
       log: { first: '0000000000000001', last: '000000000000002a', bytes: 2048 },
+      durability: {
+        until: 'replicas',
+        replicas: 1,
+        onTimeout: 'degrade',
+        degradedSince: null,
+        refusingSince: null,
+        degraded: 5,
+        refused: 0,
+      },
     },
   ],
   replicas: [
@@ -57,7 +66,7 @@ export const REPLICA: NodeStatus = {
   ...PRIMARY,
   nodeId: '0badcafe',
   role: 'replica',
-  databases: PRIMARY.databases.map((db) => ({ ...db, lagMs: 3 })),
+  databases: PRIMARY.databases.map((db) => ({ ...db, lagMs: 3, durability: null })),
   replicas: [],
   upstream: {
     url: 'ws://127.0.0.1:20203',

@@ -46,6 +46,7 @@ const arbitraries: { [T in Message['type']]: fc.Arbitrary<Extract<Message, { typ
     positions,
     run: fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }),
     proxy: fc.option(text),
+    wantsStored: fc.boolean(),
   }),
   refuse: record({ type: fc.constant('refuse' as const), code: text, text }),
   transaction: record({ type: fc.constant('transaction' as const), name, ltx: bytes }),
@@ -82,6 +83,7 @@ const arbitraries: { [T in Message['type']]: fc.Arbitrary<Extract<Message, { typ
   forward: record({ type: fc.constant('forward' as const), name, serial, bytes }),
   forwarded: record({ type: fc.constant('forwarded' as const), name, position }),
   'forward-refused': record({ type: fc.constant('forward-refused' as const), name, serial, code: text, text }),
+  stored: record({ type: fc.constant('stored' as const), name, position }),
 };
 const message: fc.Arbitrary<Message> = fc.oneof(...Object.values(arbitraries));
 

@@ -51,6 +51,7 @@ function reply(peer: RawPeer, ...databases: FakeDatabase[]): void {
     positions,
     run: 1n,
     proxy: null,
+    wantsStored: false,
   });
 }
 

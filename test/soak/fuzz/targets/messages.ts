@@ -19,7 +19,16 @@ const MESSAGES: readonly Message[] = [
     name: 'fra',
     positions: new Map([['app.db', position]]),
   },
-  { type: 'hello-reply', nodeId: 'node-1', advertise: null, sentMs: 5, positions, run: 12n, proxy: 'http://p:1' },
+  {
+    type: 'hello-reply',
+    nodeId: 'node-1',
+    advertise: null,
+    sentMs: 5,
+    positions,
+    run: 12n,
+    proxy: 'http://p:1',
+    wantsStored: true,
+  },
   {
     type: 'refuse',
     code: 'CODE',

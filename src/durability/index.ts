@@ -1,0 +1,2 @@
+export { DurabilityDesk, type DurabilityParts } from './desk.js';
+export { awaitsAny, isAwaited, ruleFor } from './rules.js';
