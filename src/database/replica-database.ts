@@ -99,6 +99,21 @@ export class ReplicaDatabase {
     return this.inOrder(() => this.takeNext(this.inputOf(ltx, run, onLogged)));
   }
 
+  /**
+   * Logs what follows the end of the log, while what comes before is still being applied; in its turn it is applied, whatever becomes
+   * of the connection by which it came. Undefined if all of it has to wait for its turn.
+   */
+  logAhead(ltx: Uint8Array, header: LtxHeader, run: bigint): Position | undefined {
+    const { minTxid, maxTxid, preApply, postApply } = header;
+    const { log, position } = this.database;
+    const follows = minTxid === log.last + 1 && minTxid === maxTxid && log.last > position.txid;
+    if (!follows || !this.isKnown || this.isIdle || log.get(log.last)?.after.checksum !== preApply) return undefined;
+    log.append(minTxid, [ltx]);
+    // Who is told of failures is `receive`, which tries it again.
+    void this.inOrder(async () => (this.isKnown ? this.redo(maxTxid, run) : undefined)).catch(() => undefined);
+    return { txid: maxTxid, checksum: postApply };
+  }
+
   private inputOf(ltx: Uint8Array, run: bigint, onLogged: OnLogged | undefined): Input {
     return {
       source: bytesSource(ltx),
@@ -220,12 +235,12 @@ export class ReplicaDatabase {
   }
 
   /** Applies what was logged when the process died, and may be in the files or not. */
-  private async redo(): Promise<void> {
+  private async redo(upTo = this.database.log.last, origin = 0n): Promise<void> {
     const { database } = this;
-    while (database.log.last > database.position.txid) {
+    while (Math.min(database.log.last, upTo) > database.position.txid) {
       try {
         // One that holds several is there by the last of them, and nothing before it.
-        await this.redoOne(Math.max(database.position.txid + 1, database.log.first));
+        await this.redoOne(Math.max(database.position.txid + 1, database.log.first), origin);
       } catch (error) {
         if (errorCode(error) === 'REPLICA_FAILED') throw error;
         database.log.cut(database.position.txid);
@@ -235,14 +250,14 @@ export class ReplicaDatabase {
     }
   }
 
-  private async redoOne(txid: number): Promise<void> {
+  private async redoOne(txid: number, origin: bigint): Promise<void> {
     const { log, name } = this.database;
     const location = log.location(txid);
     const entry = log.get(txid);
     if (location === undefined || entry === undefined) throw gap(name, `transaction ${txid} is not in the log`);
     const { source, close } = entry.open();
     try {
-      const input = { source, append: undefined, origin: 0n, stored: true };
+      const input = { source, append: undefined, origin, stored: true };
       await this.take({ ...input, location: { kind: 'file', ...location } });
     } finally {
       close();
@@ -267,12 +282,15 @@ export class ReplicaDatabase {
   /** What comes by the stream follows what is in the log, and may be its end. */
   private async takeNext(input: Input): Promise<Position> {
     const { database } = this;
-    if (database.log.last > database.position.txid && this.isKnown) {
-      await this.redo();
-      const { maxTxid, postApply } = new LtxReader(input.source).header;
-      if (samePosition({ txid: maxTxid, checksum: postApply }, database.position)) return database.position;
-    }
-    return this.take(input);
+    const { log } = database;
+    if (!this.isKnown || log.last === 0) return this.take(input);
+    const { maxTxid, postApply } = new LtxReader(input.source).header;
+    const reached = { txid: maxTxid, checksum: postApply };
+    // Logged ahead, or by an earlier process.
+    const isLogged = log.get(maxTxid)?.after.checksum === postApply;
+    if (isLogged && maxTxid <= database.position.txid) return reached;
+    if (log.last > database.position.txid) await (isLogged ? this.redo(maxTxid, input.origin) : this.redo());
+    return samePosition(reached, database.position) ? reached : this.take(input);
   }
 
   private async take({ source, location, append, origin, stored, onLogged }: Input): Promise<Position> {

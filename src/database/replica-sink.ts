@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import type { Applier } from '../apply/index.js';
 import { closeSync, openSync, readSync, rmSync } from '../disk/index.js';
 import { describeError, SluiceError } from '../errors.js';
-import { decodeHeader, HEADER_SIZE, type Position } from '../ltx/index.js';
+import { decodeHeader, HEADER_SIZE, type LtxHeader, type Position } from '../ltx/index.js';
 import type { DataFolder } from './data-folder.js';
 import { Database } from './database.js';
 import { DroppedDatabases, isLongGone } from './dropped-databases.js';
@@ -128,6 +128,10 @@ export class ReplicaDatabases implements ReplicaSink, StoreSink {
     const { maxTxid, postApply } = decodeHeader(ltx);
     this.options.writes?.arrived(name, { txid: maxTxid, checksum: postApply });
     return this.ensure(name).receive(ltx, this.run, onLogged);
+  }
+
+  logAhead(name: string, ltx: Uint8Array, header: LtxHeader): Position | undefined {
+    return this.byName.get(name)?.logAhead(ltx, header, this.run);
   }
 
   async receiveForwarded(name: string, position: Position, onLogged?: OnLogged): Promise<Position> {

@@ -1,5 +1,5 @@
 import type { LtxLocation } from '../apply/index.js';
-import type { ByteSource, Position, Txid } from '../ltx/index.js';
+import type { ByteSource, LtxHeader, Position, Txid } from '../ltx/index.js';
 
 /**
  * What replication and backup see of one database of this node: where it stands, its recent transactions, and a
@@ -109,6 +109,11 @@ export interface ReplicaSink {
    * (this database cannot take it now, e.g. disk full: try later). `onLogged`: it is in the log, where it stays until it is applied.
    */
   receive(name: string, ltx: Uint8Array, onLogged?: (position: Position) => void): Promise<Position>;
+  /**
+   * Logs a transaction at once that follows what is in the log, while what comes before it is still being applied, and applies
+   * it after that. `receive` is to be called with it all the same. Undefined if it has to wait for its turn.
+   */
+  logAhead?(name: string, ltx: Uint8Array, header: LtxHeader): Position | undefined;
   /** A transaction too large for one message: written piece by piece, applied at finish as by `receive`. */
   receiveLarge(name: string): LargeReceiver;
   /**

@@ -141,11 +141,25 @@ export class ReplicaDatabase {
       this.empty(); // what is tried again and again must not keep it from being dropped
     }
     if (this.awaited === 0) {
+      this.logAhead(item);
       this.add(item);
       return;
     }
     this.creditBytes += costOf(item);
     this.giveCredit();
+  }
+
+  /** The primary, who waits for it, is told that it is in the log before it is its turn to be applied. */
+  private logAhead(item: Item): void {
+    const { sink } = this.context;
+    if (item.kind !== 'transaction' || item.header === undefined || this.running === undefined) return;
+    if (!this.context.wantsStored()) return;
+    try {
+      const position = sink.logAhead?.(this.name, item.ltx, item.header);
+      if (position !== undefined) this.context.send({ type: 'stored', name: this.name, position });
+    } catch {
+      // In its turn it fails again, and that is told.
+    }
   }
 
   private add(item: Item): void {
