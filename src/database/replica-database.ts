@@ -307,7 +307,7 @@ export class ReplicaDatabase {
       if (claim === undefined || !(await claim.through())) await this.apply(logged ?? location!);
     } catch (error) {
       // Where somebody was told that it is here, it stays, to be applied when that goes again.
-      const isTold = onLogged !== undefined && database.log.last === position.txid;
+      const isTold = onLogged !== undefined && database.log.get(position.txid)?.after.checksum === position.checksum;
       if (append !== undefined && !isTold) database.log.cut(database.position.txid);
       // SQLite cannot open what came before, so nothing can follow it but all that the primary has now.
       if (database.position.txid > 0 && isUnsound(error)) this.distrust();

@@ -20,7 +20,8 @@ import { SharedState } from '../../src/database/shared.js';
 import type { ToWorker } from '../../src/database/worker-messages.js';
 import { SluiceError } from '../../src/errors.js';
 import { type FileNode, PROCEED } from '../../src/fuse/index.js';
-import { DatabaseSums, encodeLtx, type LtxPage, pageChecksum } from '../../src/ltx/index.js';
+import { DatabaseSums, decodeHeader, encodeLtx, type LtxPage, pageChecksum } from '../../src/ltx/index.js';
+import { waitFor } from '../support/cluster.js';
 import { makeOtherBoot } from './support/other-boot.js';
 
 const test = suite('a replica’s databases');
@@ -67,8 +68,11 @@ class FakeApplier implements Applier {
   fails: Error | undefined;
   /** Only these calls fail; left out: all. */
   failing: string | undefined;
+  /** Calls go on when this is resolved. */
+  held: Promise<void> | undefined;
   private async did(call: string): Promise<void> {
     this.calls.push(call);
+    if (this.held !== undefined) await this.held;
     if (this.fails !== undefined && (this.failing ?? call) === call) throw this.fails;
   }
   start = () => this.did('start');
@@ -224,6 +228,100 @@ test('a transaction that could not be applied can come again', async () => {
   await sink.receive('a.db', next);
   assert.is(database().problem, undefined);
   assert.is(sink.positions().get('a.db')?.checksum, source.checksum);
+});
+
+/** Holds the applier until the returned function is called. */
+function hold(): () => void {
+  let free = () => {};
+  applier.held = new Promise((resolve) => {
+    free = () => {
+      applier.held = undefined;
+      resolve();
+    };
+  });
+  return free;
+}
+
+const logAhead = (ltx: Uint8Array) => sink.logAhead('a.db', ltx, decodeHeader(ltx));
+const applies = () => applier.calls.filter((call) => call.startsWith('apply')).length;
+
+test('what follows is logged while what comes before is being applied, and is applied once', async () => {
+  const source = new Source();
+  await sink.receive('a.db', source.change({ 1: 1 }, 1));
+  const free = hold();
+  const [second, third, fourth] = [2, 3, 4].map((fill) => source.change({ 1: fill }, 1)) as Uint8Array[];
+  assert.is(logAhead(second!), undefined, 'nothing is under way');
+  const received = sink.receive('a.db', second!);
+  await waitFor(() => applies() === 2);
+  assert.is(logAhead(fourth!), undefined, 'it does not follow');
+  const { maxTxid, postApply } = decodeHeader(third!);
+  assert.equal(logAhead(third!), { txid: maxTxid, checksum: postApply });
+  assert.is(logAhead(third!), undefined, 'it is there');
+  assert.ok(logAhead(fourth!));
+  assert.equal([database().log.last, database().position.txid], [4, 1]);
+  const others = [third!, fourth!].map((ltx) => sink.receive('a.db', ltx));
+  free();
+  assert.equal(
+    (await Promise.all([received, ...others])).map(({ txid }) => txid),
+    [2, 3, 4],
+  );
+  assert.is(applies(), 4);
+  assert.equal(sink.positions().get('a.db'), { txid: 4, checksum: source.checksum });
+});
+
+test('what was logged ahead is applied though its connection is gone, and may come again by another', async () => {
+  const source = new Source();
+  sink.follows(7n, new Map());
+  await sink.receive('a.db', source.change({ 1: 1 }, 1));
+  const free = hold();
+  const [second, third] = [2, 3].map((fill) => source.change({ 1: fill }, 1)) as Uint8Array[];
+  const received = sink.receive('a.db', second!);
+  await waitFor(() => applies() === 2);
+  assert.ok(logAhead(third!));
+  free();
+  await received;
+  await waitFor(() => database().position.txid === 3);
+  assert.is(database().state.origin, 7n);
+  for (const ltx of [second!, third!]) await sink.receive('a.db', ltx);
+  assert.equal([applies(), database().position.txid], [3, 3]);
+  await sink.receive('a.db', source.change({ 1: 4 }, 1));
+  assert.is(database().position.txid, 4);
+});
+
+test('what was logged ahead stays when what comes before cannot be applied, and is tried again', async () => {
+  const source = new Source();
+  await sink.receive('a.db', source.change({ 1: 1 }, 1));
+  const free = hold();
+  const [second, third] = [2, 3].map((fill) => source.change({ 1: fill }, 1)) as Uint8Array[];
+  const received = sink.receive('a.db', second!, () => undefined);
+  await waitFor(() => applies() === 2);
+  assert.ok(logAhead(third!));
+  applier.fails = new Error('no space');
+  free();
+  assert.is(await codeOf(received), 'REPLICA_FAILED');
+  assert.is(await codeOf(sink.receive('a.db', third!)), 'REPLICA_FAILED');
+  assert.equal([database().log.last, database().position.txid], [3, 1]);
+  applier.fails = undefined;
+  await sink.receive('a.db', second!);
+  await sink.receive('a.db', third!);
+  assert.equal(sink.positions().get('a.db'), { txid: 3, checksum: source.checksum });
+});
+
+test('what was logged ahead and is damaged is found when it is applied, and a snapshot is asked for', async () => {
+  const source = new Source();
+  await sink.receive('a.db', source.change({ 1: 1 }, 1));
+  const free = hold();
+  const [second, third] = [2, 3].map((fill) => source.change({ 1: fill }, 1)) as Uint8Array[];
+  const received = sink.receive('a.db', second!, () => undefined);
+  await waitFor(() => applies() === 2);
+  const damaged = Uint8Array.from(third!);
+  damaged[120]! ^= 1;
+  assert.ok(logAhead(damaged));
+  free();
+  await received;
+  const code = await codeOf(sink.receive('a.db', damaged));
+  assert.ok(code === 'REPLICA_GAP' || code?.startsWith('LTX_'), code);
+  assert.equal([database().log.last, database().position.txid], [2, 2]);
 });
 
 test('a snapshot takes the place, whatever was there; what had diverged is set aside', async () => {
