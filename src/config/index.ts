@@ -1,4 +1,5 @@
 export { formatListen, isLoopback, parseListen } from './listen.js';
+export { LOCAL_DURABILITY } from './local-durability.js';
 /**
  * The configuration as the rest of Sluice uses it. Reading the file is `./load.js`, a second door: the YAML parser and
  * the schema cost 17 MB and a quarter of a second, so they live in commands and in a process of their own (`./print.js`),

@@ -3,6 +3,7 @@ import { dirname, join, relative, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { errorCode, SluiceError } from '../errors.js';
 import { formatListen } from './listen.js';
+import { LOCAL_DURABILITY } from './local-durability.js';
 import { SECRET_KEYS } from './mask.js';
 import { checkMeaning } from './meaning.js';
 import { ConfigError } from './problem.js';
@@ -187,11 +188,9 @@ function effectiveProxy({ proxy, lease }: ParsedConfig): ProxyConfig | null {
   };
 }
 
-const DEFAULT_DURABILITY: DurabilityRule = { until: 'local', replicas: 0, timeoutMs: 5000, onTimeout: 'degrade' };
-
 /** What an entry does not say of its time-out is as for all databases. */
 function effectiveDurability({ databases, ...all }: ParsedConfig['durability']): DurabilityConfig {
-  const rule = effectiveRule(all, DEFAULT_DURABILITY);
+  const rule = effectiveRule(all, LOCAL_DURABILITY);
   const named = Object.entries(databases).map(([pattern, entry]) => ({ pattern, ...effectiveRule(entry, rule) }));
   return { ...rule, databases: named };
 }

@@ -63,7 +63,9 @@ export class CaptureWatcher implements Watcher {
     this.main = new MainLink(options.shared, options.send, (database) => this.pins.grant(database));
     this.files = new DatabaseGate(options.shared, this.main, options.marks);
     this.wals = new WalGate(this.main, this.files);
-    this.commits = new CommitGate(options.commits, options.shared, this.main);
+    this.commits = new CommitGate(options.commits, options.shared, this.main, (database) =>
+      this.files.isReserved(database),
+    );
     this.pins = new PinDesk(options.shared, this.main, (database) => this.wals.inFile(database));
     this.databases = new TrackedDatabases(options.backing, options.shared, options.databases, (slot, name) =>
       options.send({ kind: 'found', slot, name }),

@@ -28,6 +28,7 @@ export class CommitGate {
     private readonly parts: CommitParts | undefined,
     private readonly shared: SharedState,
     private readonly main: MainLink,
+    private readonly isReserved: (database: TrackedDatabase) => boolean,
   ) {}
 
   /** Whether its commits may have to wait, so that the kernel must not write its WAL by itself. */
@@ -81,6 +82,8 @@ export class CommitGate {
     if (journalFrom === undefined || database.playback) return PROCEED;
     const isLost = this.parts?.state.isLost(database.slot) === true;
     if (!isLost && this.shared.position(database.slot).txid === journalFrom) return PROCEED;
+    // What an earlier process refused, or a dead application left.
+    if (database.awaiting === 0 && !this.isReserved(database)) return PROCEED;
     const verdict = this.decide(database, () => true);
     if (verdict !== 'refuse') return verdict;
     this.answer(database);

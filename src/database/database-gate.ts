@@ -1,7 +1,14 @@
 import { fstatSync } from 'node:fs';
 import { readSync } from '../disk/index.js';
 import { DEFER, errnoOf, type FileNode, type HeldLocks, PROCEED, type Verdict } from '../fuse/index.js';
-import { databasePageCount, HEADER_SIZE, parseDatabaseHeader, SHARED_FIRST, SHARED_SIZE } from '../sqlite/index.js';
+import {
+  databasePageCount,
+  HEADER_SIZE,
+  parseDatabaseHeader,
+  RESERVED_BYTE,
+  SHARED_FIRST,
+  SHARED_SIZE,
+} from '../sqlite/index.js';
 import type { MainLink } from './main-link.js';
 import type { SharedState } from './shared.js';
 import type { TrackedDatabase } from './tracked-database.js';
@@ -118,6 +125,12 @@ export class DatabaseGate {
   isLocked({ main }: TrackedDatabase): boolean {
     if (this.locks === undefined) return true;
     return main !== undefined && this.locks.isWriteLocked(main, SHARED_FIRST, SHARED_FIRST + SHARED_SIZE - 1);
+  }
+
+  /** Whether a transaction is being written, and not one played back: whoever does that goes from SHARED to EXCLUSIVE. */
+  isReserved({ main }: TrackedDatabase): boolean {
+    if (this.locks === undefined) return true;
+    return main !== undefined && this.locks.isWriteLocked(main, RESERVED_BYTE, RESERVED_BYTE);
   }
 
   /** Whether somebody holds a lock to write on any byte of the file, wherever his SQLite has its lock bytes. */

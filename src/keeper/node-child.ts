@@ -1,4 +1,4 @@
-import type { Config } from '../config/index.js';
+import { type Config, LOCAL_DURABILITY } from '../config/index.js';
 import { describeError, errorCode, SluiceError } from '../errors.js';
 import { HALT_LIMITS, WRITE_LIMITS } from '../forwarding/limits.js';
 import { Metrics, startHttp } from '../http/index.js';
@@ -85,7 +85,12 @@ async function live(startNode: StartNode, prepare: PrepareNode | undefined): Pro
 
 /** A keeper of an older version does not know all sections: what they bring is off. */
 function complete(config: Config): Config {
-  return { ...config, writes: config.writes ?? { ...WRITE_LIMITS, ...HALT_LIMITS, forward: false } };
+  return {
+    ...config,
+    writes: config.writes ?? { ...WRITE_LIMITS, ...HALT_LIMITS, forward: false },
+    proxy: config.proxy ?? null,
+    durability: config.durability ?? LOCAL_DURABILITY,
+  };
 }
 
 async function unmounted(inbox: Inbox): Promise<void> {

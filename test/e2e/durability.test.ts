@@ -65,8 +65,8 @@ class Writer {
   readonly child: ChildProcess;
   private rest = '';
 
-  constructor(path: string, id: number, rows = 0) {
-    this.child = spawn(process.execPath, [WRITER, path, String(id), String(rows)], {
+  constructor(path: string, id: number, rows = 0, then = '') {
+    this.child = spawn(process.execPath, [WRITER, path, String(id), String(rows), then], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     this.child.stdout!.setEncoding('utf8').on('data', (text: string) => {
@@ -239,6 +239,30 @@ for (const mode of MODES) {
     assert.equal([writer.acked, writer.failed], [[1], []]);
     assert.is(count(primary.path('a.db')), 1);
     await waitUntilSame(primary, replica, 'a.db');
+  });
+}
+
+for (const mode of MODES) {
+  test(`${mode}: the application and the node die when a commit was refused, before SQLite takes it back: it is nowhere`, async () => {
+    const primary = await startPrimary({ durability: { replicas: 1, onTimeout: 'refuse', timeout: '1s' } });
+    let replica = await startReplica(primary);
+    const db = make(primary, 'a.db', mode);
+    db.exec('INSERT INTO t (n) VALUES (1)');
+    db.close();
+    const { dir } = replica;
+    assert.is(await replica.stop(), 0);
+    const writer = new Writer(primary.path('a.db'), 0, 1, 'die');
+    await writer.ended;
+    assert.equal([writer.acked, writer.child.signalCode], [[], 'SIGKILL']);
+    await primary.killNode();
+    assert.is(count(primary.path('a.db')), 1);
+    replica = await startReplica(primary, { dir });
+    await waitUntilSame(primary, replica, 'a.db');
+    const next = new Writer(primary.path('a.db'), 0, 1);
+    await next.ended;
+    assert.equal([next.acked, next.failed], [[1], []]);
+    await waitUntilSame(primary, replica, 'a.db');
+    assert.is(count(replica.path('a.db')), 2);
   });
 }
 
