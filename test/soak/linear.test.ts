@@ -5,7 +5,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { testSeed } from '../database/support/random.js';
 import { cleanUp, freshFolder } from '../support/cluster.js';
-import { canHaveNetworks } from '../support/network.js';
+import { canHaveNetworks, inOwnNetwork } from '../support/network.js';
 import { runProgram } from '../support/run-program.js';
 import { Client } from './linear/clients.js';
 import { makeDatabase } from './linear/database.js';
@@ -29,9 +29,11 @@ test.after(cleanUp);
 if (hasJudge()) {
   test('with lines that are cut, and nodes and clients that are stopped and killed', async () => {
     const options = ['--rounds', `${ROUNDS}`, '--seconds', `${ROUND_S}`, '--seed', `${testSeed()}`];
-    const where = canHaveNetworks() ? [] : ['--loopback'];
-    const command = [PROGRAM, ...options, ...where];
-    const { code, stdout, stderr } = await runProgram(process.execPath, command, '/', {}, {}, LIMIT_MS);
+    const inNetwork = canHaveNetworks();
+    const campaign = [process.execPath, PROGRAM, ...options, ...(inNetwork ? [] : ['--loopback'])];
+    // No process between: the limit ends the campaign itself.
+    const [program = '', ...args] = inNetwork ? inOwnNetwork(campaign) : campaign;
+    const { code, stdout, stderr } = await runProgram(program, args, '/', {}, {}, LIMIT_MS);
     assert.is(code, 0, stdout + stderr);
     assert.match(
       stdout,

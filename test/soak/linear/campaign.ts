@@ -1,6 +1,5 @@
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import Sqlite from 'better-sqlite3';
 import { Random } from '../../database/support/random.js';
 import {
   type ClusterNode,
@@ -33,7 +32,7 @@ export interface CampaignOptions {
   readonly faults: boolean;
   /** Of the databases; one after the other at random, if left out. */
   readonly mode?: string;
-  /** Where histories of rounds that fail stay; a folder. */
+  /** Where the histories of all rounds stay; a folder. */
   readonly keep: string | undefined;
   readonly report: (line: string) => void;
 }
@@ -53,6 +52,8 @@ const COMMIT_LIMITS = ['8s', '1s'];
 const TOKEN = 'three-nodes-that-know-each-other';
 /** For the operation that a client is in the middle of, with all that nodes wait. */
 const FINISH_LIMIT_MS = 90_000;
+/** For the last look at a database, which nobody is in the way of. */
+const LAST_LIMIT_MS = 30_000;
 const HEAL_LIMIT_MS = 90_000;
 const LOG_CHARS = 20_000;
 
@@ -111,17 +112,19 @@ export class Campaign {
     const plan = this.#o.faults ? planFaults(random, millis, NODES, [...this.#machines.keys()]) : [];
     const about = `round ${round} (${mode}): ${describePlan(plan) || 'no faults'}`;
     const folder = join(this.#o.keep ?? freshFolder('linear'), `round-${round}`);
+    // Clients append: what an earlier campaign left here would be taken for a part of this one.
+    rmSync(folder, { recursive: true, force: true });
     mkdirSync(folder, { recursive: true });
     const clients: Client[] = [];
     try {
       await this.#makeDatabase(database, mode);
       await this.#work(database, millis, folder, clients, random, plan);
-      const history = await this.#afterwards(database, clients);
+      const history = await this.#afterwards(database, folder, clients);
       const result = this.#judge(history, folder);
       this.#o.report(`${about}\n  ${describeResult(result, history)}`);
       return result;
     } catch (error) {
-      for (const client of clients) await client.kill();
+      await Promise.all(clients.map((client) => client.kill()));
       throw new Error(`${about}\n${(error as Error).message}\nhistories: ${folder}\n${this.#logs()}`, { cause: error });
     }
   }
@@ -163,23 +166,26 @@ export class Campaign {
   }
 
   /** All three nodes come to the same content, and a last client looks at it there. */
-  async #afterwards(database: string, clients: Client[]): Promise<Operation[]> {
+  async #afterwards(database: string, folder: string, clients: Client[]): Promise<Operation[]> {
     for (const node of this.#nodes.values()) await node.ready(HEAL_LIMIT_MS);
     await this.#same(database);
     const failures = clients.flatMap(({ failure }) => failure ?? []);
     if (failures.length > 0) throw new Error(failures.join('\n'));
-    const history = clients.flatMap((client) => client.history);
-    const wrong = [...this.#nodes].flatMap(([name, node]) => {
-      const db = new Sqlite(node.path(database), { timeout: HEAL_LIMIT_MS });
-      try {
-        const check = db.pragma('integrity_check', { simple: true });
-        return check === 'ok' ? [] : [`integrity_check on the ${name}: ${check}`];
-      } finally {
-        db.close();
-      }
-    });
-    if (wrong.length > 0) throw new Error(wrong.join('\n'));
-    return history;
+    for (const node of NODES) clients.push(await this.#look(node, database, folder, clients.length));
+    return clients.flatMap((client) => client.history);
+  }
+
+  /** The last commits are read by nobody else: lost ones would not be missed. */
+  async #look(node: NodeName, database: string, folder: string, client: number): Promise<Client> {
+    const path = this.#node(node).path(database);
+    const history = join(folder, `client-${client}.jsonl`);
+    const common = { client, node, path, history, writes: false, seed: client, millis: 0 };
+    const last = new Client({ ...common, busyMs: LAST_LIMIT_MS, isLast: true });
+    await last.finish(LAST_LIMIT_MS * 2);
+    if (last.failure !== undefined) throw new Error(last.failure);
+    const failed = last.history.find(({ kind }) => kind !== 'ok');
+    if (failed !== undefined) throw new Error(`the last look on the ${node}: ${JSON.stringify(failed)}`);
+    return last;
   }
 
   async #same(database: string): Promise<void> {

@@ -14,6 +14,8 @@ export interface ClientTask {
   readonly millis: number;
   readonly busyMs: number;
   readonly history: string;
+  /** It looks once at all that there is, and at whether it is sound, and ends. */
+  readonly isLast?: boolean;
 }
 
 /** Between two operations: three nodes and their clients share the processors. */
@@ -64,9 +66,8 @@ class Client {
     this.#random = new Random(task.seed);
   }
 
-  step(): void {
+  step(draft: Draft = this.#draft()): void {
     if (this.#random.chance(1 / CONNECTION_OPERATIONS)) this.close();
-    const draft = this.#draft();
     const id = `${this.#task.client}.${++this.#count}`;
     const { client, node, history } = this.#task;
     const start_ns = nowNs();
@@ -87,6 +88,15 @@ class Client {
       const kind = isUnknown ? 'unknown' : 'fail';
       note(history, { output: {}, ...base, ...intent, kind, end_ns: nowNs(), error: { code, step } });
     }
+  }
+
+  /** What was acknowledged last is seen by nobody else. */
+  lookAtAll(): void {
+    const plain = { isImmediate: false, padBytes: 0 } as const;
+    for (let key = 0; key < KEYS; key++) this.step({ op: 'read', input: { key }, ...plain });
+    this.step({ op: 'balances', input: {}, ...plain });
+    const check = this.#open().pragma('integrity_check', { simple: true });
+    if (check !== 'ok') throw new Error(`integrity_check: ${check}`);
   }
 
   close(): void {
@@ -234,6 +244,7 @@ const task = JSON.parse(process.argv[2]!) as ClientTask;
 const client = new Client(task);
 const random = new Random(task.seed + 1);
 const endMs = performance.now() + task.millis;
+if (task.isLast === true) client.lookAtAll();
 while (performance.now() < endMs) {
   client.step();
   await new Promise((resolve) => setTimeout(resolve, random.below(MAX_PAUSE_MS)));

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
+import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { ClientTask } from './client-process.js';
 import { type Operation, readNotes } from './operations.js';
@@ -7,6 +8,8 @@ import { type Operation, readNotes } from './operations.js';
 const PROGRAM = fileURLToPath(new URL('./client-process.js', import.meta.url));
 
 const TICK_MS = 100;
+/** One that waits for a file system which does not answer cannot be killed, until that is gone. */
+const DEATH_LIMIT_MS = 10_000;
 
 /** A client process, and what it wrote down. */
 export class Client {
@@ -40,26 +43,32 @@ export class Client {
     return this.#end !== undefined;
   }
 
-  /** Resolves when it is gone, which may wait for its file system. */
-  kill(): Promise<void> {
+  /** Resolves when it is gone, or when it waits for its file system for too long. */
+  async kill(): Promise<void> {
     this.#isKilled = true;
     this.#child.kill('SIGKILL');
-    return this.#ended;
+    await Promise.race([this.#ended, pause(DEATH_LIMIT_MS, undefined, { ref: false })]);
   }
 
   /** Waits for its end; one that takes longer is killed, and that is a failure. */
   async finish(limitMs: number): Promise<void> {
     // Ticks, not time: while the whole machine stood still, so did the client.
     let leftMs = limitMs;
+    let giveUp: (after: Promise<void>) => void = () => {};
+    const givenUp = new Promise<void>((resolve) => {
+      giveUp = resolve;
+    });
     const ticking = setInterval(() => {
       leftMs -= TICK_MS;
       if (leftMs > 0) return;
       clearInterval(ticking);
       this.#complaint += 'it did not come to its end';
       this.#child.kill('SIGKILL');
+      giveUp(pause(DEATH_LIMIT_MS, undefined, { ref: false }));
     }, TICK_MS);
-    await this.#ended;
+    await Promise.race([this.#ended, givenUp]);
     clearInterval(ticking);
+    this.#end ??= 'nothing, nor by SIGKILL';
   }
 
   /** Why it ended otherwise than it should. */

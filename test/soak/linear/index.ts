@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { canHaveNetworks, inOwnNetwork, isInOwnNetwork } from '../../support/network.js';
 import { Campaign, MODES } from './campaign.js';
+import { hasJudge } from './linearizable.js';
 import { NODES, WRITERS } from './roles.js';
 
 /**
@@ -25,6 +26,10 @@ const { values } = parseArgs({
   },
 });
 
+if (!hasJudge()) {
+  console.log('FAILED: the judge is not installed: run node scripts/tools.mjs');
+  process.exit(1);
+}
 if (!values.loopback && !isInOwnNetwork()) {
   if (!canHaveNetworks()) {
     console.log('FAILED: this user cannot make networks (it takes root, unshare and ip): --loopback does without');
