@@ -48,7 +48,10 @@ export class HaltDesk implements WriteServer {
     const { name, serial, bytes, type } = message;
     const of = this.incoming.get(peer) ?? new Map<string, Incoming>();
     this.incoming.set(peer, of);
-    const incoming = of.get(name) ?? new Incoming(this.spool);
+    const begun = of.get(name);
+    // The replica has given up what it had begun to send.
+    if (begun !== undefined && begun.serial !== serial) begun.remove();
+    const incoming = begun?.serial === serial ? begun : new Incoming(this.spool, serial);
     of.set(name, incoming);
     try {
       incoming.add(bytes);
