@@ -27,6 +27,11 @@ export class HaltDesk implements WriteServer {
     return true;
   }
 
+  /** The id of the replica that has a database's write lock. */
+  writer(name: string): string | undefined {
+    return this.databases.get(name)?.writer;
+  }
+
   left(peer: WritePeer): void {
     for (const incoming of this.incoming.get(peer)?.values() ?? []) incoming.remove();
     this.incoming.delete(peer);

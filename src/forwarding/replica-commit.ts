@@ -103,7 +103,7 @@ export class ReplicaCommit {
   }
 
   close(): void {
-    if (this.pending !== undefined) this.refuse(this.pending);
+    if (this.pending !== undefined) this.refuse(this.pending, 'unknown');
   }
 
   private wake(): void {
@@ -164,7 +164,7 @@ export class ReplicaCommit {
           { database: this.name, txid: outgoing.position.txid },
           'the primary did not answer a commit in time: its outcome is unknown, and what the primary has will be here',
         );
-        this.refuse(pending);
+        this.refuse(pending, 'unknown');
       }, this.parts.limits.commitMs),
     };
     this.pending = pending;
@@ -220,6 +220,7 @@ export class ReplicaCommit {
     pending.isTaken = true;
     clearTimeout(pending.timer);
     this.ground.taken(pending.sinceMs);
+    this.parts.ended?.(this.name, 'taken');
     this.parts.worker({ kind: 'commit-answer', name: this.name, taken: true });
   }
 
@@ -255,8 +256,9 @@ export class ReplicaCommit {
     }
   }
 
-  private refuse(pending: Pending): void {
+  private refuse(pending: Pending, outcome: 'refused' | 'unknown' = 'refused'): void {
     if (this.pending !== pending || pending.isTaken) return;
+    this.parts.ended?.(this.name, outcome);
     this.parts.worker({ kind: 'commit-answer', name: this.name, taken: false });
     this.endPending(pending);
   }

@@ -21,5 +21,7 @@ export interface WriteParts {
   heardMs(): number;
   /** Another number each time. */
   serial(): number;
+  /** What became of a commit that was sent to the primary. */
+  ended?(name: string, outcome: 'taken' | 'refused' | 'unknown'): void;
   readonly log: { warn(fields: object, message: string): void; debug(fields: object, message: string): void };
 }
