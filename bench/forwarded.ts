@@ -20,13 +20,18 @@ const LOOP = 100;
 const READS = 20_000;
 const WARM_UP = 20;
 
+export interface ReadFigures {
+  readonly p50Us: number;
+  readonly meanUs: number;
+}
+
 export interface ForwardedFigures {
   /** One autocommit insert, the lock not at hand; and one of a loop. */
   readonly singleUs: number;
   readonly loopUs: number;
   /** Point reads on the replica, while nobody and while another process of it writes. */
-  readonly readUs: number;
-  readonly readBesideUs: number;
+  readonly read: ReadFigures;
+  readonly readBeside: ReadFigures;
   /** Commits on the primary, before any replica wrote, and after. */
   readonly primaryUs: number;
   readonly primaryAfterUs: number;
@@ -85,15 +90,15 @@ async function onReplica(path: string): Promise<Omit<ForwardedFigures, 'primaryU
   const loopUs = commits(db, LOOP);
   await sleep(PAUSE_MS);
   reads(db);
-  const readUs = reads(db);
+  const read = reads(db);
   const writer = fork(fileURLToPath(import.meta.url), ['write', path]);
   await once(writer, 'message');
-  const readBesideUs = reads(db);
+  const readBeside = reads(db);
   const exit = once(writer, 'exit');
   writer.send('end');
   await exit;
   db.close();
-  return { singleUs: median(singles), loopUs, readUs, readBesideUs };
+  return { singleUs: median(singles), loopUs, read, readBeside };
 }
 
 /** Each one's time, in microseconds. */
@@ -104,11 +109,19 @@ function commits(db: Sqlite.Database, count: number): number {
   return ((performance.now() - startMs) * 1000) / count;
 }
 
-function reads(db: Sqlite.Database): number {
+function reads(db: Sqlite.Database): ReadFigures {
   const select = db.prepare('SELECT v FROM t WHERE id = ?');
+  const times = new Float64Array(READS);
   const startMs = performance.now();
-  for (let n = 0; n < READS; n++) select.get(1 + (n % 100));
-  return ((performance.now() - startMs) * 1000) / READS;
+  let last = startMs;
+  for (let n = 0; n < READS; n++) {
+    select.get(1 + (n % 100));
+    const now = performance.now();
+    times[n] = now - last;
+    last = now;
+  }
+  const meanUs = ((last - startMs) * 1000) / READS;
+  return { p50Us: times.sort()[READS / 2]! * 1000, meanUs };
 }
 
 function writeOn(path: string): void {

@@ -12,13 +12,13 @@ export async function benchWrites(root: string): Promise<string> {
   const rows: string[][] = [];
   for (const ms of ROUND_TRIPS_MS) {
     const figures = atDistance(ms, root);
-    const { singleUs, loopUs, readUs, readBesideUs, primaryUs, primaryAfterUs } = figures;
+    const { singleUs, loopUs, read, readBeside, primaryUs, primaryAfterUs } = figures;
     const trips = (us: number) => (ms === 0 ? '' : ` (${(us / 1000 / ms).toFixed(2)} round trips)`);
     const row = [
       `${ms} ms`,
       `${microseconds(singleUs)}${trips(singleUs)}`,
       `${microseconds(loopUs)}${trips(loopUs)}`,
-      `${microseconds(readUs)}, ${microseconds(readBesideUs)} (${ratio(readBesideUs / readUs)})`,
+      `${microseconds(read.p50Us)}, ${microseconds(readBeside.p50Us)} (${ratio(readBeside.p50Us / read.p50Us)}; mean ${ratio(readBeside.meanUs / read.meanUs)})`,
       `${microseconds(primaryUs)}, ${microseconds(primaryAfterUs)} (${ratio(primaryAfterUs / primaryUs)})`,
     ];
     rows.push(row);
@@ -32,7 +32,7 @@ export async function benchWrites(root: string): Promise<string> {
         'round trip',
         'one autocommit insert',
         'each of a loop of inserts',
-        'point read on the replica: alone, while another process of it writes',
+        'point read on the replica, p50: alone, while another process of it writes',
         'commit on the primary: no replica has written yet, none writes now',
       ],
       rows,

@@ -63,6 +63,8 @@ export interface NodeRole {
   lagMs(name?: string): number | null;
   /** Null on a replica. */
   durability(name: string): DurabilityStatus | null;
+  /** See DatabaseStatus. */
+  writer(name: string): string | null;
   primaryAddress(): string | null;
   replicas(): ReplicaStatus[];
   upstream(): UpstreamStatus | null;

@@ -15,6 +15,7 @@ export function databaseStatus(
   role: 'primary' | 'replica',
   lagMs: number | null,
   durability: DurabilityStatus | null,
+  writer: string | null,
 ): DatabaseStatus {
   const { txid, checksum } = db.position;
   const walBytes = statSync(db.walPath, { throwIfNoEntry: false })?.size ?? 0;
@@ -33,6 +34,7 @@ export function databaseStatus(
     lagMs,
     log: { first: formatTxid(db.log.first), last: formatTxid(db.log.last), bytes: db.log.bytes },
     durability,
+    writer,
   };
 }
 

@@ -223,7 +223,7 @@ function stateOf(
     requests: Object.fromEntries(facts.requests),
     databases: databases
       .filter((db) => db.live)
-      .map((db) => databaseStatus(db, role.role, role.lagMs(db.name), role.durability(db.name))),
+      .map((db) => databaseStatus(db, role.role, role.lagMs(db.name), role.durability(db.name), role.writer(db.name))),
     replicas: role.replicas(),
     upstream: role.upstream(),
     backups: role.backups(),

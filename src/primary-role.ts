@@ -193,6 +193,10 @@ export class PrimaryRole implements NodeRole {
     return null;
   }
 
+  writer(name: string): string | null {
+    return this.desk?.writer(name) ?? null;
+  }
+
   durability(name: string): DurabilityStatus {
     return this.durable?.status(name) ?? LOCAL;
   }
@@ -283,7 +287,7 @@ export class PrimaryRole implements NodeRole {
 
   /** Takes the writes of replicas, by a process that is started at the first of them. */
   private haltDesk(): HaltDesk {
-    const { config, log } = this.options;
+    const { config, log, metrics } = this.options;
     const { turnMs, holdMs, holdByHandMs, silenceMs } = config.writes;
     return new HaltDesk(
       {
@@ -300,6 +304,7 @@ export class PrimaryRole implements NodeRole {
         expected: (name, position, origin) => this.durable?.forwarded(name, position, origin),
         orphaned: (name) => this.durable?.orphaned(name),
         decided: (name) => this.durable?.decided(name),
+        turned: (name, outcome) => metrics.halted(name, outcome),
         log,
       },
       this.folder.spool,

@@ -98,7 +98,7 @@ export class ReplicaRole implements NodeRole {
   }
 
   private writeDesk(folder: DataFolder): WriteDesk {
-    const { config, log } = this.options;
+    const { config, log, metrics } = this.options;
     return new WriteDesk({
       limits: config.writes,
       spool: folder.spool,
@@ -111,6 +111,7 @@ export class ReplicaRole implements NodeRole {
       },
       look: (name) => this.applier.look(name),
       worker: (message) => this.worker?.send(message),
+      ended: (name, outcome) => metrics.forwarded(name, outcome),
       log,
     });
   }
@@ -230,6 +231,10 @@ export class ReplicaRole implements NodeRole {
 
   lagMs(name?: string): number | null {
     return this.followed.lagMs(name);
+  }
+
+  writer(): null {
+    return null;
   }
 
   durability(): null {

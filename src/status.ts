@@ -47,6 +47,8 @@ export interface DatabaseStatus {
   readonly log: { readonly first: string; readonly last: string; readonly bytes: number };
   /** On the primary: where its commits have to be before they return. Null on a replica. */
   readonly durability: DurabilityStatus | null;
+  /** On the primary: the id of the replica whose applications have its write lock now; null if none has. */
+  readonly writer: string | null;
 }
 
 export interface DurabilityStatus {

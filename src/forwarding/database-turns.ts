@@ -44,6 +44,8 @@ export interface HaltParts {
   orphaned?(name: string): void;
   /** What was expected is there, or will not be. */
   decided?(name: string): void;
+  /** A replica got the lock; or it was taken back, since it was silent or had it for too long. */
+  turned?(name: string, outcome: 'given' | 'taken-back'): void;
   readonly log: { warn(fields: object, message: string): void; info(fields: object, message: string): void };
 }
 
@@ -83,6 +85,11 @@ export class DatabaseTurns {
     private readonly name: string,
     private readonly parts: HaltParts,
   ) {}
+
+  /** The id of the replica that has the lock. */
+  get writer(): string | undefined {
+    return this.current?.granted === true ? this.current.peer.nodeId : undefined;
+  }
 
   /** Nothing is asked of it. */
   get isIdle(): boolean {
@@ -165,6 +172,7 @@ export class DatabaseTurns {
       locked = true;
       if (turn.ended) return;
       turn.granted = true;
+      this.parts.turned?.(this.name, 'given');
       const { silenceMs } = this.parts.limits;
       const holdMs = holdLimitMs(this.parts.limits, turn.isByHand);
       turn.peer.send({ type: 'halted', name: this.name, serial: turn.serial, position, silenceMs, holdMs });
@@ -198,6 +206,7 @@ export class DatabaseTurns {
         const what =
           step.why === 'silent' ? `nothing was heard of the replica for ${seconds} s` : `held for ${seconds} s`;
         this.parts.log.warn({ database: this.name, replica: turn.peer.nodeId }, `halt taken back: ${what}`);
+        this.parts.turned?.(this.name, 'taken-back');
         throw new SluiceError('HALT_EXPIRED', `${this.name}: ${what}`);
       }
       if (step.kind === 'ask back') {

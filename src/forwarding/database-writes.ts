@@ -1,43 +1,13 @@
-import type { Looked, LtxLocation } from '../apply/index.js';
-import type { Claim, Database, FromWorker, ToWorker, WorkerCommit } from '../database/index.js';
-import { describeError, SluiceError } from '../errors.js';
+import type { Database, FromWorker } from '../database/index.js';
+import { describeError } from '../errors.js';
 import { type Position, samePosition, ZERO_POSITION } from '../ltx/index.js';
 import { monotonicMs } from '../monotonic.js';
-import type { WriteAnswer, WriteMessage } from '../replication/index.js';
-import { sendForward } from './forward-pieces.js';
+import type { WriteAnswer } from '../replication/index.js';
 import { HaltTrust } from './halt-trust.js';
 import { HandHold } from './hand-hold.js';
-import {
-  FIRST_LOOK_MS,
-  HAND_KEEP_MS,
-  HAND_RETRY_MS,
-  LAST_LOOK_MS,
-  LATE_MS,
-  LATE_WAIT_MS,
-  RETRY_KEEP_MS,
-  type WriteLimits,
-} from './limits.js';
-import { type Origin, type OutgoingTransaction, outgoingTransaction } from './outgoing-transaction.js';
-
-/** What the databases of a replica share for what applications write to them. */
-export interface WriteParts {
-  readonly limits: WriteLimits;
-  /** Folder for transactions that are large. */
-  readonly spool: string;
-  database(name: string): Database | undefined;
-  /** What is not a database yet, and may become one. */
-  blank(name: string): Origin;
-  /** The database as its readers see it. */
-  look(name: string): Promise<Looked>;
-  /** On the present connection; undefined while there is none. */
-  sender(): ((message: WriteMessage) => void) | undefined;
-  worker(message: ToWorker): void;
-  /** The primary has got what was sent up to then. */
-  heardMs(): number;
-  /** Another number each time. */
-  serial(): number;
-  readonly log: { warn(fields: object, message: string): void; debug(fields: object, message: string): void };
-}
+import { HAND_KEEP_MS, HAND_RETRY_MS, LATE_MS, LATE_WAIT_MS, RETRY_KEEP_MS } from './limits.js';
+import { type CommitGround, ReplicaCommit } from './replica-commit.js';
+import type { WriteParts } from './write-parts.js';
 
 /** What the worker says of what applications write. */
 export type WriteEvent = Extract<
@@ -59,21 +29,6 @@ export type WriteEvent = Extract<
 const HALT_BUSY = 'HALT_BUSY';
 /** The primary takes no writes at all. */
 const WRITES_OFF = 'WRITES_OFF';
-
-/** A transaction that waits for the primary's word. */
-interface Pending {
-  readonly serial: number;
-  readonly outgoing: OutgoingTransaction;
-  /** It was sent no earlier than that. */
-  readonly sinceMs: number;
-  /** The primary has it: the application is told, and is about to make its commit visible. */
-  isTaken: boolean;
-  readonly timer: NodeJS.Timeout;
-  /** The commit is in the files. */
-  isMade: boolean;
-  /** The application has given the lock back. */
-  isReleased: boolean;
-}
 
 /**
  * What applications write to one database of a replica. `halt`: what is had of the primary, who else writes meanwhile:
@@ -113,29 +68,48 @@ export class DatabaseWrites {
   private isSpent = false;
   private handTimer: NodeJS.Timeout | undefined;
   private handRetry: NodeJS.Timeout | undefined;
-  private pending: Pending | undefined;
-  /** What was taken is not the database's position yet. */
-  private isSettling = false;
+  readonly commit: ReplicaCommit;
   /** What the primary has is being written into the files. */
   private isApplying = false;
   private isClosed = false;
-  private wakes: (() => void)[] = [];
 
   constructor(
     private readonly name: string,
     private readonly parts: WriteParts,
   ) {
     this.trust.heard(parts.heardMs());
+    this.commit = new ReplicaCommit(name, parts, this.commitGround());
   }
 
   get isIdle(): boolean {
-    const { halt, grant, isWanted, pending, hand } = this;
-    return halt === 'none' && grant === undefined && !isWanted && pending === undefined && hand.isIdle;
+    const { halt, grant, isWanted, commit, hand } = this;
+    return halt === 'none' && grant === undefined && !isWanted && !commit.isUnderWay && hand.isIdle;
   }
 
-  /** Commits that wait for the primary. */
-  get isCommitting(): boolean {
-    return this.pending !== undefined;
+  private commitGround(): CommitGround {
+    const writes = this;
+    return {
+      get live() {
+        return writes.live;
+      },
+      get grantedAt() {
+        return writes.grant?.position;
+      },
+      get isLost() {
+        return writes.hand.isLost;
+      },
+      get isClosed() {
+        return writes.isClosed;
+      },
+      taken: (sentMs) => this.trust.heard(sentMs),
+      committed: (position) => {
+        // With locking_mode=EXCLUSIVE the lock is kept.
+        if (this.grant !== undefined) this.grant = { ...this.grant, position };
+        this.haltPosition = this.halt === 'had' ? position : undefined;
+        this.hand.committed(position);
+      },
+      over: () => this.keepFor(this.parts.limits.keepMs),
+    };
   }
 
   // --- the worker -----------------------------------------------------------------------------------------------
@@ -149,11 +123,10 @@ export class DatabaseWrites {
         this.onReleased(message.serial, message.committed);
         return;
       case 'commit':
-        void this.onCommit(message.commit);
+        void this.commit.begin(message.commit);
         return;
       case 'commit-made':
-        if (this.pending?.isTaken === true) this.pending.isMade = true;
-        this.wake();
+        this.commit.made();
         return;
       case 'grant-returned':
         this.onReturned(message.serial, message.ended);
@@ -194,17 +167,10 @@ export class DatabaseWrites {
   }
 
   private onReleased(serial: number, committed: boolean): void {
-    const { pending } = this;
-    if (pending !== undefined) {
-      pending.isReleased = true;
-      pending.isMade ||= committed;
-      this.wake();
-      // It is not waited for any more: whatever the primary says is learnt by the stream.
-      if (!pending.isTaken) this.endPending(pending);
-    }
+    const isTaken = this.commit.released(committed);
     if (this.grant?.serial !== serial) return;
     // Nothing is written by it any more.
-    if (pending?.isTaken === true || committed || this.isReturning) this.grant = undefined;
+    if (isTaken || committed || this.isReturning) this.grant = undefined;
     this.isReturning = false;
     if (this.isStale) this.keepFor(RETRY_KEEP_MS);
     else {
@@ -228,9 +194,9 @@ export class DatabaseWrites {
 
   /** Asks the primary for a halt, if somebody waits for it. */
   private ask(): void {
-    const send = this.parts.sender();
+    const sender = this.parts.sender();
     const byHand = this.hand.wantsHalt;
-    if (this.halt !== 'none' || send === undefined) return;
+    if (this.halt !== 'none' || sender === undefined) return;
     if (byHand ? this.handRetry !== undefined : !this.isWanted) return;
     this.halt = 'asked';
     this.isByHand = byHand;
@@ -241,7 +207,7 @@ export class DatabaseWrites {
     this.isDue = false;
     this.wasUsed = false;
     this.trust.asked(monotonicMs());
-    send({ type: 'halt', name: this.name, serial: this.haltSerial, byHand });
+    sender.send({ type: 'halt', name: this.name, serial: this.haltSerial, byHand });
   }
 
   /** In a rollback mode whoever waits for the lock is a reader, who would keep it from being written. */
@@ -252,29 +218,14 @@ export class DatabaseWrites {
 
   /** The database is at another position. */
   moved(): void {
-    this.isSettling = false;
-    this.wake();
+    this.commit.moved();
     this.tryGrant();
-  }
-
-  private wake(): void {
-    for (const wake of this.wakes.splice(0)) wake();
-  }
-
-  /** Something was said of what is under way, or the time is over. */
-  private async change(limitMs: number): Promise<void> {
-    let timer: NodeJS.Timeout | undefined;
-    await new Promise<void>((resolve) => {
-      this.wakes.push(resolve);
-      timer = setTimeout(resolve, limitMs);
-    });
-    clearTimeout(timer);
   }
 
   /** Something may have changed what was in the way. */
   tryGrant(): void {
     this.tryHand();
-    const isBusy = this.granting || this.grant !== undefined || this.pending !== undefined || this.isSettling;
+    const isBusy = this.granting || this.grant !== undefined || this.commit.isInTheWay;
     if (!this.isWanted || isBusy) return;
     const database = this.live;
     if (this.halt !== 'had' || this.haltPosition === undefined || this.isOver || !this.isTrusted) return;
@@ -372,10 +323,10 @@ export class DatabaseWrites {
 
   /** To the primary. */
   private giveBack(): void {
-    if (this.grant !== undefined || this.granting || this.pending !== undefined) return;
+    if (this.grant !== undefined || this.granting || this.commit.isUnderWay) return;
     const isOfUse = this.isWanted || this.hand.wantsHalt;
     if (this.halt === 'had' && (!isOfUse || this.isOver)) {
-      this.parts.sender()?.({ type: 'release', name: this.name, serial: this.haltSerial });
+      this.parts.sender()?.send({ type: 'release', name: this.name, serial: this.haltSerial });
       this.halt = 'none';
       this.haltPosition = undefined;
     }
@@ -396,7 +347,7 @@ export class DatabaseWrites {
   private tryHand(): void {
     const { hand, haltPosition } = this;
     if (this.halt !== 'had' || haltPosition === undefined || !this.isByHand || this.isHandTold || this.isOver) return;
-    if (this.pending !== undefined || this.isSettling || !this.isThere(haltPosition)) return;
+    if (this.commit.isInTheWay || !this.isThere(haltPosition)) return;
     this.isHandTold = true;
     const verdict = hand.halted(haltPosition);
     if (verdict === 'lost') this.loseHand('others have written while the primary was not reached');
@@ -462,168 +413,18 @@ export class DatabaseWrites {
     this.keepFor(0);
   }
 
-  // --- commits --------------------------------------------------------------------------------------------------
-
-  private async onCommit(commit: WorkerCommit): Promise<void> {
-    const { name, parts } = this;
-    // With locking_mode=EXCLUSIVE one transaction follows another by one lock.
-    while (this.pending !== undefined || this.isSettling) await this.change(parts.limits.commitMs);
-    const { grant } = this;
-    if (this.hand.isLost) {
-      parts.log.warn({ database: name }, 'a commit fails: the lock by hand was lost');
-      parts.worker({ kind: 'commit-answer', name, taken: false });
-      return;
-    }
-    const database = this.live ?? parts.blank(name);
-    let outgoing: OutgoingTransaction | undefined;
-    try {
-      outgoing = await outgoingTransaction(database, commit, parts.spool);
-      // Without a grant it is what a dead application left, or an earlier process let begin.
-      if (outgoing !== undefined && grant !== undefined && !samePosition(grant.position, database.position)) {
-        throw new SluiceError('FORWARD_STALE', `${name}: something else was committed meanwhile`);
-      }
-    } catch (error) {
-      parts.log.warn({ database: name, err: error }, 'a transaction cannot be forwarded');
-      parts.worker({ kind: 'commit-answer', name, taken: false });
-      return;
-    }
-    if (outgoing === undefined || isLogged(database, outgoing)) {
-      parts.worker({ kind: 'commit-answer', name, taken: true });
-      return;
-    }
-    this.forward(outgoing);
-  }
-
-  private forward(outgoing: OutgoingTransaction): void {
-    const pending: Pending = {
-      serial: this.parts.serial(),
-      outgoing,
-      sinceMs: monotonicMs(),
-      isTaken: false,
-      isMade: false,
-      isReleased: false,
-      timer: setTimeout(() => {
-        this.parts.log.warn(
-          { database: this.name, txid: outgoing.position.txid },
-          'the primary did not answer a commit in time: its outcome is unknown, and what the primary has will be here',
-        );
-        this.refuse(pending);
-      }, this.parts.limits.commitMs),
-    };
-    this.pending = pending;
-    if (this.isClosed) this.refuse(pending);
-    else this.sendPending();
-  }
-
-  private sendPending(): void {
-    const { pending } = this;
-    const send = this.parts.sender();
-    if (pending === undefined || pending.isTaken || send === undefined) return;
-    try {
-      sendForward(this.name, pending.serial, pending.outgoing.location, send);
-    } catch (error) {
-      this.parts.log.warn({ database: this.name, err: error }, 'a transaction cannot be forwarded');
-      this.refuse(pending);
-    }
-  }
-
-  /** What is known here of the transaction that leads to `position`. */
-  pendingAt(position: Position): LtxLocation | undefined {
-    const { pending } = this;
-    return pending !== undefined && samePosition(pending.outgoing.position, position)
-      ? pending.outgoing.location
-      : undefined;
-  }
-
-  /** The primary's history has this. If the transaction that waits would lead to the same place otherwise, it was not taken. */
-  arrived(position: Position): void {
-    const { pending } = this;
-    if (pending === undefined || pending.isTaken) return;
-    if (isSame(pending, position)) this.taken(pending);
-    else if (position.txid >= pending.outgoing.position.txid) this.refuse(pending);
-  }
-
-  claim(position: Position): Claim | undefined {
-    this.arrived(position);
-    const { pending } = this;
-    this.isSettling = false;
-    if (pending?.isTaken !== true || !isSame(pending, position)) return undefined;
-    return { through: () => this.through(pending) };
-  }
-
-  private taken(pending: Pending): void {
-    pending.isTaken = true;
-    clearTimeout(pending.timer);
-    this.trust.heard(pending.sinceMs);
-    this.parts.worker({ kind: 'commit-answer', name: this.name, taken: true });
-  }
-
-  /** Lets the application make its commit visible. Resolves with whether it did, when it has given the lock back. */
-  private async through(pending: Pending): Promise<boolean> {
-    this.isSettling = true;
-    try {
-      for (let pauseMs = FIRST_LOOK_MS; ; pauseMs = Math.min(2 * pauseMs, LAST_LOOK_MS)) {
-        const { isReleased, isMade } = pending;
-        if (isMade && (await this.isVisible(pending))) return !pending.outgoing.isMore;
-        // Nobody is at it any more, so it will not be.
-        if (isReleased) return false;
-        await this.change(isMade ? pauseMs : LAST_LOOK_MS);
-      }
-    } finally {
-      // With locking_mode=EXCLUSIVE the lock is kept.
-      const { position } = pending.outgoing;
-      if (this.grant !== undefined) this.grant = { ...this.grant, position };
-      this.haltPosition = this.halt === 'had' ? position : undefined;
-      this.hand.committed(position);
-      this.endPending(pending);
-      this.keepFor(this.parts.limits.keepMs);
-    }
-  }
-
-  /** Whether readers see it. */
-  private async isVisible({ outgoing: { walEnd } }: Pending): Promise<boolean> {
-    if (walEnd === undefined) return true;
-    try {
-      const { wal } = await this.parts.look(this.name);
-      if (wal === undefined || wal.frames !== walEnd.frames) return false;
-      const { salt1, salt2, s0, s1 } = walEnd;
-      return wal.salt1 === salt1 && wal.salt2 === salt2 && wal.s0 === s0 && wal.s1 === s1;
-    } catch {
-      // Writing it once more does no harm.
-      return false;
-    }
-  }
-
-  private refuse(pending: Pending): void {
-    if (this.pending !== pending || pending.isTaken) return;
-    this.parts.worker({ kind: 'commit-answer', name: this.name, taken: false });
-    this.endPending(pending);
-  }
-
-  private endPending(pending: Pending): void {
-    clearTimeout(pending.timer);
-    if (this.pending !== pending) return;
-    this.pending = undefined;
-    this.wake();
-    try {
-      pending.outgoing.remove();
-    } catch (error) {
-      this.parts.log.warn({ database: this.name, err: error }, 'a spool file could not be removed');
-    }
-  }
-
   // --- the primary ----------------------------------------------------------------------------------------------
 
   connected(): void {
     this.halt = 'none';
     this.lateUntilMs = 0;
-    this.sendPending();
+    this.commit.send();
     this.ask();
   }
 
   disconnected(): void {
     this.halt = 'none';
-    this.hand.disconnected(this.pending?.outgoing.position);
+    this.hand.disconnected(this.commit.position);
     this.haltPosition = undefined;
     this.returnAll();
   }
@@ -660,15 +461,8 @@ export class DatabaseWrites {
         this.refuseLock(message.text);
         this.returnAll();
         return;
-      case 'forward-refused': {
-        const { pending } = this;
-        if (pending?.serial !== message.serial) return;
-        this.parts.log.warn(
-          { database: this.name, code: message.code },
-          `the primary did not take a transaction: ${message.text}`,
-        );
-        this.refuse(pending);
-      }
+      case 'forward-refused':
+        this.commit.refused(message.serial, message.code, message.text);
     }
   }
 
@@ -676,21 +470,10 @@ export class DatabaseWrites {
   close(): void {
     this.isClosed = true;
     clearTimeout(this.keepTimer);
-    if (this.pending !== undefined) this.refuse(this.pending);
+    this.commit.close();
     this.refuseLock('the node is stopping');
     clearTimeout(this.keepTimer);
     clearTimeout(this.handTimer);
     clearTimeout(this.handRetry);
   }
-}
-
-/** The name may have had another database before, on the primary: then a new one does not begin with its first transaction. */
-function isSame({ outgoing }: Pending, { txid, checksum }: Position): boolean {
-  const { position } = outgoing;
-  return position.checksum === checksum && (position.txid === txid || position.txid === 1);
-}
-
-/** Whether it is in the log already: an earlier process heard that the primary has it. */
-function isLogged(database: Origin, { position }: OutgoingTransaction): boolean {
-  return database.log?.get(position.txid)?.after.checksum === position.checksum;
 }

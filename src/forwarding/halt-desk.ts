@@ -27,6 +27,11 @@ export class HaltDesk implements WriteServer {
     return true;
   }
 
+  /** The id of the replica that has a database's write lock. */
+  writer(name: string): string | undefined {
+    return this.databases.get(name)?.writer;
+  }
+
   left(peer: WritePeer): void {
     for (const incoming of this.incoming.get(peer)?.values() ?? []) incoming.remove();
     this.incoming.delete(peer);
@@ -48,7 +53,10 @@ export class HaltDesk implements WriteServer {
     const { name, serial, bytes, type } = message;
     const of = this.incoming.get(peer) ?? new Map<string, Incoming>();
     this.incoming.set(peer, of);
-    const incoming = of.get(name) ?? new Incoming(this.spool);
+    const begun = of.get(name);
+    // The replica has given up what it had begun to send.
+    if (begun !== undefined && begun.serial !== serial) begun.remove();
+    const incoming = begun?.serial === serial ? begun : new Incoming(this.spool, serial);
     of.set(name, incoming);
     try {
       incoming.add(bytes);

@@ -14,7 +14,10 @@ export class Incoming {
   private fd = -1;
 
   /** `folder`: for the file. */
-  constructor(private readonly folder: string) {}
+  constructor(
+    private readonly folder: string,
+    readonly serial: number,
+  ) {}
 
   /** Throws `FORWARD_BAD` when it is too large, or the system's error. */
   add(bytes: Uint8Array): void {

@@ -63,5 +63,8 @@ export const MAX_DATABASES = 1024;
 /** A transaction that is forwarded, as an LTX file; and of it what is gathered in memory. */
 export const MAX_FORWARD_BYTES = 2 ** 30;
 export const MEMORY_FORWARD_BYTES = 8 * 2 ** 20;
+/** So much of it waits in memory for the line; and how often that is looked at. */
+export const FORWARD_QUEUE_BYTES = 4 * 2 ** 20;
+export const FORWARD_PAUSE_MS = 2;
 /** One message's part of it. */
 export const FORWARD_PIECE_BYTES = 256 * 1024;

@@ -1,8 +1,9 @@
 import type { LtxLocation } from '../apply/index.js';
 import type { Claim, FromWorker, LocalWrites } from '../database/index.js';
 import type { Position } from '../ltx/index.js';
-import type { WriteAnswer, WriteClient, WriteMessage } from '../replication/index.js';
-import { DatabaseWrites, type WriteParts } from './database-writes.js';
+import type { WriteAnswer, WriteClient, WriteSender } from '../replication/index.js';
+import { DatabaseWrites } from './database-writes.js';
+import type { WriteParts } from './write-parts.js';
 
 const DRAIN_POLL_MS = 5;
 
@@ -10,12 +11,12 @@ const DRAIN_POLL_MS = 5;
 export class WriteDesk implements WriteClient, LocalWrites {
   private readonly databases = new Map<string, DatabaseWrites>();
   private readonly parts: WriteParts;
-  private send: ((message: WriteMessage) => void) | undefined;
+  private sender: WriteSender | undefined;
   private serials = 0;
   private heardMs = 0;
 
   constructor(parts: Omit<WriteParts, 'sender' | 'heardMs' | 'serial'>) {
-    this.parts = { ...parts, sender: () => this.send, heardMs: () => this.heardMs, serial: () => ++this.serials };
+    this.parts = { ...parts, sender: () => this.sender, heardMs: () => this.heardMs, serial: () => ++this.serials };
   }
 
   /** False for what is not about writes. */
@@ -36,13 +37,13 @@ export class WriteDesk implements WriteClient, LocalWrites {
     }
   }
 
-  connected(send: (message: WriteMessage) => void): void {
-    this.send = send;
+  connected(sender: WriteSender): void {
+    this.sender = sender;
     for (const database of this.databases.values()) database.connected();
   }
 
   disconnected(): void {
-    this.send = undefined;
+    this.sender = undefined;
     for (const database of this.databases.values()) database.disconnected();
   }
 
@@ -56,15 +57,15 @@ export class WriteDesk implements WriteClient, LocalWrites {
   }
 
   pendingAt(name: string, position: Position): LtxLocation | undefined {
-    return this.databases.get(name)?.pendingAt(position);
+    return this.databases.get(name)?.commit.pendingAt(position);
   }
 
   arrived(name: string, position: Position): void {
-    this.databases.get(name)?.arrived(position);
+    this.databases.get(name)?.commit.arrived(position);
   }
 
   claim(name: string, position: Position): Claim | undefined {
-    return this.databases.get(name)?.claim(position);
+    return this.databases.get(name)?.commit.claim(position);
   }
 
   applying(name: string, isApplying: boolean): void {
@@ -78,7 +79,7 @@ export class WriteDesk implements WriteClient, LocalWrites {
   /** Resolves when no commit waits for the primary, or the time is over. */
   async drain(limitMs: number): Promise<void> {
     const untilMs = performance.now() + limitMs;
-    const isCommitting = () => [...this.databases.values()].some((database) => database.isCommitting);
+    const isCommitting = () => [...this.databases.values()].some(({ commit }) => commit.isUnderWay);
     while (isCommitting() && performance.now() < untilMs)
       await new Promise((resolve) => setTimeout(resolve, DRAIN_POLL_MS));
   }

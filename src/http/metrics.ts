@@ -39,6 +39,16 @@ export class Metrics {
     'Commits that were not where durability wants them in time, by what came of it',
     ['database', 'outcome'],
   );
+  readonly #forwarded = this.#counter(
+    'sluice_forwarded_commits_total',
+    'Commits of applications on a replica, by what became of them on the primary',
+    ['database', 'outcome'],
+  );
+  readonly #halts = this.#counter(
+    'sluice_halts_total',
+    "Times that a replica got a database's write lock (given), and times that it was taken back",
+    ['database', 'outcome'],
+  );
   readonly #degraded = this.#gauge('sluice_durability_degraded', '1 while commits return without waiting', [
     'database',
   ]);
@@ -109,6 +119,16 @@ export class Metrics {
   /** A commit returned, or failed, since others did not have it in time. */
   late(database: string, outcome: 'degraded' | 'refused'): void {
     this.#late.inc({ database: this.#labels.of('database', database), outcome });
+  }
+
+  /** A commit of an application of this replica was decided, or was given up. */
+  forwarded(database: string, outcome: 'taken' | 'refused' | 'unknown'): void {
+    this.#forwarded.inc({ database: this.#labels.of('database', database), outcome });
+  }
+
+  /** A replica got the write lock of a database of this primary, or it was taken back. */
+  halted(database: string, outcome: 'given' | 'taken-back'): void {
+    this.#halts.inc({ database: this.#labels.of('database', database), outcome });
   }
 
   /** A file was written to a store. */

@@ -15,5 +15,6 @@ export type {
   WriteClient,
   WriteMessage,
   WritePeer,
+  WriteSender,
   WriteServer,
 } from './types.js';

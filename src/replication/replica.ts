@@ -210,7 +210,11 @@ export class ReplicationClient {
     }
     this.options.log.info({ url: this.upstream?.url, primary: hello.nodeId, databases: told.size }, 'following');
     this.options.hooks?.connected?.(true);
-    this.options.writes?.connected((message) => this.upstream?.send(message));
+    const { upstream } = this;
+    this.options.writes?.connected({
+      send: (message) => upstream?.send(message),
+      queuedBytes: () => upstream?.queuedBytes ?? 0,
+    });
     this.checkCaughtUp();
   }
 

@@ -86,10 +86,17 @@ export interface ClientHooks {
 /** What a primary answers to a replica's writes; what it took comes by the stream. */
 export type WriteAnswer = Extract<Message, { type: 'halted' | 'halt-wanted' | 'halt-ended' | 'forward-refused' }>;
 
+/** One connection to the primary. */
+export interface WriteSender {
+  send(message: WriteMessage): void;
+  /** Bytes that wait in this process for the line. */
+  queuedBytes(): number;
+}
+
 /** What a replica's applications write, on its way to the primary. Calls must not throw. */
 export interface WriteClient {
   /** Hellos were exchanged. */
-  connected(send: (message: WriteMessage) => void): void;
+  connected(sender: WriteSender): void;
   disconnected(): void;
   receive(message: WriteAnswer): void;
   /** The primary has got what was sent up to then, of `monotonicMs()`. */

@@ -134,6 +134,11 @@ export class Upstream {
     if (this.ws.readyState === WebSocket.OPEN) this.ws.send(encodeMessage(message));
   }
 
+  /** Sent, and not yet taken by the system. */
+  get queuedBytes(): number {
+    return this.ws.bufferedAmount;
+  }
+
   /** Stops or goes on reading the socket. */
   setPaused(paused: boolean): void {
     if (paused === this.ws.isPaused) return;

@@ -93,6 +93,22 @@ for (const mode of MODES) {
   });
 }
 
+test('who writes is shown, and what became of it is counted', async () => {
+  const { primary, replica } = await database('shown.db', 'wal');
+  const db = open(replica, 'shown.db');
+  db.exec('INSERT INTO t (b) VALUES (1)');
+  db.exec('BEGIN IMMEDIATE');
+  const { nodeId } = await replica.status();
+  const writer = async () => (await primary.status()).databases.find((each) => each.name === 'shown.db')?.writer;
+  assert.is(await writer(), nodeId);
+  db.exec('ROLLBACK');
+  db.close();
+  await waitFor(async () => (await writer()) === null);
+  const metrics = async (node: ClusterNode) => (await fetch(`${node.httpUrl}/metrics`)).text();
+  assert.match(await metrics(replica), 'sluice_forwarded_commits_total{database="shown.db",outcome="taken"} 1');
+  assert.match(await metrics(primary), /sluice_halts_total\{database="shown.db",outcome="given"\} [12]/);
+});
+
 test('the shell and Python write like any other program, on both sides by turns', async () => {
   const { primary, replica } = await database('turns.db', 'wal');
   for (let n = 0; n < 6; n++) {

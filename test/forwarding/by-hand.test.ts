@@ -24,6 +24,10 @@ class Scene {
   position = AT;
   isConnected = true;
   private serials = 0;
+  private readonly sender = {
+    send: (message: WriteMessage) => void this.toPrimary.push(message),
+    queuedBytes: () => 0,
+  };
   readonly writes = new DatabaseWrites(NAME, {
     limits: { ...WRITE_LIMITS, waitMs: 200 },
     spool: '/nonexistent',
@@ -39,7 +43,7 @@ class Scene {
     },
     blank: () => assert.unreachable('the database is there') as never,
     look: () => Promise.resolve({ wal: undefined, position: undefined }) as never,
-    sender: () => (this.isConnected ? (message) => this.toPrimary.push(message) : undefined),
+    sender: () => (this.isConnected ? this.sender : undefined),
     worker: (message) => this.toWorker.push(message),
     heardMs: () => 0,
     serial: () => ++this.serials,

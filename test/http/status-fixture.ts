@@ -35,6 +35,7 @@ export const PRIMARY: NodeStatus = {
         degraded: 5,
         refused: 0,
       },
+      writer: '0badcafe',
     },
   ],
   replicas: [
@@ -66,7 +67,7 @@ export const REPLICA: NodeStatus = {
   ...PRIMARY,
   nodeId: '0badcafe',
   role: 'replica',
-  databases: PRIMARY.databases.map((db) => ({ ...db, lagMs: 3, durability: null })),
+  databases: PRIMARY.databases.map((db) => ({ ...db, lagMs: 3, durability: null, writer: null })),
   replicas: [],
   upstream: {
     url: 'ws://127.0.0.1:20203',

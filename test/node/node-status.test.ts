@@ -173,7 +173,7 @@ for (const [code, { fit, make }] of Object.entries(PROBLEMS)) {
       [[code, NAME]],
     );
     assert.is(healthOf({ ...PRIMARY, problems }, LAG_LIMIT_MS).status, fit ? 'ok' : 'unfit');
-    if (database.live) assert.is(databaseStatus(database, 'replica', 0, null).state, fit ? 'ok' : 'damaged');
+    if (database.live) assert.is(databaseStatus(database, 'replica', 0, null, null).state, fit ? 'ok' : 'damaged');
   });
 }
 
@@ -200,13 +200,13 @@ test('a problem that stream and database both tell is shown once, and what makes
 
 test('a replica is behind when it has not had for over a second what the primary has, or that is not known', async () => {
   const { database } = await primary();
-  const state = (lagMs: number | null) => databaseStatus(database, 'replica', lagMs, null).state;
+  const state = (lagMs: number | null) => databaseStatus(database, 'replica', lagMs, null, null).state;
   assert.is(state(0), 'ok');
   assert.is(state(1_000), 'ok');
   assert.is(state(1_001), 'behind');
   assert.is(state(600_000), 'behind');
   assert.is(state(null), 'behind');
-  assert.is(databaseStatus(database, 'primary', null, null).state, 'ok');
+  assert.is(databaseStatus(database, 'primary', null, null, null).state, 'ok');
   assert.is(healthOf(REPLICA, LAG_LIMIT_MS).status, 'ok');
 });
 
