@@ -110,10 +110,27 @@ export class ReplicaRole implements NodeRole {
         return { name, path, walPath, position, sums: new DatabaseSums(4096), pageSize: 0, pageCount: 0, live: false };
       },
       look: (name) => this.applier.look(name),
+      playedBack: (name, pages) => void this.checkPages(name, pages),
       worker: (message) => this.worker?.send(message),
       ended: (name, outcome) => metrics.forwarded(name, outcome),
       log,
     });
+  }
+
+  /** What a transaction wrote that was taken back; SQLite does not take all of it back. */
+  private async checkPages(name: string, pages: Uint32Array | undefined): Promise<void> {
+    const { log } = this.options;
+    try {
+      const count = await this.sink.checkPages(name, pages);
+      if (count === 0) return;
+      log.warn(
+        { database: name, pages: count },
+        'free pages differ from the primary since a rollback: a snapshot comes',
+      );
+      if (this.followed instanceof ReplicationClient) this.followed.askForSnapshot(name);
+    } catch (error) {
+      log.warn({ database: name, err: error }, 'what a rollback left could not be looked at');
+    }
   }
 
   private client(nodeId: string): ReplicationClient {

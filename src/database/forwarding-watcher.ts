@@ -354,6 +354,11 @@ export class ForwardingWatcher extends ReplicaWatcher {
   }
 
   private journalEnded(database: WrittenDatabase): void {
+    const { name, commit, changed, dirtyUnknown } = database;
+    if (commit !== 'taken' && changed) {
+      const pages = dirtyUnknown ? undefined : database.dirty.toArray();
+      this.forwarding.send({ kind: 'played-back', name, pages });
+    }
     database.journalEnded();
     this.made(database);
   }

@@ -6,10 +6,12 @@ import {
   DatabaseSums,
   type LtxHeader,
   LtxReader,
+  lockPage,
   pageChecksum,
   SumsChange,
 } from '../ltx/index.js';
 import type { Database } from './database.js';
+import { PageImages } from './page-images.js';
 import { nextTurn } from './wal-file.js';
 
 /** Pages between two turns of the event loop. */
@@ -17,6 +19,9 @@ const SLICE_PAGES = 128;
 
 /** What is to be known of a database that a file is to lead on from. */
 export type CheckedDatabase = Pick<Database, 'name' | 'position' | 'pageSize' | 'pageCount' | 'sums'>;
+
+/** A database whose files may be looked at. */
+export type CheckedFile = Pick<Database, 'path' | 'pageSize' | 'pageCount' | 'sums'>;
 
 /** A transaction that may be applied. */
 export interface CheckedTransaction {
@@ -139,4 +144,28 @@ function mustPromise(name: string, { postApply, maxTxid }: LtxHeader): void {
 /** What comes does not go on from what is here. */
 export function gap(name: string, text: string): SluiceError {
   return new SluiceError('REPLICA_GAP', `${name}: ${text}`, 'A snapshot takes its place');
+}
+
+/** How many of these pages (undefined: all) have other checksums in the database file than they have to have. */
+export async function wrongPages(database: CheckedFile, pages: Uint32Array | undefined): Promise<number> {
+  const { path, sums, pageCount, pageSize } = database;
+  const lock = lockPage(pageSize);
+  const images = new PageImages(path, pageSize);
+  try {
+    const page = Buffer.allocUnsafe(pageSize);
+    const sum = { high: 0, low: 0 };
+    let wrong = 0;
+    const count = pages?.length ?? pageCount;
+    for (let i = 0; i < count; i++) {
+      const pgno = pages?.[i] ?? i + 1;
+      if (pgno > pageCount || pgno === lock) continue;
+      images.read(pgno, page, 0);
+      pageChecksum(pgno, page, 0, pageSize, sum);
+      if (sum.high !== sums.getHigh(pgno) || sum.low !== sums.getLow(pgno)) wrong++;
+      if (i % SLICE_PAGES === SLICE_PAGES - 1) await nextTurn();
+    }
+    return wrong;
+  } finally {
+    images.close();
+  }
 }

@@ -14,7 +14,7 @@ import {
 } from '../ltx/index.js';
 import type { Database } from './database.js';
 import { databaseFileFacts } from './page-images.js';
-import { checkImage, checkTransaction, gap } from './replica-check.js';
+import { checkImage, checkTransaction, gap, wrongPages } from './replica-check.js';
 import type { SetAsides } from './set-asides.js';
 import type { LocalWrites } from './types.js';
 
@@ -112,6 +112,17 @@ export class ReplicaDatabase {
     // Who is told of failures is `receive`, which tries it again.
     void this.inOrder(async () => (this.isKnown ? this.redo(maxTxid, run) : undefined)).catch(() => undefined);
     return { txid: maxTxid, checksum: postApply };
+  }
+
+  /** See ReplicaDatabases. Of a database in a rollback mode. */
+  checkPages(pages: Uint32Array | undefined): Promise<number> {
+    return this.inOrder(async () => {
+      const { database } = this;
+      if (!database.live || !this.isKnown || database.isWal()) return 0;
+      const count = await wrongPages(database, pages);
+      if (count > 0) this.distrust();
+      return count;
+    });
   }
 
   private inputOf(ltx: Uint8Array, run: bigint, onLogged: OnLogged | undefined): Input {

@@ -130,6 +130,14 @@ export class ReplicaDatabases implements ReplicaSink, StoreSink {
     return this.ensure(name).receive(ltx, this.run, onLogged);
   }
 
+  /**
+   * Looks whether these pages (undefined: all) are as they have to be at the database's position. If not, its files are not known to
+   * be that any more, and a snapshot has to come. Resolves with how many are not.
+   */
+  async checkPages(name: string, pages: Uint32Array | undefined): Promise<number> {
+    return (await this.byName.get(name)?.checkPages(pages)) ?? 0;
+  }
+
   logAhead(name: string, ltx: Uint8Array, header: LtxHeader): Position | undefined {
     return this.byName.get(name)?.logAhead(ltx, header, this.run);
   }

@@ -76,6 +76,8 @@ export type FromWorker =
   | { readonly kind: 'commit'; readonly name: string; readonly serial: number; readonly commit: WorkerCommit }
   /** A transaction that was taken is in the files; in WAL mode its readers may not know of it yet. */
   | { readonly kind: 'commit-made'; readonly name: string }
+  /** A rollback journal was played back. `pages`: those that were written since it began; undefined: it is not known which. */
+  | { readonly kind: 'played-back'; readonly name: string; readonly pages: Uint32Array | undefined }
   /** The answer to `grant-return`. `ended`: there is no grant any more, and nobody has the lock by it. */
   | { readonly kind: 'grant-returned'; readonly name: string; readonly serial: number; readonly ended: boolean }
   /** The same lock by hand, of the lock file: one asks for it. */

@@ -18,6 +18,7 @@ export type WriteEvent = Extract<
       | 'lock-released'
       | 'commit'
       | 'commit-made'
+      | 'played-back'
       | 'grant-returned'
       | 'hand-wanted'
       | 'hand-taken'
@@ -127,6 +128,9 @@ export class DatabaseWrites {
         return;
       case 'commit-made':
         this.commit.made();
+        return;
+      case 'played-back':
+        this.parts.playedBack(this.name, message.pages);
         return;
       case 'grant-returned':
         this.onReturned(message.serial, message.ended);

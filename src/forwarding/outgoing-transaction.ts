@@ -18,6 +18,7 @@ import {
 import {
   frameCommitSize,
   framePageNumber,
+  freeLeaves,
   parseDatabaseHeader,
   setChangeCounter,
   WAL_FORMAT,
@@ -49,6 +50,8 @@ export interface OutgoingTransaction {
   readonly walEnd: WalEnd | undefined;
   /** What the application makes of it is not all: the node adds the rest. */
   readonly isMore: boolean;
+  /** It changes nothing that SQLite would ever read: it is what is left of one that was taken back. */
+  readonly isLeftOver: boolean;
   /** Its file, if it is one, goes away. */
   remove(): void;
 }
@@ -118,6 +121,7 @@ async function transactionOf(database: Origin, pages: Pages, spool: string): Pro
     wal: undefined,
   };
   const after = { txid: header.maxTxid, checksum: header.postApply };
+  const isLeftOver = database.live && walEnd === undefined && changesNothing(changed, pages);
   if (kept <= SMALL_PAGES) {
     const list = Array.from(changed, (pgno) => {
       const data = Buffer.allocUnsafe(pageSize);
@@ -125,9 +129,20 @@ async function transactionOf(database: Origin, pages: Pages, spool: string): Pro
       return { pgno, data };
     });
     const bytes = encodeLtx(header, list);
-    return { position: after, location: { kind: 'bytes', bytes }, walEnd, isMore, remove: () => undefined };
+    return { position: after, location: { kind: 'bytes', bytes }, walEnd, isMore, isLeftOver, remove: () => undefined };
   }
-  return { ...(await spooled(header, changed, pages, spool)), position: after, walEnd, isMore };
+  return { ...(await spooled(header, changed, pages, spool)), position: after, walEnd, isMore, isLeftOver };
+}
+
+/** Whether all these pages are leaves of the free list, which a commit never writes alone. */
+function changesNothing(changed: Uint32Array, { commit, pageSize, read }: Pages): boolean {
+  if (changed.length === 0 || changed[0] === 1) return false;
+  const leaves = freeLeaves((pgno) => {
+    const page = Buffer.allocUnsafe(pageSize);
+    read(pgno, page);
+    return page;
+  }, commit);
+  return changed.every((pgno) => leaves.has(pgno));
 }
 
 async function spooled(

@@ -135,6 +135,11 @@ export class ReplicaCommit {
     let outgoing: OutgoingTransaction | undefined;
     try {
       outgoing = await outgoingTransaction(database, commit, parts.spool);
+      if (outgoing?.isLeftOver === true) {
+        outgoing.remove();
+        outgoing = undefined;
+        parts.playedBack(name, commit.kind === 'rollback' ? commit.pages : undefined);
+      }
       // Without a grant it is what a dead application left, or an earlier process let begin.
       if (outgoing !== undefined && grantedAt !== undefined && !samePosition(grantedAt, database.position)) {
         throw new SluiceError('FORWARD_STALE', `${name}: something else was committed meanwhile`);

@@ -26,6 +26,7 @@ export class WriteDesk implements WriteClient, LocalWrites {
       case 'lock-released':
       case 'commit':
       case 'commit-made':
+      case 'played-back':
       case 'grant-returned':
       case 'hand-wanted':
       case 'hand-taken':

@@ -16,6 +16,8 @@ export interface WriteParts {
   look(name: string): Promise<Looked>;
   /** On the present connection; undefined while there is none. */
   sender(): WriteSender | undefined;
+  /** What a transaction that was not taken has written is taken back; `pages`: see `played-back`. */
+  playedBack(name: string, pages: Uint32Array | undefined): void;
   worker(message: ToWorker): void;
   /** The primary has got what was sent up to then. */
   heardMs(): number;

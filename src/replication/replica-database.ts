@@ -120,6 +120,12 @@ export class ReplicaDatabase {
     return this.age.lagMs(primaryNowMs, this.oldestMs());
   }
 
+  /** Only a snapshot helps. */
+  distrusted(): void {
+    if (this.awaited !== 0) return;
+    this.startOver(new SluiceError('REPLICA_GAP', `${this.name}: some of its pages are not those of its position`));
+  }
+
   private oldestMs(): number | undefined {
     return this.large?.timeMs ?? timeOf(this.current) ?? timeOf(this.queue.peek());
   }

@@ -82,6 +82,11 @@ export class ReplicationClient {
     this.loop = this.run();
   }
 
+  /** What the sink has of a database is not what its position says. */
+  askForSnapshot(name: string): void {
+    this.databases.get(name)?.distrusted();
+  }
+
   /** Disconnects and waits (at most `drainMs`) for what the sink is doing. */
   async stop(): Promise<void> {
     this.stopped = true;

@@ -1,5 +1,6 @@
 export * from './exact-path.js';
 export * from './file-names.js';
+export * from './free-list.js';
 export * from './header.js';
 export * from './journal.js';
 export * from './lock-bytes.js';

@@ -44,6 +44,7 @@ class Scene {
     blank: () => assert.unreachable('the database is there') as never,
     look: () => Promise.resolve({ wal: undefined, position: undefined }) as never,
     sender: () => (this.isConnected ? this.sender : undefined),
+    playedBack: () => undefined,
     worker: (message) => this.toWorker.push(message),
     heardMs: () => 0,
     serial: () => ++this.serials,
