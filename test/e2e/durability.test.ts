@@ -1,4 +1,4 @@
-// Time limit: 10 min
+// Time limit: 15 min
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
