@@ -272,6 +272,61 @@ scenario(
   () => new SyntheticKernel('kernel', deferring),
 );
 
+class Withholding extends PassiveWatcher {
+  verdict: Verdict = DEFER;
+  readonly seen: string[] = [];
+  awaits(node: FileNode): boolean {
+    return node.path.endsWith('-wal');
+  }
+  override wrote(node: FileNode, position: number, data: Buffer, start: number, length: number): void {
+    this.seen.push(`wrote ${node.path}@${position}:${data.toString('utf8', start, start + length)}`);
+  }
+  mayAnswer(_node: FileNode, position: number, length: number): Verdict {
+    this.seen.push(`may answer ${length}@${position}`);
+    return this.verdict;
+  }
+}
+
+const withholding = new Withholding();
+scenario(
+  'a write whose answer is withheld is made once, and seen once; its answer, or an error, comes after a wake-up',
+  (k) => {
+    k.init();
+    const other = k.create('a.db');
+    assert.is(k.write(other, 0, 'free'), 0);
+    const id = k.create('a.db-wal');
+    withholding.seen.length = 0;
+    assert.is(k.write(id, 0, 'one'), undefined);
+    assert.is(k.session.waiting, 1);
+    const path = `${k.folder}/backing/a.db-wal`;
+    assert.is(readFileSync(path, 'utf8'), 'one', 'who reads the file finds it');
+    assert.is(k.read(id), 'one');
+    assert.equal(withholding.seen, ['wrote a.db-wal@0:one', 'may answer 3@0']);
+    // Whoever writes meanwhile is not overwritten by what was made already.
+    writeFileSync(path, 'ONE');
+    k.session.wake();
+    assert.is(k.session.waiting, 1, 'not yet');
+    withholding.verdict = PROCEED;
+    const before = k.replies.length;
+    k.session.wake();
+    assert.is(k.session.waiting, 0);
+    assert.equal(withholding.seen.slice(2), ['may answer 3@0', 'may answer 3@0']);
+    assert.is(readFileSync(path, 'utf8'), 'ONE');
+    const [reply, ...more] = k.replies.slice(before);
+    assert.equal([reply?.errno, reply?.body.readUInt32LE(0), more], [0, 3, []]);
+    // What is allowed at once is answered at once.
+    assert.is(k.write(id, 3, 'two'), 0);
+    withholding.verdict = DEFER;
+    assert.is(k.write(id, 6, 'six'), undefined);
+    assert.is(k.write(other, 4, '!'), 0, 'other files go on');
+    withholding.verdict = 5;
+    k.session.wake();
+    assert.is(k.session.waiting, 0);
+    assert.is(k.replies.at(-1)?.errno, 5);
+  },
+  () => new SyntheticKernel('kernel', withholding),
+);
+
 scenario('a look-up of the wake file is a wake-up, and it is in no listing', (k) => {
   k.init();
   assert.is(k.lookup('.sluice-wake'), 2);
