@@ -32,9 +32,6 @@ export interface ForwardedFigures {
   /** Point reads on the replica, while nobody and while another process of it writes. */
   readonly read: ReadFigures;
   readonly readBeside: ReadFigures;
-  /** Commits on the primary, before any replica wrote, and after. */
-  readonly primaryUs: number;
-  readonly primaryAfterUs: number;
 }
 
 const DISTANCE = fileURLToPath(new URL('./distance.js', import.meta.url));
@@ -60,9 +57,7 @@ async function measure(root: string, roundTripMs: number): Promise<ForwardedFigu
     try {
       await sleep(500);
       commits(db, WARM_UP);
-      const primaryUs = commits(db, 2000);
-      const figures = await onReplica(join(replica.mount, 'a.db'));
-      return { ...figures, primaryUs, primaryAfterUs: commits(db, 2000) };
+      return await onReplica(join(replica.mount, 'a.db'));
     } finally {
       await replica.server.stop();
     }
@@ -79,7 +74,7 @@ async function atDistance(url: string, oneWayMs: number): Promise<string> {
   return `ws://127.0.0.1:${port}`;
 }
 
-async function onReplica(path: string): Promise<Omit<ForwardedFigures, 'primaryUs' | 'primaryAfterUs'>> {
+async function onReplica(path: string): Promise<ForwardedFigures> {
   const db = new Sqlite(path, { timeout: 20_000 });
   commits(db, WARM_UP);
   const singles: number[] = [];

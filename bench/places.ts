@@ -20,6 +20,8 @@ export interface NodeOptions {
   readonly follow?: Node;
   /** Of sluice.yml. */
   readonly durability?: object;
+  /** The `writes` section of its config. */
+  readonly writes?: object;
   /** Folder to back up to. */
   readonly backup?: string;
   /** Ports of an HTTP proxy and of the application behind it. */
@@ -52,6 +54,7 @@ export async function startNode(root: string, name: string, options: NodeOptions
         : { type: 'static', role: 'replica', primary: options.follow.streamUrl },
     ...(options.backup === undefined ? {} : { backup: { url: `file://${options.backup}` } }),
     ...(options.durability === undefined ? {} : { durability: options.durability }),
+    ...(options.writes === undefined ? {} : { writes: options.writes }),
     log: { level: 'info', format: 'json' },
   };
   const file = join(folder, 'sluice.yml');

@@ -10,7 +10,7 @@ await withSetup(() => {
 });
 const program = new URL(`../dist/test/soak/${campaign}/index.js`, import.meta.url);
 if (!/^[a-z-]+$/.test(campaign) || !existsSync(program)) {
-  console.error('usage: npm run soak -- crash|survive|power|fuzz|linear [options]');
+  console.error('usage: npm run soak -- crash|survive|power|fuzz|linear|web [options]');
   process.exit(2);
 }
 process.argv.splice(2, 1);

@@ -145,6 +145,7 @@ export class ReplicaCommit {
         throw new SluiceError('FORWARD_STALE', `${name}: something else was committed meanwhile`);
       }
     } catch (error) {
+      outgoing?.remove();
       parts.log.warn({ database: name, err: error }, 'a transaction cannot be forwarded');
       parts.worker({ kind: 'commit-answer', name, taken: false });
       return;
