@@ -280,6 +280,14 @@ test('what follows is logged at once where nothing is under way, before it is lo
   new DataView(otherSize.buffer).setUint32(8, 1024);
   assert.is(logAhead(otherSize), undefined, 'of another page size');
   assert.is(logAhead(third!), undefined, 'it does not follow');
+  const other = new Source();
+  other.change({ 1: 50 }, 1);
+  assert.is(logAhead(other.change({ 1: 2 }, 1)), undefined, 'it follows in another history');
+  const page = { pgno: 1, data: Buffer.alloc(512, 2) };
+  const later = { ...decodeHeader(second!), minTxid: 3, maxTxid: 3 };
+  assert.is(logAhead(encodeLtx(later, [page])), undefined, 'it has another TXID');
+  const several = { ...decodeHeader(second!), maxTxid: 3 };
+  assert.is(logAhead(encodeLtx(several, [page])), undefined, 'it holds several');
   const { maxTxid, postApply } = decodeHeader(second!);
   assert.equal(logAhead(second!), { txid: maxTxid, checksum: postApply });
   assert.equal([database().log.last, database().position.txid], [2, 1]);
@@ -292,6 +300,8 @@ test('what follows is logged at once where nothing is under way, before it is lo
   );
   assert.is(applies(), 3);
   assert.equal(sink.positions().get('a.db'), { txid: 3, checksum: source.checksum });
+  await sink.drop('a.db', { txid: 3, checksum: source.checksum });
+  assert.is(logAhead(first), undefined, 'there is none any more');
 });
 
 test('what was logged at once and is wrong is found in its turn, and whoever brought it is told how', async () => {
