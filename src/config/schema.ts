@@ -141,7 +141,7 @@ const writesShape = {
   wait: duration('5s', 1, 600_000).default(5000),
   keep: duration('10ms', 1, 60_000).default(10),
   commit: duration('30s', 100, 600_000).default(30_000),
-  turn: duration('1s', 1, 600_000).default(1000),
+  turn: duration('2s', 1, 600_000).default(2000),
   hold: duration('30s', 100, 3_600_000).default(30_000),
   holdByHand: duration('10m', 100, 86_400_000).default(600_000),
   silence: duration('5s', 100, 600_000).default(5000),

@@ -79,6 +79,9 @@ export class DatabaseTurns {
   private committing: WritePeer | undefined;
   private running = false;
   private closeTimer: NodeJS.Timeout | undefined;
+  /** Since when no replica has the lock; since when they have it without a long rest. */
+  private freeSinceMs = Number.NEGATIVE_INFINITY;
+  private busySinceMs = Number.NEGATIVE_INFINITY;
   private wake: () => void = () => undefined;
 
   constructor(
@@ -159,7 +162,6 @@ export class DatabaseTurns {
       if (stray !== undefined) await this.serveStray(stray);
       else if (turn === undefined) return;
       else if (!turn.ended) await this.serve(turn);
-      // The primary's own writers ask again and again, with pauses: here they find it free.
       if (this.turns.length > 0) await pause(this.parts.limits.restMs);
     }
   }
@@ -168,6 +170,7 @@ export class DatabaseTurns {
     this.current = turn;
     let locked = false;
     try {
+      await this.rest();
       const position = await this.lock();
       locked = true;
       if (turn.ended) return;
@@ -252,7 +255,23 @@ export class DatabaseTurns {
     throw new SluiceError('HALT_BUSY', `${name}: what was committed on the primary is not logged in time`);
   }
 
+  /**
+   * The primary's own writers ask again and again, with pauses of up to 100 ms. When replicas have had the lock for long, one after
+   * the other, it stays free for so long that they find it.
+   */
+  private async rest(): Promise<void> {
+    const { turnMs, longRestMs } = this.parts.limits;
+    const nowMs = performance.now();
+    const restedMs = nowMs - this.freeSinceMs;
+    if (restedMs < longRestMs) {
+      if (nowMs - this.busySinceMs < turnMs) return;
+      await pause(longRestMs - restedMs);
+    }
+    this.busySinceMs = performance.now();
+  }
+
   private async unlock(): Promise<void> {
+    this.freeSinceMs = performance.now();
     try {
       await (await this.parts.halter()).release(this.name);
     } catch (error) {

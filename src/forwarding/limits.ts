@@ -12,16 +12,19 @@ export interface HaltLimits {
   readonly silenceMs: number;
   /** Between two turns, for the primary's own writers. */
   readonly restMs: number;
+  /** The same, once in `turnMs` of one turn after the other: nearly as long as SQLite pauses between two tries. */
+  readonly longRestMs: number;
   /** How long a replica waits for the primary's writers before it is told that the database is busy. */
   readonly lockMs: number;
 }
 
 export const HALT_LIMITS: HaltLimits = Object.freeze({
-  turnMs: 1000,
+  turnMs: 2000,
   holdMs: 30_000,
   holdByHandMs: 600_000,
   silenceMs: 5000,
   restMs: 5,
+  longRestMs: 75,
   lockMs: 5000,
 });
 
