@@ -1,5 +1,5 @@
 import { formatDuration, formatSize } from '../src/config/index.js';
-import type { NodeStatus } from '../src/status.js';
+import type { DurabilityStatus, NodeStatus } from '../src/status.js';
 import { formatTable, visible } from './table.js';
 
 const MAX_LOCAL_FILES_SHOWN = 5;
@@ -32,8 +32,19 @@ function summary(status: NodeStatus, nowMs: number): string[] {
 
 function databases(status: NodeStatus): string[] {
   if (status.databases.length === 0) return ['no databases yet: create one under the mount'];
+  const isAwaited = status.databases.some((db) => isWaitedFor(db.durability));
   return formatTable(
-    ['DATABASE', 'STATE', 'POSITION', 'SIZE', 'JOURNAL', 'WAL', 'LAG', 'LOG'],
+    [
+      'DATABASE',
+      'STATE',
+      'POSITION',
+      'SIZE',
+      'JOURNAL',
+      'WAL',
+      'LAG',
+      'LOG',
+      ...(isAwaited ? ['COMMITS WAIT FOR'] : []),
+    ],
     status.databases.map((db) => [
       db.name,
       db.state,
@@ -43,8 +54,27 @@ function databases(status: NodeStatus): string[] {
       formatSize(db.walBytes),
       lag(db.lagMs),
       `${shortTxid(db.log.first)}..${shortTxid(db.log.last)}, ${formatSize(db.log.bytes)}`,
+      ...(isAwaited ? [waitedFor(db.durability)] : []),
     ]),
   );
+}
+
+/** A node of an older version says nothing of it. */
+function isWaitedFor(durability: DurabilityStatus | null | undefined): durability is DurabilityStatus {
+  return durability !== null && durability !== undefined && durability.until !== 'local';
+}
+
+/** What commits of a database wait for, and what comes of it. */
+function waitedFor(durability: DurabilityStatus | null | undefined): string {
+  if (!isWaitedFor(durability)) return '-';
+  const { until, replicas, degradedSince, refusingSince, waitingMs, degraded, refused } = durability;
+  const parts = [until === 'backup' ? 'the backup' : `${replicas} ${replicas === 1 ? 'replica' : 'replicas'}`];
+  if (refusingSince !== null) parts.push('they fail');
+  else if (degradedSince !== null) parts.push('they do not now');
+  if (waitingMs !== null) parts.push(`one for ${formatDuration(waitingMs)}`);
+  if (degraded > 0) parts.push(`${degraded} did not`);
+  if (refused > 0) parts.push(`${refused} failed`);
+  return parts.join('; ');
 }
 
 function replicas(status: NodeStatus): string[] {

@@ -37,6 +37,7 @@ const LOCAL: DurabilityStatus = {
   onTimeout: 'degrade',
   degradedSince: null,
   refusingSince: null,
+  waitingMs: null,
   degraded: 0,
   refused: 0,
 };

@@ -60,6 +60,8 @@ export interface DurabilityStatus {
   readonly degradedSince: string | null;
   /** Since when commits fail for it; null if they do not. */
   readonly refusingSince: string | null;
+  /** How long a commit has been waiting that does so now; null if none does. */
+  readonly waitingMs: number | null;
   /** Commits of this process that returned without being where they should be; those that failed for it. */
   readonly degraded: number;
   readonly refused: number;

@@ -47,6 +47,8 @@ export class ReplicaDatabase {
   /** Its files could not be read or opened, so what they are is not known. */
   private unknown = false;
   private ended = false;
+  /** What the log had, and why it was cut. */
+  private wrong: { readonly txid: number; readonly error: unknown } | undefined;
 
   constructor(
     readonly database: Database,
@@ -100,18 +102,34 @@ export class ReplicaDatabase {
   }
 
   /**
-   * Logs what follows the end of the log, while what comes before is still being applied; in its turn it is applied, whatever becomes
-   * of the connection by which it came. Undefined if all of it has to wait for its turn.
+   * Logs what follows the end of the log, before it is looked at and while what comes before is still being applied; in its turn it
+   * is checked and applied, whatever becomes of the connection by which it came. Undefined if all of it has to wait for its turn.
    */
   logAhead(ltx: Uint8Array, header: LtxHeader, run: bigint): Position | undefined {
-    const { minTxid, maxTxid, preApply, postApply } = header;
-    const { log, position } = this.database;
-    const follows = minTxid === log.last + 1 && minTxid === maxTxid && log.last > position.txid;
-    if (!follows || !this.isKnown || this.isIdle || log.get(log.last)?.after.checksum !== preApply) return undefined;
+    const { database } = this;
+    const { minTxid, maxTxid, preApply, postApply, pageSize } = header;
+    const { log, position } = database;
+    if (!this.isKnown || position.txid === 0 || pageSize !== database.pageSize) return undefined;
+    if (minTxid !== log.last + 1 || minTxid !== maxTxid) return undefined;
+    // What is being done now may end elsewhere, unless it is what the log says.
+    if (log.last === position.txid ? !this.isIdle : this.isIdle) return undefined;
+    const before = log.last === position.txid ? position.checksum : log.get(log.last)?.after.checksum;
+    if (before !== preApply) return undefined;
     log.append(minTxid, [ltx]);
     // Who is told of failures is `receive`, which tries it again.
-    void this.inOrder(async () => (this.isKnown ? this.redo(maxTxid, run) : undefined)).catch(() => undefined);
+    void this.inOrder(() => this.takeLogged(ltx, maxTxid, run)).catch(() => undefined);
     return { txid: maxTxid, checksum: postApply };
+  }
+
+  private async takeLogged(ltx: Uint8Array, txid: number, run: bigint): Promise<void> {
+    if (!this.isKnown) return;
+    if (this.database.position.txid !== txid - 1) {
+      await this.redo(txid, run);
+      return;
+    }
+    const location = { kind: 'bytes', bytes: ltx } as const;
+    const input = { source: bytesSource(ltx), location, append: undefined, origin: run, stored: false };
+    await this.fromLog(txid, () => this.take(input));
   }
 
   /** See ReplicaDatabases. Of a database in a rollback mode. */
@@ -249,15 +267,23 @@ export class ReplicaDatabase {
   private async redo(upTo = this.database.log.last, origin = 0n): Promise<void> {
     const { database } = this;
     while (Math.min(database.log.last, upTo) > database.position.txid) {
-      try {
-        // One that holds several is there by the last of them, and nothing before it.
-        await this.redoOne(Math.max(database.position.txid + 1, database.log.first), origin);
-      } catch (error) {
-        if (errorCode(error) === 'REPLICA_FAILED') throw error;
-        database.log.cut(database.position.txid);
-        this.distrust();
-        throw error;
-      }
+      // One that holds several is there by the last of them, and nothing before it.
+      const txid = Math.max(database.position.txid + 1, database.log.first);
+      await this.fromLog(txid, () => this.redoOne(txid, origin));
+    }
+  }
+
+  /** If what the log has does not lead on, nothing can follow it but all that the primary has now. */
+  private async fromLog(txid: number, take: () => Promise<unknown>): Promise<void> {
+    const { database } = this;
+    try {
+      await take();
+    } catch (error) {
+      if (errorCode(error) === 'REPLICA_FAILED') throw error;
+      database.log.cut(database.position.txid);
+      this.distrust();
+      this.wrong = { txid, error };
+      throw error;
     }
   }
 
@@ -294,8 +320,13 @@ export class ReplicaDatabase {
   private async takeNext(input: Input): Promise<Position> {
     const { database } = this;
     const { log } = database;
-    if (!this.isKnown || log.last === 0) return this.take(input);
+    const { wrong } = this;
+    this.wrong = undefined;
+    if (log.last === 0) return this.take(input);
     const { maxTxid, postApply } = new LtxReader(input.source).header;
+    // What became of it when it was its turn.
+    if (!this.isKnown && wrong?.txid === maxTxid) throw wrong.error;
+    if (!this.isKnown) return this.take(input);
     const reached = { txid: maxTxid, checksum: postApply };
     // Logged ahead, or by an earlier process.
     const isLogged = log.get(maxTxid)?.after.checksum === postApply;

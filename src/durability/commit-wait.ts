@@ -75,6 +75,11 @@ export class CommitWait {
     return true;
   }
 
+  /** Since when commit `number` waits. */
+  since(number: number): number | undefined {
+    return this.commit?.number === number ? this.commit.sinceMs : undefined;
+  }
+
   /** When the time of the commit that waits is over. */
   get deadlineMs(): number | undefined {
     return this.commit === undefined || this.commit.decided ? undefined : this.commit.sinceMs + this.rule.timeoutMs;

@@ -110,13 +110,15 @@ export class DurabilityDesk {
 
   status(name: string): DurabilityStatus {
     const { until, replicas, onTimeout } = ruleFor(this.parts.rules, name);
-    const wait = this.byName.get(name)?.wait;
+    const waiting = this.byName.get(name);
+    const wait = waiting?.wait;
     return {
       until,
       replicas,
       onTimeout,
       degradedSince: timeOf(wait?.degradedSinceMs),
       refusingSince: timeOf(wait?.refusingSinceMs),
+      waitingMs: this.waitingMs(waiting),
       degraded: wait?.degraded ?? 0,
       refused: wait?.refused ?? 0,
     };
@@ -135,6 +137,12 @@ export class DurabilityDesk {
       const message = `commits return before ${where} have them (${degraded} so far)`;
       return [{ code: 'DURABILITY_DEGRADED', subject: name, message, hint, since: timeOf(degradedSinceMs)! }];
     });
+  }
+
+  private waitingMs(waiting: Waiting | undefined): number | null {
+    if (waiting === undefined) return null;
+    const sinceMs = waiting.wait.since(this.parts.state.awaiting(waiting.slot));
+    return sinceMs === undefined ? null : Math.round(performance.now() - sinceMs);
   }
 
   private of(slot: number, name: string): Waiting | undefined {

@@ -1,6 +1,5 @@
-import { type Config, LOCAL_DURABILITY } from '../config/index.js';
+import type { Config } from '../config/index.js';
 import { describeError, errorCode, SluiceError } from '../errors.js';
-import { HALT_LIMITS, WRITE_LIMITS } from '../forwarding/limits.js';
 import { Metrics, startHttp } from '../http/index.js';
 import { createLogger, type Logger } from '../log.js';
 import type { RunningNode, StartNode } from '../node-types.js';
@@ -9,6 +8,7 @@ import { type DataLock, lockDataFolder } from './data-lock.js';
 import { Inbox } from './inbox.js';
 import type { FailureText, ToKeeper } from './messages.js';
 import { DEVICE_FD } from './node-process.js';
+import { completeConfig } from './older-config.js';
 import { StopRequest } from './stop-request.js';
 import { takeAway, unmountGently } from './unmount.js';
 
@@ -40,7 +40,7 @@ async function live(startNode: StartNode, prepare: PrepareNode | undefined): Pro
   const inbox = new Inbox();
   send({ kind: 'loaded', version: VERSION });
   const { config: given, served = false } = await inbox.require('start');
-  const config = complete(given);
+  const config = completeConfig(given);
   const lock = lockDataFolder(config.data);
   const log = await createLogger(config.log);
   const metrics = new Metrics();
@@ -81,16 +81,6 @@ async function live(startNode: StartNode, prepare: PrepareNode | undefined): Pro
   else await unmounted(inbox);
   await node.finish();
   return end(lock, log);
-}
-
-/** A keeper of an older version does not know all sections: what they bring is off. */
-function complete(config: Config): Config {
-  return {
-    ...config,
-    writes: config.writes ?? { ...WRITE_LIMITS, ...HALT_LIMITS, forward: false },
-    proxy: config.proxy ?? null,
-    durability: config.durability ?? LOCAL_DURABILITY,
-  };
 }
 
 async function unmounted(inbox: Inbox): Promise<void> {

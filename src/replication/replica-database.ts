@@ -4,6 +4,7 @@ import { type Position, samePosition, ZERO_POSITION } from '../ltx/index.js';
 import { backoffMs } from './backoff.js';
 import { ContentAge } from './content-age.js';
 import { Fifo } from './fifo.js';
+import { LateAck } from './late-ack.js';
 import { CHUNK_BYTES, type ClientLimits } from './limits.js';
 import type { DatabasePosition, Message, RequestReason } from './messages.js';
 import { Pause } from './pause.js';
@@ -69,6 +70,9 @@ export class ReplicaDatabase {
   private failures = 0;
   private lastFailureMs = 0;
   private readonly pause = new Pause();
+  /** What the primary was told, on this connection, to be in the log. */
+  private told: Position | undefined;
+  private readonly late = new LateAck((position) => this.acknowledge(position));
 
   constructor(
     readonly name: string,
@@ -93,6 +97,8 @@ export class ReplicaDatabase {
   /** The connection is gone, and with it everything that was not begun. */
   disconnected(): void {
     this.connection++;
+    this.told = undefined;
+    this.late.cancel();
     this.empty();
     this.creditBytes = 0;
     this.awaited = 0;
@@ -158,11 +164,12 @@ export class ReplicaDatabase {
   /** The primary, who waits for it, is told that it is in the log before it is its turn to be applied. */
   private logAhead(item: Item): void {
     const { sink } = this.context;
-    if (item.kind !== 'transaction' || item.header === undefined || this.running === undefined) return;
-    if (!this.context.wantsStored()) return;
+    if (item.kind !== 'transaction' || item.header === undefined || !this.context.wantsStored()) return;
+    // Nothing is taken before the gate is, or in the middle of something larger.
+    if (this.gate !== undefined || this.large !== undefined) return;
     try {
       const position = sink.logAhead?.(this.name, item.ltx, item.header);
-      if (position !== undefined) this.context.send({ type: 'stored', name: this.name, position });
+      if (position !== undefined) this.tellStored(position);
     } catch {
       // In its turn it fails again, and that is told.
     }
@@ -176,7 +183,11 @@ export class ReplicaDatabase {
 
   /** Works until the queue is empty. Runs up to the first call of the sink in the turn in which the message came. */
   private async run(): Promise<void> {
-    if (this.gate !== undefined) await this.gate;
+    const { gate } = this;
+    if (gate !== undefined) {
+      await gate;
+      if (this.gate === gate) this.gate = undefined;
+    }
     for (let item = this.queue.shift(); item !== undefined; item = this.queue.shift()) {
       this.current = item;
       const { connection } = this;
@@ -185,7 +196,7 @@ export class ReplicaDatabase {
       if (connection !== this.connection) continue;
       this.creditBytes += costOf(item);
       if (item.kind === 'drop') this.acknowledge(ZERO_POSITION);
-      else if (moved) this.acknowledge(this.position);
+      else if (moved) this.acknowledgeMove();
       else this.giveCredit();
     }
     this.current = undefined;
@@ -252,8 +263,13 @@ export class ReplicaDatabase {
     if (!this.context.wantsStored()) return undefined;
     const { connection } = this;
     return (position) => {
-      if (connection === this.connection) this.context.send({ type: 'stored', name: this.name, position });
+      if (connection === this.connection) this.tellStored(position);
     };
+  }
+
+  private tellStored(position: Position): void {
+    this.told = position;
+    this.context.send({ type: 'stored', name: this.name, position });
   }
 
   /** True for what came by an earlier connection too, see mayRepeat. */
@@ -323,7 +339,16 @@ export class ReplicaDatabase {
     this.context.applied(this, timeMs);
   }
 
+  /** What it was told to be in the log the primary does not wait for any more. */
+  private acknowledgeMove(): void {
+    const { told, position } = this;
+    const isTold = told !== undefined && told.txid >= position.txid;
+    if (isTold && this.creditBytes < CREDIT_BYTES) this.late.put(position);
+    else this.acknowledge(position);
+  }
+
   private acknowledge(position: Position): void {
+    this.late.cancel();
     const bytes = this.creditBytes;
     this.creditBytes = 0;
     this.context.send({ type: 'ack', name: this.name, position, bytes });
@@ -341,6 +366,7 @@ export class ReplicaDatabase {
     this.age.heard(this.position.txid + 1, this.oldestMs() ?? this.context.now());
     const delayMs = this.noteFailure(error);
     this.empty();
+    this.told = undefined;
     this.serial++;
     this.awaited = this.serial;
     void this.askLater(delayMs, this.serial, reasonToAsk(error));
@@ -367,6 +393,8 @@ export class ReplicaDatabase {
 
   /** Shows and tells the failure; returns how long to wait now. */
   private noteFailure(error: unknown): number {
+    // An acknowledgement says that there is no problem.
+    this.late.flush();
     const { limits, random, now } = this.context;
     const nowMs = now();
     if (nowMs - this.lastFailureMs > 2 * limits.retryMaxMs) this.failures = 0;

@@ -250,8 +250,8 @@ test('what follows is logged while what comes before is being applied, and is ap
   await sink.receive('a.db', source.change({ 1: 1 }, 1));
   const free = hold();
   const [second, third, fourth] = [2, 3, 4].map((fill) => source.change({ 1: fill }, 1)) as Uint8Array[];
-  assert.is(logAhead(second!), undefined, 'nothing is under way');
   const received = sink.receive('a.db', second!);
+  assert.is(logAhead(second!), undefined, 'what is under way is not in the log yet');
   await waitFor(() => applies() === 2);
   assert.is(logAhead(fourth!), undefined, 'it does not follow');
   const { maxTxid, postApply } = decodeHeader(third!);
@@ -267,6 +267,75 @@ test('what follows is logged while what comes before is being applied, and is ap
   );
   assert.is(applies(), 4);
   assert.equal(sink.positions().get('a.db'), { txid: 4, checksum: source.checksum });
+});
+
+test('what follows is logged at once where nothing is under way, before it is looked at', async () => {
+  const source = new Source();
+  const first = source.change({ 1: 1 }, 1);
+  assert.is(logAhead(first), undefined, 'there is no database that it could follow');
+  await sink.receive('a.db', first);
+  const free = hold();
+  const [second, third] = [2, 3].map((fill) => source.change({ 1: fill }, 1)) as Uint8Array[];
+  const otherSize = Uint8Array.from(second!);
+  new DataView(otherSize.buffer).setUint32(8, 1024);
+  assert.is(logAhead(otherSize), undefined, 'of another page size');
+  assert.is(logAhead(third!), undefined, 'it does not follow');
+  const other = new Source();
+  other.change({ 1: 50 }, 1);
+  assert.is(logAhead(other.change({ 1: 2 }, 1)), undefined, 'it follows in another history');
+  const page = { pgno: 1, data: Buffer.alloc(512, 2) };
+  const later = { ...decodeHeader(second!), minTxid: 3, maxTxid: 3 };
+  assert.is(logAhead(encodeLtx(later, [page])), undefined, 'it has another TXID');
+  const several = { ...decodeHeader(second!), maxTxid: 3 };
+  assert.is(logAhead(encodeLtx(several, [page])), undefined, 'it holds several');
+  const { maxTxid, postApply } = decodeHeader(second!);
+  assert.equal(logAhead(second!), { txid: maxTxid, checksum: postApply });
+  assert.equal([database().log.last, database().position.txid], [2, 1]);
+  assert.ok(logAhead(third!));
+  const received = [second!, third!].map((ltx) => sink.receive('a.db', ltx));
+  free();
+  assert.equal(
+    (await Promise.all(received)).map(({ txid }) => txid),
+    [2, 3],
+  );
+  assert.is(applies(), 3);
+  assert.equal(sink.positions().get('a.db'), { txid: 3, checksum: source.checksum });
+  await sink.drop('a.db', { txid: 3, checksum: source.checksum });
+  assert.is(logAhead(first), undefined, 'there is none any more');
+});
+
+test('what was logged at once and is wrong is found in its turn, and whoever brought it is told how', async () => {
+  const source = new Source();
+  const { checksum } = await sink.receive('a.db', source.change({ 1: 1 }, 1));
+  const damaged = Uint8Array.from(source.change({ 1: 2 }, 1));
+  damaged[120]! ^= 1;
+  assert.ok(logAhead(damaged));
+  assert.match((await codeOf(sink.receive('a.db', damaged))) ?? 'taken', /^LTX_/);
+  assert.equal([database().log.last, database().position.txid, applies()], [1, 1, 1]);
+  assert.is(await codeOf(sink.receive('a.db', damaged)), 'REPLICA_GAP', 'only a snapshot helps');
+  assert.is(logAhead(damaged), undefined);
+
+  const other = new Source();
+  const started = other.change({ 1: 1 }, 1);
+  await sink.receive('b.db', started);
+  const facts = { pageSize: 512, commit: 1, minTxid: 2, maxTxid: 2, timestampMs: 1 };
+  const header = { ...facts, preApply: checksum, postApply: (1n << 63n) | 5n };
+  const lie = encodeLtx(header, [{ pgno: 1, data: Buffer.alloc(512, 9) }]);
+  assert.ok(sink.logAhead('b.db', lie, decodeHeader(lie)));
+  assert.is(await codeOf(sink.receive('b.db', lie)), 'REPLICA_DIVERGED');
+});
+
+test('what was logged at once and cannot be applied stays, and is tried again', async () => {
+  const source = new Source();
+  await sink.receive('a.db', source.change({ 1: 1 }, 1));
+  const second = source.change({ 1: 2 }, 1);
+  applier.fails = new Error('no space');
+  assert.ok(logAhead(second));
+  assert.is(await codeOf(sink.receive('a.db', second)), 'REPLICA_FAILED');
+  assert.equal([database().log.last, database().position.txid], [2, 1]);
+  applier.fails = undefined;
+  await sink.receive('a.db', second);
+  assert.equal(sink.positions().get('a.db'), { txid: 2, checksum: source.checksum });
 });
 
 test('what was logged ahead is applied though its connection is gone, and may come again by another', async () => {

@@ -22,6 +22,7 @@ test('the time of a commit begins when it is first seen to wait, and ends once',
   assert.is(wait.deadlineMs, undefined);
   assert.ok(wait.awaits(1, 100));
   assert.not(wait.awaits(1, 900));
+  assert.equal([wait.since(1), wait.since(0), wait.since(2)], [100, undefined, undefined]);
   assert.is(wait.deadlineMs, 1100);
   assert.is(wait.tick(1, 1099, false), undefined);
   assert.is(wait.tick(0, 1100, false), undefined);

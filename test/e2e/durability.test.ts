@@ -1,4 +1,4 @@
-// Time limit: 10 min
+// Time limit: 15 min
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -209,6 +209,8 @@ test('the one database waits, the others go on, and so do readers', async () => 
   for (let n = 0; n < 50; n++) free.prepare('INSERT INTO t (n) VALUES (?)').run(n);
   assert.is(reader.prepare('SELECT count(*) FROM t').pluck().get(), 0);
   assert.equal([writer.acked, writer.failed], [[], []]);
+  assert.ok((await durability(primary, 'strict.db')).waitingMs! > 0);
+  assert.is((await durability(primary, 'free.db')).waitingMs, null);
   reader.close();
   const back = await startReplica(primary, { dir });
   await writer.ended;
@@ -216,6 +218,7 @@ test('the one database waits, the others go on, and so do readers', async () => 
   free.close();
   await waitUntilSame(primary, back, 'strict.db');
   assert.is((await durability(primary, 'free.db')).until, 'local');
+  assert.is((await durability(primary, 'strict.db')).waitingMs, null);
 });
 
 for (const mode of MODES) {
@@ -261,6 +264,30 @@ for (const mode of MODES) {
     const next = new Writer(primary.path('a.db'), 0, 1);
     await next.ended;
     assert.equal([next.acked, next.failed], [[1], []]);
+    await waitUntilSame(primary, replica, 'a.db');
+    assert.is(count(replica.path('a.db')), 2);
+  });
+}
+
+for (const mode of MODES) {
+  test(`${mode}: the node dies when a commit was refused, and the application goes on with its connection: it is nowhere`, async () => {
+    const primary = await startPrimary({ durability: { replicas: 1, onTimeout: 'refuse', timeout: '1s' } });
+    let replica = await startReplica(primary);
+    const db = make(primary, 'a.db', mode);
+    const insert = db.prepare('INSERT INTO t (n) VALUES (?)');
+    insert.run(1);
+    const { dir } = replica;
+    assert.is(await replica.stop(), 0);
+    assert.throws(() => insert.run(2), isIoError);
+    await primary.killNode();
+    const rows = db.prepare('SELECT n FROM t').pluck();
+    assert.equal(rows.all(), [1]);
+    assert.throws(() => insert.run(3), isIoError);
+    replica = await startReplica(primary, { dir });
+    insert.run(4);
+    assert.equal(rows.all(), [1, 4]);
+    assert.is(db.pragma('integrity_check', { simple: true }), 'ok');
+    db.close();
     await waitUntilSame(primary, replica, 'a.db');
     assert.is(count(replica.path('a.db')), 2);
   });

@@ -32,6 +32,7 @@ export const PRIMARY: NodeStatus = {
         onTimeout: 'degrade',
         degradedSince: null,
         refusingSince: null,
+        waitingMs: null,
         degraded: 5,
         refused: 0,
       },
