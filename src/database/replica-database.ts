@@ -10,6 +10,7 @@ import {
   LtxReader,
   type Position,
   samePosition,
+  verifyLtx,
   ZERO_POSITION,
 } from '../ltx/index.js';
 import type { Database } from './database.js';
@@ -102,27 +103,31 @@ export class ReplicaDatabase {
   }
 
   /**
-   * Logs what follows the end of the log, before it is looked at and while what comes before is still being applied; in its turn it
-   * is checked and applied, whatever becomes of the connection by which it came. Undefined if all of it has to wait for its turn.
+   * Logs what follows the end of the log and is not damaged, while what comes before is still being applied; in its turn it is
+   * seen to lead to the primary's checksum and applied, whatever becomes of the connection by which it came. Undefined if all of
+   * it has to wait for its turn. Throws `LTX_*`.
    */
   logAhead(ltx: Uint8Array, header: LtxHeader, run: bigint): Position | undefined {
     const { database } = this;
     const { minTxid, maxTxid, preApply, postApply, pageSize } = header;
-    const { log, position } = database;
-    if (!this.isKnown || position.txid === 0 || pageSize !== database.pageSize) return undefined;
+    const { log, position: applied } = database;
+    if (!this.isKnown || applied.txid === 0 || pageSize !== database.pageSize) return undefined;
     if (minTxid !== log.last + 1 || minTxid !== maxTxid) return undefined;
     // What is being done now may end elsewhere, unless it is what the log says.
-    if (log.last === position.txid ? !this.isIdle : this.isIdle) return undefined;
-    const before = log.last === position.txid ? position.checksum : log.get(log.last)?.after.checksum;
+    if (log.last === applied.txid ? !this.isIdle : this.isIdle) return undefined;
+    const before = log.last === applied.txid ? applied.checksum : log.get(log.last)?.after.checksum;
     if (before !== preApply) return undefined;
+    verifyLtx(bytesSource(ltx));
     log.append(minTxid, [ltx]);
     // Who is told of failures is `receive`, which tries it again.
-    void this.inOrder(() => this.takeLogged(ltx, maxTxid, run)).catch(() => undefined);
-    return { txid: maxTxid, checksum: postApply };
+    const position = { txid: maxTxid, checksum: postApply };
+    void this.inOrder(() => this.takeLogged(ltx, position, run)).catch(() => undefined);
+    return position;
   }
 
-  private async takeLogged(ltx: Uint8Array, txid: number, run: bigint): Promise<void> {
-    if (!this.isKnown) return;
+  private async takeLogged(ltx: Uint8Array, { txid, checksum }: Position, run: bigint): Promise<void> {
+    // If it is not in the log any more, something else took the place of all that came before it.
+    if (!this.isKnown || this.database.log.get(txid)?.after.checksum !== checksum) return;
     if (this.database.position.txid !== txid - 1) {
       await this.redo(txid, run);
       return;
