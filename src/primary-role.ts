@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { type Applier, createApplier, type Halter } from './apply/index.js';
+import { createApplier, type Halter } from './apply/index.js';
 import { Backup, CompactionThread, openConfiguredStore, ScheduledVerify, type VerifiedStore } from './backup/index.js';
 import type { BackupConfig } from './config/index.js';
 import {
@@ -12,9 +12,9 @@ import {
   type SharedState,
 } from './database/index.js';
 import type { FromWorker } from './database/worker-messages.js';
-import { awaitsAny, DurabilityDesk } from './durability/index.js';
+import { awaitsAny, DurabilityDesk, isAwaited } from './durability/index.js';
 import { SluiceError } from './errors.js';
-import { HALT_LIMITS, HaltDesk } from './forwarding/index.js';
+import { HALT_LIMITS, HaltDesk, Halters } from './forwarding/index.js';
 import { type Position, parseTxid } from './ltx/index.js';
 import type { NodeRole, ProxiedRole } from './node-role.js';
 import type { StartNodeOptions } from './node-types.js';
@@ -47,8 +47,7 @@ export class PrimaryRole implements NodeRole {
   readonly role = 'primary';
   readonly writes = false;
   readonly proxied: ProxiedRole;
-  private applier: (Applier & Halter) | undefined;
-  private applierStarted: Promise<unknown> | undefined;
+  private readonly halters: Halters;
   private desk: HaltDesk | undefined;
   private readonly set: PrimaryDatabases;
   readonly commits: NodeRole['commits'];
@@ -91,6 +90,10 @@ export class PrimaryRole implements NodeRole {
     });
     this.durable = this.commits && new DurabilityDesk({ ...this.commits, ...this.others() });
     this.durable?.start();
+    this.halters = new Halters(
+      () => createApplier({ mount: config.mount.path, onPid: () => undefined, onThread: () => undefined, log }),
+      (name) => isAwaited(durability, name),
+    );
     shared.setLagMs(0);
     this.proxied = this.proxiedRole();
   }
@@ -286,14 +289,15 @@ export class PrimaryRole implements NodeRole {
     ];
   }
 
-  /** Takes the writes of replicas, by a process that is started at the first of them. */
+  /** Takes the writes of replicas, by processes that are started at the first of them. */
   private haltDesk(): HaltDesk {
     const { config, log, metrics } = this.options;
     const { turnMs, holdMs, holdByHandMs, silenceMs } = config.writes;
     return new HaltDesk(
       {
         limits: { ...HALT_LIMITS, turnMs, holdMs, holdByHandMs, silenceMs },
-        halter: () => this.halter(),
+        halter: (name) => this.halter(name),
+        closeHalter: (name) => this.halters.close(name),
         ground: (name) => {
           const database = this.set.get(name);
           if (database === undefined) return undefined;
@@ -312,30 +316,16 @@ export class PrimaryRole implements NodeRole {
     );
   }
 
-  private async halter(): Promise<Halter> {
-    const { config, log } = this.options;
-    this.applier ??= createApplier({
-      mount: config.mount.path,
-      onPid: () => undefined,
-      onThread: () => undefined,
-      log,
-    });
-    this.applierStarted ??= this.applier.start();
-    try {
-      await this.applierStarted;
-    } catch (error) {
-      this.applier = undefined;
-      this.applierStarted = undefined;
-      throw error;
-    }
+  private async halter(name: string): Promise<Halter> {
+    const halter = await this.halters.of(name);
     this.awake();
-    return this.applier;
+    return halter;
   }
 
   /** Nothing of ours stays open on the mount. */
   private async endWrites(): Promise<void> {
     this.desk?.close();
-    await this.applier?.stop();
+    await this.halters.stop();
   }
 
   private async listen(address: { host: string; port: number }): Promise<void> {

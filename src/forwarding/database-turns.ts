@@ -32,8 +32,10 @@ const IDLE_MS = 10_000;
 /** What takes part in a primary's halts. */
 export interface HaltParts {
   readonly limits: HaltLimits;
-  /** The process that takes the locks; started when it is first asked for. */
-  halter(): Promise<Halter>;
+  /** The process that takes the database's lock; started when it is first asked for. */
+  halter(name: string): Promise<Halter>;
+  /** Nobody writes to the database for now. */
+  closeHalter(name: string): Promise<void>;
   /** What the node has of a database, undefined if it has none. */
   ground(name: string): (Ground & { after(txid: Txid): Checksum | undefined }) | undefined;
   /** Where a database stands once all that was committed is logged; undefined if that cannot be said. */
@@ -147,10 +149,7 @@ export class DatabaseTurns {
   private closeLater(): void {
     this.closeTimer = setTimeout(() => {
       if (this.running) return;
-      this.parts
-        .halter()
-        .then((halter) => halter.close(this.name))
-        .catch(() => undefined);
+      this.parts.closeHalter(this.name).catch(() => undefined);
     }, IDLE_MS);
     this.closeTimer.unref();
   }
@@ -245,7 +244,7 @@ export class DatabaseTurns {
       checkName(name);
       return ZERO_POSITION;
     }
-    const halter = await parts.halter();
+    const halter = await parts.halter(name);
     if (!(await halter.halt(name, parts.limits.lockMs))) {
       throw new SluiceError('HALT_BUSY', `${name}: writers on the primary have it`);
     }
@@ -273,7 +272,7 @@ export class DatabaseTurns {
   private async unlock(): Promise<void> {
     this.freeSinceMs = performance.now();
     try {
-      await (await this.parts.halter()).release(this.name);
+      await (await this.parts.halter(this.name)).release(this.name);
     } catch (error) {
       // Its process is gone, and the lock with it.
       this.parts.log.warn({ database: this.name, err: error }, 'a halt ended with its process');
@@ -298,7 +297,7 @@ export class DatabaseTurns {
       commit.peer.expect(name, expected);
       this.committing = commit.peer;
       parts.expected?.(name, expected, commit.peer.nodeId);
-      await (await parts.halter()).commit(name, locationOf(file));
+      await (await parts.halter(name)).commit(name, locationOf(file));
       commit.peer.settle(name, true);
       const position = await parts.settled(name);
       if (position !== undefined && samePosition(position, expected)) return;
@@ -320,7 +319,7 @@ export class DatabaseTurns {
     const { pageSize } = forwardedHeader(file);
     const nothing = { name, position: ZERO_POSITION, pageSize, pageCount: 0, sums: new DatabaseSums(pageSize) };
     const { postApply } = await checkForwarded(file, nothing);
-    await (await parts.halter()).create(name, locationOf(file));
+    await (await parts.halter(name)).create(name, locationOf(file));
     for (let n = 0; n < CREATED_TRIES; n++) {
       const position = await parts.settled(name);
       if (position?.checksum === postApply) return;

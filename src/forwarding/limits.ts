@@ -63,6 +63,9 @@ export const LAST_LOOK_MS = 100;
 export const MAX_TURNS = 256;
 export const MAX_DATABASES = 1024;
 
+/** Processes of a primary that write for replicas to databases whose commits wait for other machines. */
+export const MAX_OWN_HALTERS = 4;
+
 /** A transaction that is forwarded, as an LTX file; and of it what is gathered in memory. */
 export const MAX_FORWARD_BYTES = 2 ** 30;
 export const MEMORY_FORWARD_BYTES = 8 * 2 ** 20;

@@ -1,7 +1,7 @@
 // Time limit: 15 min
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { mkdirSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import Sqlite from 'better-sqlite3';
 import { suite } from 'uvu';
@@ -336,6 +336,31 @@ test('what an application of the only replica commits counts, and is not waited 
     holdsAll(primary.path(name), writers);
     assert.equal([(await durability(primary, name)).refused, (await durability(primary, name)).degraded], [0, 0]);
   }
+});
+
+test('while a commit of a replica waits, those of replicas to other databases go on, whether they wait or not', async () => {
+  const rules = ['slow.db', 'other.db'].map((name) => [name, { replicas: name === 'slow.db' ? 2 : 1 }]);
+  const primary = await startPrimary({
+    durability: { onTimeout: 'refuse', timeout: '60s', databases: Object.fromEntries(rules) },
+  });
+  const replica = await startReplica(primary, { mount: { locks: 'sluice' } });
+  let other = await startReplica(primary);
+  const made = ['slow.db', 'other.db', 'free.db'].map((name) => make(primary, name, 'wal'));
+  for (const { name } of made) await waitUntilSame(primary, replica, basename(name));
+  const { dir } = other;
+  assert.is(await other.stop(), 0);
+  const slow = new Writer(replica.path('slow.db'), 0, 1);
+  await waitFor(async () => (await durability(primary, 'slow.db')).waitingMs !== null);
+  for (const name of ['other.db', 'free.db']) {
+    const writer = new Writer(replica.path(name), 0, 3);
+    await writer.ended;
+    assert.equal([writer.acked.length, writer.failed, slow.acked.length, slow.failed], [3, [], 0, []]);
+  }
+  other = await startReplica(primary, { dir });
+  await slow.ended;
+  assert.is(slow.acked.length, 1);
+  for (const db of made) db.close();
+  await waitUntilSame(primary, other, 'slow.db');
 });
 
 for (const mode of ['wal', 'delete']) {

@@ -61,6 +61,7 @@ class Primary implements Halter {
       {
         limits,
         halter: async () => this,
+        closeHalter: () => this.close(),
         ground: (name) => {
           if (name !== 'a.db') return undefined;
           const after = (txid: number) => this.history.get(txid);

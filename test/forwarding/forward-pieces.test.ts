@@ -91,6 +91,7 @@ test('what was begun and given up is not a part of the next one', async () => {
     {
       limits: HALT_LIMITS,
       halter: () => Promise.reject(new Error('not asked')),
+      closeHalter: async () => undefined,
       ground: () => undefined,
       settled: async () => undefined,
       log: { warn: (_fields, text) => said.push(text), info: () => undefined },
