@@ -37,6 +37,8 @@ export interface Applier {
   drop(name: string): Promise<void>;
   /** PRAGMA wal_checkpoint; resolves with the frames left in the WAL (0 when all are in the database). */
   checkpoint(name: string, mode: 'passive' | 'truncate'): Promise<number>;
+  /** How the database is now, for who opens it. */
+  look(name: string): Promise<Looked>;
   /** Closes all databases and ends the process. */
   stop(): Promise<void>;
   readonly pid: number | undefined;
@@ -63,8 +65,6 @@ export interface Halter {
   release(name: string): Promise<void>;
   /** The same, and has it no longer open: applications may want it for themselves. */
   close(name: string): Promise<void>;
-  /** How the database is now, for who opens it. */
-  look(name: string): Promise<Looked>;
 }
 
 export interface ApplierOptions {

@@ -10,9 +10,10 @@ import {
   pageChecksum,
   SumsChange,
 } from '../ltx/index.js';
+import type { WalIndexHeader } from '../sqlite/index.js';
 import type { Database } from './database.js';
 import { PageImages } from './page-images.js';
-import { nextTurn } from './wal-file.js';
+import { nextTurn, WalFile } from './wal-file.js';
 
 /** Pages between two turns of the event loop. */
 const SLICE_PAGES = 128;
@@ -146,11 +147,35 @@ export function gap(name: string, text: string): SluiceError {
   return new SluiceError('REPLICA_GAP', `${name}: ${text}`, 'A snapshot takes its place');
 }
 
-/** How many of these pages (undefined: all) have other checksums in the database file than they have to have. */
-export async function wrongPages(database: CheckedFile, pages: Uint32Array | undefined): Promise<number> {
-  const { path, sums, pageCount, pageSize } = database;
+/**
+ * How many of these pages (undefined: all) have other checksums than they have to have. `wal`: as its wal-index has it, undefined
+ * if there is none. Undefined if the WAL has become another one meanwhile.
+ */
+export async function wrongPages(
+  database: CheckedFile,
+  pages: Uint32Array | undefined,
+  wal: WalIndexHeader | undefined,
+): Promise<number | undefined> {
+  if (wal === undefined || wal.frames === 0) return countWrong(database, pages);
+  const file = WalFile.open(`${database.path}-wal`);
+  if (file === undefined) return undefined;
+  try {
+    if (file.header.salt1 !== wal.salt1 || file.header.salt2 !== wal.salt2) return undefined;
+    const newest = await file.newestFrames(0, wal.frames);
+    const wrong = await countWrong(database, pages, { file, newest });
+    return file.isCurrent ? wrong : undefined;
+  } finally {
+    file.close();
+  }
+}
+
+async function countWrong(
+  { path, sums, pageCount, pageSize }: CheckedFile,
+  pages: Uint32Array | undefined,
+  overlay?: { readonly file: WalFile; readonly newest: ReadonlyMap<number, number> },
+): Promise<number> {
   const lock = lockPage(pageSize);
-  const images = new PageImages(path, pageSize);
+  const images = new PageImages(path, pageSize, overlay);
   try {
     const page = Buffer.allocUnsafe(pageSize);
     const sum = { high: 0, low: 0 };

@@ -23,6 +23,8 @@ import type { LocalWrites } from './types.js';
 const APPLIER_PATIENCE_MS = 20_000;
 const APPLIER_RETRY_MS = 50;
 const COPY_BYTES = 1024 * 1024;
+/** So often its pages are looked at, if its WAL becomes another one meanwhile. */
+const CHECK_TRIES = 10;
 
 /** Called when what came is in the log, where it then stays until it is applied. */
 export type OnLogged = (position: Position) => void;
@@ -137,14 +139,19 @@ export class ReplicaDatabase {
     await this.fromLog(txid, () => this.take(input));
   }
 
-  /** See ReplicaDatabases. Of a database in a rollback mode. */
+  /** See ReplicaDatabases. */
   checkPages(pages: Uint32Array | undefined): Promise<number> {
     return this.inOrder(async () => {
       const { database } = this;
-      if (!database.live || !this.isKnown || database.isWal()) return 0;
-      const count = await wrongPages(database, pages);
-      if (count > 0) this.distrust();
-      return count;
+      for (let n = 0; n < CHECK_TRIES; n++) {
+        if (!database.live || !this.isKnown) return 0;
+        // Under a primary in a rollback mode too its copy may have a WAL for a while.
+        const wal = database.isWal() ? (await this.applier.look(database.name)).wal : undefined;
+        const count = await wrongPages(database, pages, wal);
+        if (count !== undefined && count > 0) this.distrust();
+        if (count !== undefined) return count;
+      }
+      throw new SluiceError('REPLICA_BUSY', `${database.name}: its WAL begins anew all the time`);
     });
   }
 

@@ -81,6 +81,7 @@ class FakeApplier implements Applier {
   replace = (name: string) => this.did(`replace ${name}`);
   drop = (name: string) => this.did(`drop ${name}`);
   checkpoint = async () => 0;
+  look = async () => ({ wal: undefined });
   stop = () => this.did('stop');
 }
 

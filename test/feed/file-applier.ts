@@ -1,6 +1,6 @@
 import { closeSync, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Applier, LtxLocation } from '../../src/apply/index.js';
+import type { Applier, Looked, LtxLocation } from '../../src/apply/index.js';
 import { SluiceError } from '../../src/errors.js';
 import { bytesSource, LtxReader } from '../../src/ltx/index.js';
 
@@ -18,6 +18,10 @@ export class FileApplier implements Applier {
   async open(): Promise<void> {}
   async checkpoint(): Promise<number> {
     return 0;
+  }
+
+  async look(): Promise<Looked> {
+    return { wal: undefined };
   }
 
   async drop(name: string): Promise<void> {

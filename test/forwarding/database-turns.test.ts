@@ -106,10 +106,6 @@ class Primary implements Halter {
   }
 
   async close(): Promise<void> {}
-
-  async look(): Promise<{ wal: undefined }> {
-    return { wal: undefined };
-  }
 }
 
 class Replica implements WritePeer {

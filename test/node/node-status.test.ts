@@ -58,6 +58,7 @@ async function brokenReplica(act: (sink: ReplicaDatabases) => Promise<void>): Pr
     if (broken) throw new Error('the applier cannot');
   };
   const applier: Applier = {
+    look: async () => ({ wal: undefined }),
     pid: 1,
     start: did,
     open: did,

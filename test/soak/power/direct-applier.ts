@@ -2,7 +2,7 @@ import { ExclusiveLock } from '../../../src/apply/exclusive-lock.js';
 import { LtxFile } from '../../../src/apply/ltx-file.js';
 import { DatabaseOperations, type Shared } from '../../../src/apply/operations.js';
 import { Turn } from '../../../src/apply/turn.js';
-import type { Applier, LtxLocation } from '../../../src/apply/types.js';
+import type { Applier, Looked, LtxLocation } from '../../../src/apply/types.js';
 
 /** What the applier's process does, in this one, on a plain folder that nobody else uses. */
 export class DirectApplier implements Applier {
@@ -36,6 +36,10 @@ export class DirectApplier implements Applier {
 
   checkpoint(name: string, mode: 'passive' | 'truncate'): Promise<number> {
     return this.inOrder(name, (operations) => operations.checkpoint(mode));
+  }
+
+  look(name: string): Promise<Looked> {
+    return this.inOrder(name, async (operations) => ({ wal: operations.walIndex() }));
   }
 
   async stop(): Promise<void> {}
