@@ -21,7 +21,7 @@ import {
 } from './forwarded-transaction.js';
 import type { Incoming } from './incoming.js';
 import { type HaltLimits, MAX_TURNS } from './limits.js';
-import { holdLimitMs, turnStep } from './turn-rule.js';
+import { holdLimitMs, type TurnFacts, turnStep } from './turn-rule.js';
 
 /** Until the capture has found a file that was just made. */
 const CREATED_TRIES = 100;
@@ -193,15 +193,16 @@ export class DatabaseTurns {
   private async hold(turn: Turn): Promise<void> {
     const { limits } = this.parts;
     const sinceMs = performance.now();
-    let wasAsked = false;
-    while (!turn.ended) {
+    let asked: TurnFacts['asked'] = 'no';
+    // What came before it was given back belongs to it.
+    while (!turn.ended || turn.commits.length > 0) {
       const commit = turn.commits.shift();
       if (commit !== undefined) {
         await this.take(commit);
         continue;
       }
       const { isByHand } = turn;
-      const facts = { sinceMs, heardMs: turn.peer.heardMs, isByHand, isAwaited: this.turns.length > 0, wasAsked };
+      const facts = { sinceMs, heardMs: turn.peer.heardMs, isByHand, isAwaited: this.turns.length > 0, asked };
       const step = turnStep(facts, limits, performance.now());
       if (step.kind === 'take back') {
         const seconds = (step.why === 'silent' ? limits.silenceMs : holdLimitMs(limits, isByHand)) / 1000;
@@ -212,8 +213,9 @@ export class DatabaseTurns {
         throw new SluiceError('HALT_EXPIRED', `${this.name}: ${what}`);
       }
       if (step.kind === 'ask back') {
-        wasAsked = true;
-        turn.peer.send({ type: 'halt-wanted', name: this.name, serial: turn.serial });
+        asked = step.how;
+        const withNext = asked === 'with next';
+        turn.peer.send({ type: 'halt-wanted', name: this.name, serial: turn.serial, withNext });
       }
       await this.change(step.inMs);
     }

@@ -57,8 +57,9 @@ export class DatabaseWrites {
   private isStale = false;
   /** Somebody has had a transaction by this halt. */
   private wasUsed = false;
-  /** The primary wants the halt back, when it was used. */
+  /** The primary wants the halt back, when it was used; or when it was used once more. */
   private isDue = false;
+  private isDueWithNext = false;
   /** The lock file's lock. */
   private readonly hand = new HandHold();
   /** The halt was asked for by hand. */
@@ -102,6 +103,7 @@ export class DatabaseWrites {
       get isClosed() {
         return writes.isClosed;
       },
+      sent: () => this.releaseBehind(),
       taken: (sentMs) => this.trust.heard(sentMs),
       committed: (position) => {
         // With locking_mode=EXCLUSIVE the lock is kept.
@@ -209,6 +211,7 @@ export class DatabaseWrites {
     this.haltSerial = this.parts.serial();
     this.haltPosition = undefined;
     this.isDue = false;
+    this.isDueWithNext = false;
     this.wasUsed = false;
     this.trust.asked(monotonicMs());
     sender.send({ type: 'halt', name: this.name, serial: this.haltSerial, byHand });
@@ -274,6 +277,11 @@ export class DatabaseWrites {
       const serial = this.parts.serial();
       this.grant = { serial, position };
       this.isStale = this.wantedAt !== undefined && !samePosition(this.wantedAt, position);
+      if (this.isDueWithNext) {
+        this.isDueWithNext = false;
+        this.isDue = true;
+        this.wasUsed = false;
+      }
       this.isWanted = false;
       clearTimeout(this.waitTimer);
       this.parts.worker({ kind: 'grant', name: this.name, serial, wal, untilMs: this.trust.untilMs });
@@ -319,6 +327,19 @@ export class DatabaseWrites {
     return this.isDue && this.wasUsed && !this.isByHand;
   }
 
+  /** The primary takes a transaction that it has got before the halt ends: it need not wait for what comes after the answer. */
+  private releaseBehind(): void {
+    if (this.halt !== 'had' || !this.isDue || this.isByHand) return;
+    this.release();
+    this.returnAll();
+  }
+
+  private release(): void {
+    this.parts.sender()?.send({ type: 'release', name: this.name, serial: this.haltSerial });
+    this.halt = 'none';
+    this.haltPosition = undefined;
+  }
+
   private returnAll(): void {
     if (this.grant !== undefined)
       this.parts.worker({ kind: 'grant-return', name: this.name, serial: this.grant.serial });
@@ -329,11 +350,7 @@ export class DatabaseWrites {
   private giveBack(): void {
     if (this.grant !== undefined || this.granting || this.commit.isUnderWay) return;
     const isOfUse = this.isWanted || this.hand.wantsHalt;
-    if (this.halt === 'had' && (!isOfUse || this.isOver)) {
-      this.parts.sender()?.send({ type: 'release', name: this.name, serial: this.haltSerial });
-      this.halt = 'none';
-      this.haltPosition = undefined;
-    }
+    if (this.halt === 'had' && (!isOfUse || this.isOver)) this.release();
     this.ask();
     this.tryGrant();
   }
@@ -453,7 +470,9 @@ export class DatabaseWrites {
         return;
       case 'halt-wanted':
         if (message.serial !== this.haltSerial || this.halt !== 'had') return;
-        this.isDue = true;
+        // By the time that the answer to what is on its way is here, the next one is as soon at the primary as anything.
+        if (message.withNext && this.commit.isUnderWay) this.isDueWithNext = true;
+        else this.isDue = true;
         if (this.isOver) this.returnAll();
         return;
       case 'halt-ended':

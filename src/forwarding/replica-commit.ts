@@ -19,6 +19,8 @@ export interface CommitGround {
   readonly isLost: boolean;
   /** Nobody waits for anything any more. */
   readonly isClosed: boolean;
+  /** All of it is on its way. */
+  sent(): void;
   /** The primary has what was sent then. */
   taken(sentMs: number): void;
   /** A transaction led there, and its application has given the lock back. */
@@ -192,10 +194,15 @@ export class ReplicaCommit {
       },
       queuedBytes: () => connection.queuedBytes(),
     };
-    sendForward(this.name, pending.serial, pending.outgoing.location, sender, isWanted).catch((error) => {
-      this.parts.log.warn({ database: this.name, err: error }, 'a transaction cannot be forwarded');
-      this.refuse(pending);
-    });
+    sendForward(this.name, pending.serial, pending.outgoing.location, sender, isWanted).then(
+      () => {
+        if (isWanted()) this.ground.sent();
+      },
+      (error) => {
+        this.parts.log.warn({ database: this.name, err: error }, 'a transaction cannot be forwarded');
+        this.refuse(pending);
+      },
+    );
   }
 
   /** What is known here of the transaction that leads to `position`. */

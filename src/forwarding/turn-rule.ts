@@ -3,7 +3,7 @@ import type { HaltLimits } from './limits.js';
 /** What is to happen with a replica's turn, and when it is to be looked at again. */
 export type TurnStep =
   | { readonly kind: 'go on'; readonly inMs: number }
-  | { readonly kind: 'ask back'; readonly inMs: number }
+  | { readonly kind: 'ask back'; readonly how: 'now' | 'with next'; readonly inMs: number }
   | { readonly kind: 'take back'; readonly why: 'silent' | 'too long' };
 
 /** A turn as it stands. Times are of one clock. */
@@ -16,8 +16,8 @@ export interface TurnFacts {
   readonly isByHand: boolean;
   /** Another replica waits. */
   readonly isAwaited: boolean;
-  /** It was asked to give the lock back. */
-  readonly wasAsked: boolean;
+  /** It was asked to give the lock back: after the transaction under way, or with the one that follows. */
+  readonly asked: 'no' | 'with next' | 'now';
 }
 
 export function holdLimitMs(limits: HaltLimits, isByHand: boolean): number {
@@ -29,14 +29,16 @@ export function holdLimitMs(limits: HaltLimits, isByHand: boolean): number {
  * so they are always taken to be there: a turn has an end.
  */
 export function turnStep(facts: TurnFacts, limits: HaltLimits, nowMs: number): TurnStep {
-  const { sinceMs, heardMs, isByHand, isAwaited, wasAsked } = facts;
+  const { sinceMs, heardMs, isByHand, isAwaited, asked } = facts;
   const silentInMs = heardMs + limits.silenceMs - nowMs;
   if (silentInMs <= 0) return { kind: 'take back', why: 'silent' };
   const overInMs = sinceMs + holdLimitMs(limits, isByHand) - nowMs;
   if (overInMs <= 0) return { kind: 'take back', why: 'too long' };
-  const endInMs = isAwaited ? 0 : sinceMs + limits.turnMs - nowMs;
+  const endInMs = sinceMs + limits.turnMs - nowMs;
   const inMs = Math.min(silentInMs, overInMs);
-  if (wasAsked || isByHand) return { kind: 'go on', inMs };
-  if (endInMs <= 0) return { kind: 'ask back', inMs };
+  if (asked === 'now' || isByHand) return { kind: 'go on', inMs };
+  if (isAwaited) return { kind: 'ask back', how: 'now', inMs };
+  if (asked === 'with next') return { kind: 'go on', inMs };
+  if (endInMs <= 0) return { kind: 'ask back', how: 'with next', inMs };
   return { kind: 'go on', inMs: Math.min(inMs, endInMs) };
 }

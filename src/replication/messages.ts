@@ -88,8 +88,8 @@ export type Message =
    * `holdMs`, and when nothing is heard of the replica for `silenceMs`.
    */
   | { type: 'halted'; name: string; serial: number; position: Position; silenceMs: number; holdMs: number }
-  /** Primary: the halt is wanted back when the transaction under way is done. */
-  | { type: 'halt-wanted'; name: string; serial: number }
+  /** Primary: the halt is wanted back when the transaction under way is done. `withNext`: if that is on its way already, the next one's `release` is soon enough. */
+  | { type: 'halt-wanted'; name: string; serial: number; withNext: boolean }
   /** Primary: there is no halt (any more), and why. */
   | { type: 'halt-ended'; name: string; serial: number; code: string; text: string }
   /** Replica: it is done writing. */
@@ -229,8 +229,9 @@ function fieldsOf(message: Exclude<Message, { type: 'transaction' | 'large-chunk
       return [message.name, message.code.slice(0, MAX_ID_LENGTH), message.text.slice(0, MAX_TEXT_LENGTH)];
     case 'halt':
       return [message.name, message.serial, message.byHand];
-    case 'release':
     case 'halt-wanted':
+      return [message.name, message.serial, message.withNext];
+    case 'release':
       return [message.name, message.serial];
     case 'halted': {
       const { name, serial, silenceMs, holdMs } = message;
@@ -377,8 +378,14 @@ function readFields(type: MessageType, fields: Fields, count: number): Message {
         serial: fields.integer('serial', MAX_SERIAL),
         byHand: fields.boolean('by hand'),
       };
-    case 'release':
     case 'halt-wanted':
+      return {
+        type,
+        name: fields.database(),
+        serial: fields.integer('serial', MAX_SERIAL),
+        withNext: fields.boolean('with next'),
+      };
+    case 'release':
       return { type, name: fields.database(), serial: fields.integer('serial', MAX_SERIAL) };
     case 'halted':
       return {

@@ -1,5 +1,7 @@
-import { spawnSync } from 'node:child_process';
+import { execFile, spawnSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import Sqlite from 'better-sqlite3';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -11,6 +13,8 @@ const test = suite('writes on a replica');
 test.after(stopAll);
 
 const PROGRAM_LIMIT_MS = 30_000;
+/** Of each process that writes. */
+const ROWS = 25;
 const MODES = ['wal', 'delete', 'truncate', 'persist'] as const;
 
 interface Scene {
@@ -59,6 +63,15 @@ function countOf(node: ClusterNode, name: string): number {
   } finally {
     db.close();
   }
+}
+
+/** What a process is told that inserts rows one after the other. */
+async function writer(path: string, id: number): Promise<string[]> {
+  const program = fileURLToPath(new URL('./commit-writer.js', import.meta.url));
+  const { stdout } = await promisify(execFile)(process.execPath, [program, path, String(id), String(ROWS)], {
+    timeout: PROGRAM_LIMIT_MS,
+  });
+  return stdout.trim().split('\n');
 }
 
 for (const mode of MODES) {
@@ -123,6 +136,32 @@ test('the shell and Python write like any other program, on both sides by turns'
   });
   assert.is(python.stdout.trim(), '7', python.stderr);
   await waitUntilSame(primary, replica, 'turns.db');
+});
+
+test('turns that end at once: who goes on gives the lock back with each transaction', async () => {
+  const primary = await startPrimary({ writes: { turn: '1ms' } });
+  const replica = await startReplica(primary, { mount: { locks: 'sluice' } });
+  for (const mode of ['wal', 'delete']) {
+    const name = `turns-${mode}.db`;
+    const db = open(primary, name);
+    db.pragma(`journal_mode = ${mode}`);
+    db.exec('CREATE TABLE t (id INTEGER PRIMARY KEY, writer, n, filler)');
+    await waitUntilSame(primary, replica, name);
+    const said = await Promise.all([
+      writer(replica.path(name), 1),
+      writer(replica.path(name), 2),
+      writer(primary.path(name), 3),
+    ]);
+    const all = Array.from({ length: ROWS }, (_, n) => `ack ${n + 1}`);
+    assert.equal(said, [all, all, all]);
+    await waitUntilSame(primary, replica, name);
+    assert.equal(db.prepare('SELECT count(*), count(DISTINCT writer * 1000 + n) FROM t').raw().get(), [
+      3 * ROWS,
+      3 * ROWS,
+    ]);
+    db.close();
+  }
+  for (const node of [replica, primary]) assert.is(await node.stop(), 0);
 });
 
 test('without a busy time-out an idle cluster takes a write at once', async () => {

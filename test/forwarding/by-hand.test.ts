@@ -135,7 +135,7 @@ check('it is kept between transactions, whatever the primary asks, until it is g
   for (let n = 1; n <= 3; n++) {
     s.wantLock();
     const serial = await s.granted(n);
-    s.writes.onAnswer({ type: 'halt-wanted', name: NAME, serial: s.halt().serial });
+    s.writes.onAnswer({ type: 'halt-wanted', name: NAME, serial: s.halt().serial, withNext: false });
     s.releaseLock(serial, false);
     await sleep(3 * WRITE_LIMITS.keepMs);
     for (const message of s.toWorker.splice(0)) {

@@ -177,6 +177,21 @@ test('one after the other, each with the lock for itself', async () => {
   assert.equal(primary.events, ['lock', 'commit 3', 'commit 4', 'unlock', 'lock', 'unlock']);
 });
 
+test('what came before the lock was given back belongs to the turn', async () => {
+  const primary = new Primary();
+  const [a, b] = [new Replica('a', primary), new Replica('b', primary)];
+  a.halt(1);
+  await until(() => a.types().includes('halted'));
+  a.forward(2, write(primary.position, 2));
+  a.release(1);
+  b.halt(7);
+  await until(() => b.types().includes('halted'));
+  assert.equal(b.said[0], { type: 'halted', name: 'a.db', serial: 7, position: positionOf(3, 2), ...ENDS });
+  b.release(7);
+  await until(() => primary.lock === 'free');
+  assert.equal(primary.events, ['lock', 'commit 3', 'unlock', 'lock', 'unlock']);
+});
+
 test('a replica that is gone, or silent, or has it for too long loses it', async () => {
   const primary = new Primary({ ...FAST, silenceMs: 60, holdMs: 200, turnMs: 30 });
   const gone = new Replica('gone', primary);

@@ -6,19 +6,25 @@ import { type TurnFacts, turnStep } from '../../src/forwarding/turn-rule.js';
 const test = suite('turnStep');
 
 const LIMITS = { ...HALT_LIMITS, turnMs: 1000, holdMs: 30_000, silenceMs: 5000 };
-const FACTS: TurnFacts = { sinceMs: 100_000, heardMs: 100_000, isByHand: false, isAwaited: false, wasAsked: false };
+const FACTS: TurnFacts = { sinceMs: 100_000, heardMs: 100_000, isByHand: false, isAwaited: false, asked: 'no' };
 
 const CASES: readonly (readonly [string, Partial<TurnFacts>, number, object])[] = [
   ['just granted', {}, 100_000, { kind: 'go on', inMs: 1000 }],
   ['in its time', {}, 100_400, { kind: 'go on', inMs: 600 }],
-  ['another replica waits', { isAwaited: true }, 100_001, { kind: 'ask back', inMs: 4999 }],
-  ['asked already', { isAwaited: true, wasAsked: true }, 100_001, { kind: 'go on', inMs: 4999 }],
-  ['its time is over', { heardMs: 101_000 }, 101_000, { kind: 'ask back', inMs: 5000 }],
-  ['over, and asked', { heardMs: 101_000, wasAsked: true }, 101_500, { kind: 'go on', inMs: 4500 }],
+  ['another replica waits', { isAwaited: true }, 100_001, { kind: 'ask back', how: 'now', inMs: 4999 }],
+  ['asked already', { isAwaited: true, asked: 'now' }, 100_001, { kind: 'go on', inMs: 4999 }],
+  ['its time is over', { heardMs: 101_000 }, 101_000, { kind: 'ask back', how: 'with next', inMs: 5000 }],
+  ['over, and asked', { heardMs: 101_000, asked: 'with next' }, 101_500, { kind: 'go on', inMs: 4500 }],
+  [
+    'asked for its next, and now another waits',
+    { heardMs: 101_000, asked: 'with next', isAwaited: true },
+    101_500,
+    { kind: 'ask back', how: 'now', inMs: 4500 },
+  ],
   ['nothing heard', {}, 105_000, { kind: 'take back', why: 'silent' }],
-  ['heard just now', { heardMs: 104_999, wasAsked: true }, 105_000, { kind: 'go on', inMs: 4999 }],
-  ['near the end of all', { heardMs: 129_999, wasAsked: true }, 129_999, { kind: 'go on', inMs: 1 }],
-  ['held for too long', { heardMs: 129_999, wasAsked: true }, 130_000, { kind: 'take back', why: 'too long' }],
+  ['heard just now', { heardMs: 104_999, asked: 'now' }, 105_000, { kind: 'go on', inMs: 4999 }],
+  ['near the end of all', { heardMs: 129_999, asked: 'now' }, 129_999, { kind: 'go on', inMs: 1 }],
+  ['held for too long', { heardMs: 129_999, asked: 'now' }, 130_000, { kind: 'take back', why: 'too long' }],
 ];
 
 for (const [name, facts, nowMs, step] of CASES) {

@@ -76,7 +76,7 @@ const arbitraries: { [T in Message['type']]: fc.Arbitrary<Extract<Message, { typ
   'database-problem': record({ type: fc.constant('database-problem' as const), name, code: text, text }),
   halt: record({ type: fc.constant('halt' as const), name, serial, byHand: fc.boolean() }),
   halted: record({ type: fc.constant('halted' as const), name, serial, position, silenceMs: haltMs, holdMs: haltMs }),
-  'halt-wanted': record({ type: fc.constant('halt-wanted' as const), name, serial }),
+  'halt-wanted': record({ type: fc.constant('halt-wanted' as const), name, serial, withNext: fc.boolean() }),
   'halt-ended': record({ type: fc.constant('halt-ended' as const), name, serial, code: text, text }),
   release: record({ type: fc.constant('release' as const), name, serial }),
   'forward-chunk': record({ type: fc.constant('forward-chunk' as const), name, serial, bytes }),

@@ -50,7 +50,7 @@ const MESSAGES: readonly Message[] = [
   { type: 'database-problem', name: 'app.db', code: 'CODE', text: 'a text' },
   { type: 'halt', name: 'app.db', serial: 1, byHand: true },
   { type: 'halted', name: 'app.db', serial: 1, position, silenceMs: 5000, holdMs: 2 ** 30 },
-  { type: 'halt-wanted', name: 'app.db', serial: 2 },
+  { type: 'halt-wanted', name: 'app.db', serial: 2, withNext: true },
   { type: 'halt-ended', name: 'app.db', serial: 2, code: 'CODE', text: 'a text' },
   { type: 'release', name: 'app.db', serial: 0xffff_ffff },
   { type: 'forward-chunk', name: 'app.db', serial: 3, bytes: Buffer.alloc(300, 2) },
