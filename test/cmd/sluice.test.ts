@@ -139,7 +139,10 @@ test('status for people and as JSON', async () => {
   assert.is(code, 0);
   assert.match(stdout, /^primary 00c0ffee {2}ready, up /);
   assert.match(stdout, /^mount {4}\/mnt\/app \(kernel locks, WALs written by the kernel\)$/m);
-  assert.match(stdout, /^app\.db {4}ok {5}2a\/8000000000000001 {2}12 KiB +wal +4\.1 KiB +- +1\.\.2a, 2 KiB$/m);
+  assert.match(
+    stdout,
+    /^app\.db {4}ok {5}2a\/8000000000000001 {2}12 KiB +wal +4\.1 KiB +- +1\.\.2a, 2 KiB {2}1 replica; 5 did not$/m,
+  );
   assert.match(stdout, /^0badcafe {2}127\.0\.0\.1:5000 {2}3 ms +17 B +app\.db 29 live$/m);
   assert.match(stdout, /^file:\/\/\/backup .* app\.db 28 \(lag 900 ms\)$/m);
   assert.match(stdout, /^files that are no databases, kept here only: notes\.txt$/m);
