@@ -69,10 +69,10 @@ function waitedFor(durability: DurabilityStatus | null | undefined): string {
   if (!isWaitedFor(durability)) return '-';
   const { until, replicas, degradedSince, refusingSince, waitingMs, degraded, refused } = durability;
   const parts = [until === 'backup' ? 'the backup' : `${replicas} ${replicas === 1 ? 'replica' : 'replicas'}`];
-  if (refusingSince !== null) parts.push('they fail');
-  else if (degradedSince !== null) parts.push('they do not now');
+  if (refusingSince !== null) parts.push('they fail now');
+  else if (degradedSince !== null) parts.push('degraded, they do not wait now');
   if (waitingMs !== null) parts.push(`one for ${formatDuration(waitingMs)}`);
-  if (degraded > 0) parts.push(`${degraded} did not`);
+  if (degraded > 0) parts.push(`${degraded} returned without`);
   if (refused > 0) parts.push(`${refused} failed`);
   return parts.join('; ');
 }

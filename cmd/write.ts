@@ -12,7 +12,7 @@ Examples:
 
 Has the database's write lock while the command runs, and exits with its code. On a replica that is the primary's: nobody
 writes elsewhere meanwhile, and each of the command's transactions costs one round trip. Wants mount.locks: sluice there.
-On the primary it keeps out other commands that are run like this, and nobody else.
+On the primary it keeps out other commands that are run like this there, and nobody else: no replica, not by this either.
 The primary takes the lock back after its writes.holdByHand (10m); the command's next commit fails then.`;
 
 interface Options {

@@ -12,7 +12,8 @@ export interface Connection {
   readonly mount: string;
   /**
    * Has the database's write lock of the primary while `fn` runs: its transactions, and those of all other processes on this
-   * node, then cost one round trip each, and nobody writes elsewhere. On the primary it keeps out only others who lock in this way.
+   * node, then cost one round trip each, and nobody writes elsewhere. On the primary it keeps out only others
+   * who lock in this way there, and no replica.
    * `db`: its path under the mount. Rejects with `WRITE_LOCK_TIMEOUT` if it is not to be had in time, before `fn` has begun.
    * When the lock is lost meanwhile, commits on this node fail until `fn` has ended.
    */

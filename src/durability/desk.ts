@@ -127,14 +127,15 @@ export class DurabilityDesk {
   problems(): Problem[] {
     return [...this.byName.values()].flatMap(({ name, wait }) => {
       const { degradedSinceMs, refusingSinceMs, degraded, refused, rule } = wait;
-      const where = rule.until === 'backup' ? 'the store' : `${rule.replicas} of its replicas`;
-      const hint = `See ${rule.until === 'backup' ? 'backups' : 'replicas'} in sluice status`;
+      const isBackup = rule.until === 'backup';
+      const where = isBackup ? 'the store' : `${rule.replicas} of its replicas`;
+      const hint = `See ${isBackup ? 'backups' : 'replicas'} in sluice status`;
       if (refusingSinceMs !== undefined) {
         const message = `commits fail: ${where} did not have them in time (${refused} so far)`;
         return [{ code: 'DURABILITY_REFUSING', subject: name, message, hint, since: timeOf(refusingSinceMs)! }];
       }
       if (degradedSinceMs === undefined) return [];
-      const message = `commits return before ${where} have them (${degraded} so far)`;
+      const message = `commits return before ${where} ${isBackup ? 'has' : 'have'} them (${degraded} so far)`;
       return [{ code: 'DURABILITY_DEGRADED', subject: name, message, hint, since: timeOf(degradedSinceMs)! }];
     });
   }

@@ -28,8 +28,10 @@ test('what commits wait for, and what comes of it', () => {
   assert.equal(commits({}), ['1 replica']);
   assert.equal(commits({ replicas: 2, waitingMs: 3000 }), ['2 replicas; one for 3 s']);
   assert.equal(commits({ until: 'backup', replicas: 0 }), ['the backup']);
-  assert.equal(commits({ degradedSince: SINCE, degraded: 30 }), ['1 replica; they do not now; 30 did not']);
-  assert.equal(commits({ refusingSince: SINCE, refused: 2 }), ['1 replica; they fail; 2 failed']);
+  assert.equal(commits({ degradedSince: SINCE, degraded: 30 }), [
+    '1 replica; degraded, they do not wait now; 30 returned without',
+  ]);
+  assert.equal(commits({ refusingSince: SINCE, refused: 2 }), ['1 replica; they fail now; 2 failed']);
   assert.equal(commits({}, { until: 'local' }, undefined), ['1 replica', '-', '-']);
 });
 
