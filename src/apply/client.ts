@@ -47,7 +47,7 @@ export class DatabaseClient {
    */
   static open(path: string, mayBeEmpty = false): DatabaseClient {
     if (!mayBeEmpty && statSync(path).size === 0) {
-      throw new SluiceError('APPLY_FAILED', `${path} is empty, so it is not a database`);
+      throw new SluiceError('APPLY_FAILED', `${path} is empty, so it is not a database (SQLITE_NOTADB)`);
     }
     const connection = byExactPath(path, (exact) => new Database(exact, { fileMustExist: true, timeout: 0 }));
     let fd = -1;

@@ -33,7 +33,7 @@ export async function applyToRollback(
   turn: Turn,
 ): Promise<boolean> {
   // On an empty file BEGIN would make a database of its own, and COMMIT write it over ours.
-  if (client.fileSize() === 0) throw failed(`${client.path} is empty, so it is not a database`);
+  if (client.fileSize() === 0) throw failed(`${client.path} is empty, so it is not a database (SQLITE_NOTADB)`);
   await lock.take(client, turn);
   let touched = false;
   try {

@@ -221,8 +221,9 @@ export class ForwardingWatcher extends ReplicaWatcher {
     }
     if (database === undefined) return EROFS;
     if (kind === 'journal') return size === 0 ? this.mayEndJournal(database) : PROCEED;
-    // After the journal is gone SQLite cuts what the transaction has no use for.
-    if (kind === 'main' && (database.journalOpen || database.size() === size)) return PROCEED;
+    // After the journal is gone SQLite cuts what the transaction has no use for; before, as it plays it back or commits.
+    if (kind === 'main' && database.size() === size) return PROCEED;
+    if (kind === 'main' && database.journalOpen) return this.isExclusive(database) ? PROCEED : EROFS;
     return this.isCheckpointing(database) ? PROCEED : EROFS;
   }
 

@@ -28,8 +28,10 @@ export class CommitWait {
   position: Position;
   /** Since when commits return at once, although they should wait. */
   degradedSinceMs: number | undefined;
-  /** Since when commits fail, as none was stored since. */
+  /** Since when commits fail, as nothing that was committed has come to where it has to be. */
   refusingSinceMs: number | undefined;
+  /** The last commit that failed led there. */
+  private refusedTxid: Txid = 0;
   /** Commits that returned without being where they should; commits that failed for it. */
   degraded = 0;
   refused = 0;
@@ -52,14 +54,14 @@ export class CommitWait {
     this.aim(nowMs);
   }
 
-  /** Everything up to `txid` is where it has to be. */
-  reached(txid: Txid, nowMs: number): WaitAction[] {
+  /** Everything up to `txid` is where it has to be; up to `got` it came there, and was not there by being taken back here. */
+  reached(txid: Txid, nowMs: number, got = txid): WaitAction[] {
     const actions: WaitAction[] = [];
     if (txid > this.stored) {
       this.stored = txid;
       actions.push({ kind: 'stored', txid });
-      this.refusingSinceMs = undefined;
     }
+    if (got >= this.refusedTxid) this.refusingSinceMs = undefined;
     if (this.isBack(nowMs)) {
       this.degradedSinceMs = undefined;
       this.target = undefined;
@@ -96,6 +98,7 @@ export class CommitWait {
     if (this.rule.onTimeout === 'refuse' && !isTold) {
       this.refused++;
       this.refusingSinceMs ??= nowMs;
+      this.refusedTxid = this.position.txid;
       return { kind: 'refuse', number };
     }
     this.degraded++;
@@ -126,6 +129,20 @@ export class CommitWait {
  * content: what came between was taken back.
  */
 export function storedBy(count: number, replicas: readonly Position[], position: Position): Txid {
-  const txids = replicas.map(({ txid, checksum }) => (checksum === position.checksum ? position.txid : txid));
+  return nth(
+    count,
+    replicas.map(({ txid, checksum }) => (checksum === position.checksum ? position.txid : txid)),
+  );
+}
+
+/** Up to which TXID everything came to so many of them. */
+export function gotBy(count: number, replicas: readonly Position[]): Txid {
+  return nth(
+    count,
+    replicas.map(({ txid }) => txid),
+  );
+}
+
+function nth(count: number, txids: Txid[]): Txid {
   return txids.sort((a, b) => b - a)[count - 1] ?? 0;
 }

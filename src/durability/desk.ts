@@ -3,7 +3,7 @@ import type { CommitState } from '../database/index.js';
 import type { DatabaseSet, ReplicatedDatabase } from '../database/types.js';
 import { type Position, samePosition, type Txid } from '../ltx/index.js';
 import type { DurabilityStatus, Problem } from '../status.js';
-import { CommitWait, storedBy, type WaitAction } from './commit-wait.js';
+import { CommitWait, gotBy, storedBy, type WaitAction } from './commit-wait.js';
 import { ruleFor } from './rules.js';
 
 /** What takes part in waiting for other machines. */
@@ -83,13 +83,15 @@ export class DurabilityDesk {
     const origin = this.committed(name, wait.position)?.origin;
     const others = this.parts.replicas(name, origin);
     const standings = origin === undefined ? others : [...others, wait.position];
-    this.reached(waiting, storedBy(wait.rule.replicas, standings, wait.position));
+    const { replicas } = wait.rule;
+    this.reached(waiting, storedBy(replicas, standings, wait.position), gotBy(replicas, standings));
   }
 
   /** The store has everything up to this position. */
   backedUp(name: string, position: Position): void {
     const waiting = this.byName.get(name);
-    if (waiting?.wait.rule.until === 'backup') this.reached(waiting, storedBy(1, [position], waiting.wait.position));
+    if (waiting?.wait.rule.until !== 'backup') return;
+    this.reached(waiting, storedBy(1, [position], waiting.wait.position), position.txid);
   }
 
   /** A transaction of the replica of this id is about to become the next one, and leads there. */
@@ -188,8 +190,8 @@ export class DurabilityDesk {
     if (this.byName.get(waiting.name) === waiting) this.byName.delete(waiting.name);
   }
 
-  private reached(waiting: Waiting, txid: Txid): void {
-    for (const action of waiting.wait.reached(txid, performance.now())) this.act(waiting, action);
+  private reached(waiting: Waiting, txid: Txid, got: Txid): void {
+    for (const action of waiting.wait.reached(txid, performance.now(), got)) this.act(waiting, action);
   }
 
   /** One timer for a database, however many commits come and go. */

@@ -63,6 +63,22 @@ test('degraded: all that is committed is counted, until others have in time what
   assert.is(wait.degraded, 5);
 });
 
+test('commits fail until one has come there: that it is taken back leads to what they have, and is no sign of them', () => {
+  const wait = new CommitWait({ ...DEGRADE, onTimeout: 'refuse' }, at(5));
+  wait.moved(at(6), 0);
+  wait.awaits(1, 0);
+  assert.is(wait.tick(1, 1000, false)?.kind, 'refuse');
+  wait.moved(at(7), 1001);
+  assert.equal(wait.reached(7, 1001, 5), [{ kind: 'stored', txid: 7 }]);
+  assert.is(wait.refusingSinceMs, 1000);
+  wait.moved(at(8), 2000);
+  wait.awaits(2, 2000);
+  wait.tick(2, 3000, false);
+  assert.equal([wait.refused, wait.refusingSinceMs], [2, 1000], 'since the first of them');
+  wait.reached(8, 3001, 8);
+  assert.is(wait.refusingSinceMs, undefined);
+});
+
 test('degraded, and nothing is committed: who has everything ends it, however late', () => {
   const wait = new CommitWait(DEGRADE, at(5));
   wait.awaits(1, 0);

@@ -1,5 +1,5 @@
 import { execFile, spawnSync } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, renameSync, rmSync, truncateSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import Sqlite from 'better-sqlite3';
@@ -282,6 +282,28 @@ test('what is no transaction is refused, and changes nothing', async () => {
   assert.is(countOf(replica, 'kept.db'), 0);
   assert.not(existsSync(replica.path('other.db')));
   await waitUntilSame(primary, replica, 'kept.db');
+});
+
+test('a journal that a dead application left is no leave to cut the database', async () => {
+  const { primary, replica } = await database('spilt.db', 'delete');
+  const path = replica.path('spilt.db');
+  const program = `const db = new (require('better-sqlite3'))(${JSON.stringify(path)}, { timeout: 20000 });
+    db.pragma('cache_size = 5');
+    db.exec('BEGIN');
+    const insert = db.prepare('INSERT INTO t (b) VALUES (zeroblob(4000))');
+    for (let n = 0; n < 200; n++) insert.run();
+    process.kill(process.pid, 'SIGKILL');`;
+  const ran = spawnSync(process.execPath, ['-e', program], { timeout: PROGRAM_LIMIT_MS, encoding: 'utf8' });
+  assert.is(ran.signal, 'SIGKILL', ran.stderr);
+  assert.ok(existsSync(`${path}-journal`), 'it is there to be played back');
+  for (const size of [0, 4096]) {
+    assert.throws(
+      () => truncateSync(path, size),
+      (error: { code?: string }) => error.code === 'EROFS',
+    );
+  }
+  assert.is(countOf(replica, 'spilt.db'), 0);
+  await waitUntilSame(primary, replica, 'spilt.db');
 });
 
 test('a replica whose locks are the kernel’s says that its databases are read-only', async () => {
