@@ -1,5 +1,6 @@
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { makeFolders, takeAfterFolder } from './after-folder.js';
 import {
   type BackupLog,
   describeFile,
@@ -153,6 +154,7 @@ async function putInPlace({ log }: RestoreOnStartOptions, data: DataFolder, fold
       if (existsSync(to)) throw inTheWay(to, from);
       await makeFolder(data.files, dirname(to));
       renameSync(from, to);
+      takeAfterFolder(to);
       await syncPath(dirname(to));
     }
     const position = { txid: parseTxid(txid), checksum: parseChecksum(checksum) };
@@ -168,7 +170,7 @@ async function putInPlace({ log }: RestoreOnStartOptions, data: DataFolder, fold
 async function makeFolder(root: string, folder: string): Promise<void> {
   if (folder === root || existsSync(folder)) return;
   await makeFolder(root, dirname(folder));
-  mkdirSync(folder, { recursive: true });
+  makeFolders(folder);
   await syncPath(dirname(folder));
 }
 

@@ -6,13 +6,13 @@ import {
   fsync,
   ftruncateSync,
   lstatSync,
-  mkdirSync,
   openSync,
   renameSync,
   rmdirSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
+import { makeFolders, takeAfterFolder } from '../after-folder.js';
 import { errorCode, SluiceError } from '../errors.js';
 import { syncPath } from '../sync-path.js';
 import { ExclusiveUpgrade } from './exclusive-upgrade.js';
@@ -39,9 +39,10 @@ export function incomingPath(path: string): string {
 /** Writes a whole database under a temporary name, syncs it and renames it to `path`. Nobody may have `path` open here. */
 export async function createDatabase(path: string, ltx: LtxFile, turn: Turn): Promise<void> {
   const incoming = incomingPath(path);
-  mkdirSync(dirname(path), { recursive: true });
+  makeFolders(dirname(path));
   const fd = openSync(incoming, 'w');
   try {
+    takeAfterFolder(incoming);
     await writePages(fd, ltx.pages(), turn, true);
     // Neither the lock page nor pages of zeros were written; at the end of the file they must be there all the same.
     ftruncateSync(fd, ltx.header.commit * ltx.header.pageSize);
@@ -61,15 +62,16 @@ export async function createDatabase(path: string, ltx: LtxFile, turn: Turn): Pr
  * under all of SQLite's locks. Throws `APPLY_EXISTS` if there is something.
  */
 export async function createBesideOthers(path: string, ltx: LtxFile, turn: Turn): Promise<void> {
-  mkdirSync(dirname(path), { recursive: true });
+  makeFolders(dirname(path));
   const fd = openSync(path, constants.O_RDWR | constants.O_CREAT);
   try {
     const isFree = ExclusiveUpgrade.of(fd).takeAll() && fstatSync(fd).size === 0;
     if (!isFree) throw new SluiceError('APPLY_EXISTS', `${path} is there already`);
+    takeAfterFolder(path);
     await writePages(fd, ltx.pages(), turn, true);
     ftruncateSync(fd, ltx.header.commit * ltx.header.pageSize);
     await sync(fd);
-    syncPath(dirname(path));
+    await syncPath(dirname(path));
   } finally {
     closeSync(fd);
   }

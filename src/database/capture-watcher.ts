@@ -128,6 +128,10 @@ export class CaptureWatcher implements Watcher {
     return this.virtualFiles.isReserved(path) ? EACCES : PROCEED;
   }
 
+  maySetAttributes(): Verdict {
+    return PROCEED;
+  }
+
   mayChange(): Verdict {
     return PROCEED;
   }

@@ -70,6 +70,11 @@ export class ReplicaWatcher implements Watcher {
     return this.isApplier(pid) ? PROCEED : EROFS;
   }
 
+  /** Who owns a copy is this machine's own matter: the primary does not say. */
+  maySetAttributes(): Verdict {
+    return PROCEED;
+  }
+
   mayChange(_path: string, pid: number): Verdict {
     return this.isApplier(pid) ? PROCEED : EROFS;
   }

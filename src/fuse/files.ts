@@ -179,7 +179,7 @@ export class FileOperations {
     if (node.kind === 'virtual') return -EPERM;
     if (change.size !== undefined && node.kind !== 'file') return -EISDIR;
     if (touchesMore(change)) {
-      const verdict = this.#backing.watcher.mayChange(node.path, pid);
+      const verdict = this.#backing.watcher.maySetAttributes(node.path, pid);
       if (!proceeds(verdict)) return refusal(verdict);
     }
     if (change.size !== undefined && node.kind === 'file') {

@@ -19,6 +19,7 @@ export const UNWATCHED: Watcher = {
   resized: () => undefined,
   mayUnlink: () => PROCEED,
   mayRename: () => PROCEED,
+  maySetAttributes: () => PROCEED,
   mayChange: () => PROCEED,
   released: () => undefined,
   alsoSync: () => NOTHING,

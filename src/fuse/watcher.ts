@@ -116,7 +116,9 @@ export interface Watcher {
   mayUnlink(node: FileNode, pid: number): Verdict;
   /** Before a rename of a file or folder; `replaced` is the regular file at the new path, if any. */
   mayRename(oldPath: string, newPath: string, replaced: FileNode | undefined, pid: number): Verdict;
-  /** Before mkdir's opposite, chmod, chown, utimes: everything else that changes something. */
+  /** Before chmod, chown, utimes. */
+  maySetAttributes(path: string, pid: number): Verdict;
+  /** Before rmdir, and unlink of what is no regular file. */
   mayChange(path: string, pid: number): Verdict;
   /** A handle was closed. `wrote` if it was opened for writing. */
   released(node: FileNode, wrote: boolean): void;

@@ -865,6 +865,7 @@ test('only the applier changes files; applications read, and keep their marks in
     assert.is(watcher.mayCreate('x', pid), expected);
     assert.is(watcher.mayRename('a', 'b', undefined, pid), expected);
     assert.is(watcher.mayChange('a', pid), expected);
+    assert.is(watcher.maySetAttributes(), PROCEED);
   }
   shared.setPosition(3, 5, 1n << 63n, 1);
   assert.is(watcher.virtual('new.db-pos')?.toString(), '0000000000000005/8000000000000000\n');

@@ -1,5 +1,6 @@
 import { execFile, spawnSync } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, renameSync, rmSync, truncateSync } from 'node:fs';
+import { chmodSync, chownSync, copyFileSync, existsSync, mkdirSync, renameSync, rmSync, truncateSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import Sqlite from 'better-sqlite3';
@@ -304,6 +305,41 @@ test('a journal that a dead application left is no leave to cut the database', a
   }
   assert.is(countOf(replica, 'spilt.db'), 0);
   await waitUntilSame(primary, replica, 'spilt.db');
+});
+
+test('another user than the node’s, to whom the mount is given, writes there: what is there, what comes, and what he makes', async () => {
+  if (process.getuid?.() !== 0) return;
+  const OTHER = 65_534;
+  const primary = await startPrimary();
+  const replica = await startReplica(primary, { mount: { locks: 'sluice' } });
+  for (const node of [primary, replica]) chmodSync(node.dir, 0o755);
+  const as = (node: ClusterNode, name: string, sql: string): string => {
+    const args = ['-cmd', '.timeout 10000', node.path(name), sql];
+    const ran = spawnSync('sqlite3', args, { uid: OTHER, gid: OTHER, encoding: 'utf8', timeout: PROGRAM_LIMIT_MS });
+    return (ran.stdout + ran.stderr).trim();
+  };
+  const make = async (name: string, mode: string) => {
+    mkdirSync(dirname(primary.path(name)), { recursive: true });
+    shell(primary.path(name), `PRAGMA journal_mode = ${mode}; CREATE TABLE t (a)`);
+    await waitUntilSame(primary, replica, name);
+  };
+  for (const mode of ['wal', 'delete']) await make(`before-${mode}.db`, mode);
+  assert.match(as(replica, 'before-wal.db', 'INSERT INTO t VALUES (1)'), /readonly/);
+  spawnSync('chown', ['-R', `${OTHER}:${OTHER}`, replica.path('.')], { timeout: PROGRAM_LIMIT_MS });
+  chownSync(primary.path('.'), OTHER, OTHER);
+  for (const mode of ['wal', 'delete']) {
+    await make(`after-${mode}.db`, mode);
+    await make(`sub-${mode}/after.db`, mode);
+    for (const name of [`before-${mode}.db`, `after-${mode}.db`, `sub-${mode}/after.db`]) {
+      assert.is(as(replica, name, 'INSERT INTO t VALUES (1); SELECT count(*) FROM t'), '1', name);
+      await waitUntilSame(primary, replica, name);
+    }
+    const made = `made-${mode}.db`;
+    assert.is(as(replica, made, `PRAGMA journal_mode = ${mode}; CREATE TABLE t (a)`), mode);
+    await waitUntilSame(primary, replica, made);
+    assert.is(as(primary, made, 'INSERT INTO t VALUES (1); SELECT count(*) FROM t'), '1', 'its owner there too');
+  }
+  for (const node of [replica, primary]) assert.is(await node.stop(), 0);
 });
 
 test('a replica whose locks are the kernel’s says that its databases are read-only', async () => {

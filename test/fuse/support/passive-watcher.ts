@@ -42,6 +42,9 @@ export class PassiveWatcher implements Watcher {
   mayRename(_oldPath: string, _newPath: string, _replaced: FileNode | undefined, _pid: number): Verdict {
     return PROCEED;
   }
+  maySetAttributes(_path: string, _pid: number): Verdict {
+    return PROCEED;
+  }
   mayChange(_path: string, _pid: number): Verdict {
     return PROCEED;
   }

@@ -90,6 +90,9 @@ class MoodyWatcher extends PassiveWatcher {
   override mayRename(): Verdict {
     return this.#mood();
   }
+  override maySetAttributes(): Verdict {
+    return this.#mood();
+  }
   override mayChange(): Verdict {
     return this.#mood();
   }
