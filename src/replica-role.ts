@@ -283,13 +283,18 @@ export class ReplicaRole implements NodeRole {
       const { code, message, hint } = error;
       return { name, code, message, hint, sinceMs };
     });
-    const problems = [...refused, ...this.followed.problems()].map(({ name, code, message, hint, sinceMs }) => ({
-      code,
-      subject: name,
-      message,
-      hint,
-      since: new Date(sinceMs).toISOString(),
-    }));
+    const { url: primary } = this.followed.status();
+    const off = this.desk?.refusal;
+    const writes = off === undefined ? [] : [{ ...off, name: primary }];
+    const problems = [...refused, ...writes, ...this.followed.problems()].map(
+      ({ name, code, message, hint, sinceMs }) => ({
+        code,
+        subject: name,
+        message,
+        hint,
+        since: new Date(sinceMs).toISOString(),
+      }),
+    );
     const { connected, lastError, lastHeartbeatAt, url } = this.followed.status();
     if (!connected && lastError !== null) {
       problems.push({

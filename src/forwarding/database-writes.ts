@@ -7,7 +7,7 @@ import { HaltTrust } from './halt-trust.js';
 import { HandHold } from './hand-hold.js';
 import { HAND_KEEP_MS, HAND_RETRY_MS, LATE_MS, LATE_WAIT_MS, RETRY_KEEP_MS } from './limits.js';
 import { type CommitGround, ReplicaCommit } from './replica-commit.js';
-import type { WriteParts } from './write-parts.js';
+import { WRITES_OFF, type WriteParts } from './write-parts.js';
 
 /** What the worker says of what applications write. */
 export type WriteEvent = Extract<
@@ -28,8 +28,6 @@ export type WriteEvent = Extract<
 
 /** The primary's own writers have it, and it has waited for them. */
 const HALT_BUSY = 'HALT_BUSY';
-/** The primary takes no writes at all. */
-const WRITES_OFF = 'WRITES_OFF';
 
 /**
  * What applications write to one database of a replica. `halt`: what is had of the primary, who else writes meanwhile:

@@ -3,7 +3,7 @@ import type { Claim, FromWorker, LocalWrites } from '../database/index.js';
 import type { Position } from '../ltx/index.js';
 import type { WriteAnswer, WriteClient, WriteSender } from '../replication/index.js';
 import { DatabaseWrites } from './database-writes.js';
-import type { WriteParts } from './write-parts.js';
+import { WRITES_OFF, type WriteParts } from './write-parts.js';
 
 const DRAIN_POLL_MS = 5;
 
@@ -14,6 +14,8 @@ export class WriteDesk implements WriteClient, LocalWrites {
   private sender: WriteSender | undefined;
   private serials = 0;
   private heardMs = 0;
+  /** Since when the primary says that it takes no writes, and how. */
+  private off: { readonly sinceMs: number; readonly text: string } | undefined;
 
   constructor(parts: Omit<WriteParts, 'sender' | 'heardMs' | 'serial'>) {
     this.parts = { ...parts, sender: () => this.sender, heardMs: () => this.heardMs, serial: () => ++this.serials };
@@ -45,11 +47,27 @@ export class WriteDesk implements WriteClient, LocalWrites {
 
   disconnected(): void {
     this.sender = undefined;
+    this.off = undefined;
     for (const database of this.databases.values()) database.disconnected();
   }
 
   receive(message: WriteAnswer): void {
+    if (message.type === 'halted') this.off = undefined;
+    if (message.type === 'halt-ended' && message.code === WRITES_OFF && this.off === undefined) {
+      this.off = { sinceMs: Date.now(), text: message.text };
+      this.parts.log.warn({ code: WRITES_OFF }, `applications here find their databases locked: ${message.text}`);
+    }
     this.of(message.name).onAnswer(message);
+  }
+
+  /** Applications wrote, and cannot, for as long as the primary is as it is. */
+  get refusal():
+    | { readonly code: string; readonly message: string; readonly hint: string; readonly sinceMs: number }
+    | undefined {
+    if (this.off === undefined) return undefined;
+    const { sinceMs, text } = this.off;
+    const hint = 'Remove writes.forward: false from its config; or use mount.locks: kernel here, then it is read-only';
+    return { code: WRITES_OFF, message: `applications find their databases locked: ${text}`, hint, sinceMs };
   }
 
   heard(sentMs: number): void {

@@ -4,6 +4,9 @@ import type { WriteSender } from '../replication/index.js';
 import type { WriteLimits } from './limits.js';
 import type { Origin } from './outgoing-transaction.js';
 
+/** What a primary answers that takes no writes of replicas. */
+export const WRITES_OFF = 'WRITES_OFF';
+
 /** What the databases of a replica share for what applications write to them. */
 export interface WriteParts {
   readonly limits: WriteLimits;

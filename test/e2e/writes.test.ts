@@ -360,6 +360,11 @@ test('a primary that takes no writes: busy, not an error', async () => {
   const writer = open(replica, 'no.db', 0);
   assert.throws(() => writer.exec('INSERT INTO t VALUES (1)'), /locked/);
   writer.close();
+  const { problems } = await replica.status();
+  assert.equal(
+    problems.map(({ code }) => code),
+    ['WRITES_OFF'],
+  );
 });
 
 test.run();
