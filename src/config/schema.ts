@@ -226,12 +226,25 @@ function durabilityWord(value: unknown): unknown {
   return value === 'backup' ? { backup: true } : value;
 }
 
+/** Nothing to wait for, and what is to happen if it does not come: that was to be a protection. */
+function isVoid({
+  replicas,
+  backup,
+  timeout,
+  onTimeout,
+}: { [key in keyof typeof durabilityRuleShape]?: unknown }): boolean {
+  return replicas === undefined && backup !== true && (timeout !== undefined || onTimeout !== undefined);
+}
+
 const durabilityRule = z.preprocess(
   durabilityWord,
   z
     .strictObject(durabilityRuleShape, { error: durabilityWant })
     .refine(({ replicas, backup }) => replicas === undefined || backup !== true, {
       error: 'replicas or backup, not both',
+    })
+    .refine((rule) => !isVoid(rule), {
+      error: 'replicas or backup, which a commit is to wait for, beside the time-out',
     }),
 );
 
@@ -246,6 +259,10 @@ const durability = z.preprocess(
     .strictObject(durabilityShape, { error: durabilityWant })
     .refine(({ replicas, backup }) => replicas === undefined || backup !== true, {
       error: 'replicas or backup, not both',
+    })
+    // What it says of the time-out is for those databases then.
+    .refine((rule) => !isVoid(rule) || Object.keys(rule.databases).length > 0, {
+      error: 'replicas or backup, which commits are to wait for, beside the time-out',
     }),
 );
 

@@ -572,14 +572,13 @@ durability:
   replicas: 2
   timeout: 3s
   onTimeout: refuse
-  databases: { a.db: local, "b/*": backup, c.db: { replicas: 1, onTimeout: degrade }, d.db: { timeout: 1s } }`);
+  databases: { a.db: local, "b/*": backup, c.db: { replicas: 1, onTimeout: degrade } }`);
   assert.equal(durability, {
     ...RULE,
     databases: [
       { pattern: 'a.db', ...RULE, until: 'local', replicas: 0 },
       { pattern: 'b/*', ...RULE, until: 'backup', replicas: 0 },
       { pattern: 'c.db', ...RULE, replicas: 1, onTimeout: 'degrade' },
-      { pattern: 'd.db', ...RULE, until: 'local', replicas: 0, timeoutMs: 1000 },
     ],
   });
 });
@@ -591,6 +590,13 @@ test('durability: what does not go is said', () => {
   assert.equal(problems('durability: { replicas: 0 }'), [
     'sluice.yml:1:25: durability.replicas: got 0; want a number of replicas from 1 to 100',
   ]);
+  assert.equal(problems('durability: { onTimeout: refuse }'), [
+    'sluice.yml:1:13: durability: got a section; want replicas or backup, which commits are to wait for, beside the time-out',
+  ]);
+  assert.equal(problems('durability: { databases: { a.db: { timeout: 3s } } }'), [
+    'sluice.yml:1:34: durability.databases.a.db: got a section; want replicas or backup, which a commit is to wait for, beside the time-out',
+  ]);
+  assert.equal(problems('durability: { onTimeout: refuse, databases: { a.db: { replicas: 1 } } }'), []);
   assert.equal(problems('durability: { databases: { a.db: { replica: 1 } } }'), [
     'sluice.yml:1:36: durability.databases.a.db.replica: unknown key; did you mean replicas?',
   ]);
