@@ -141,7 +141,7 @@ test('status for people and as JSON', async () => {
   assert.match(stdout, /^mount {4}\/mnt\/app \(kernel locks, WALs written by the kernel\)$/m);
   assert.match(
     stdout,
-    /^app\.db {4}ok {5}2a\/8000000000000001 {2}12 KiB +wal +4\.1 KiB +- +1\.\.2a, 2 KiB {2}1 replica; 5 did not$/m,
+    /^app\.db {4}ok {5}2a\/8000000000000001 {2}12 KiB +wal +4\.1 KiB +- +1\.\.2a, 2 KiB {2}1 replica; 5 returned without$/m,
   );
   assert.match(stdout, /^0badcafe {2}127\.0\.0\.1:5000 {2}3 ms +17 B +app\.db 29 live$/m);
   assert.match(stdout, /^file:\/\/\/backup .* app\.db 28 \(lag 900 ms\)$/m);
